@@ -1,0 +1,3 @@
+//! The edge agent: cameras in, fragments out.
+
+fn main() {}

@@ -1,0 +1,4 @@
+//! Decoder configuration records, parsed to types.
+pub mod aac;
+pub mod h264;
+pub mod h265;

@@ -1,0 +1,1 @@
+//! Playlists, the timeline behind them, and CMAF bytes. No I/O.

@@ -1,0 +1,1 @@
+//! Everything that knows GStreamer: sources in, access units out.

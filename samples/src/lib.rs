@@ -1,0 +1,1 @@
+//! Clips with a readable frame counter, an RTSP camera simulator, example configurations.

@@ -1,0 +1,1 @@
+//! Video streams and their fragment index, on the vault.

@@ -1,0 +1,3 @@
+//! The media server: takes fragments, keeps them sealed, plays them.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Sealed extents: envelope keys, segments, catalog, group commit. Knows no video.

@@ -1,0 +1,1 @@
+//! Tests about the repository itself: arrows between crates, banned words, documents.

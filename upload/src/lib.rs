@@ -1,0 +1,1 @@
+//! How fragments travel from device to server: both ends of the protocol, without sockets.
