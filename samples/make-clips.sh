@@ -1,0 +1,45 @@
+#!/bin/sh
+# Makes the sample clips in samples/clips (they are committed; run this only to change them).
+# Needs ffmpeg with libx264 and libx265. Each picture carries its frame number as a bar code along
+# the top: samples/README.md has the layout.
+set -eu
+cd "$(dirname "$0")/clips"
+
+WIDTH=320 HEIGHT=180 STRIP=24 BLOCKS=24 SECONDS_LONG=10
+
+# The picture at $1 frames a second: a moving test pattern under the bar code of the frame's number N.
+picture() {
+    printf '%s' "testsrc2=size=${WIDTH}x${HEIGHT}:rate=$1:duration=${SECONDS_LONG}[scene];
+        color=black:size=${WIDTH}x${STRIP}:rate=$1:duration=${SECONDS_LONG},format=gray,
+        geq=lum='if(mod(floor(N/pow(2,$((BLOCKS - 1))-floor(X*${BLOCKS}/W))),2),235,16)'[bars];
+        [scene][bars]overlay=0:0,format=yuv420p"
+}
+
+# A tone that rises and falls, so that a cut or a gap can be heard.
+TONE="aevalsrc=0.2*sin(2*PI*(300*t+10*sin(2*PI*t/5))):duration=${SECONDS_LONG}"
+
+# A key frame each second, none elsewhere; reproducible files without the encoder's date.
+KEYS="-g 1000 -force_key_frames expr:gte(t,n_forced) -threads 1"
+PLAIN="-map_metadata -1 -fflags +bitexact -flags:v +bitexact -flags:a +bitexact"
+X264="-c:v libx264 -preset slow -crf 30 -sc_threshold 0 $KEYS"
+QUIET="-hide_banner -loglevel warning -y"
+
+ffmpeg $QUIET -filter_complex "$(picture 25)[v]" -f lavfi -i "$TONE:sample_rate=44100" -map "[v]" -map 0:a \
+    $X264 -bf 0 -profile:v main -c:a aac -b:a 48k $PLAIN -movflags +faststart h264-aac.mp4
+
+ffmpeg $QUIET -filter_complex "$(picture 25)[v]" -map "[v]" \
+    $X264 -bf 3 -b-pyramid normal -profile:v high $PLAIN -movflags +faststart h264-bframes.mp4
+
+ffmpeg $QUIET -filter_complex "$(picture 20)[v]" -f lavfi -i "$TONE:sample_rate=48000" -map "[v]" -map 0:a \
+    -c:v libx265 -preset medium -crf 32 -tag:v hvc1 -forced-idr 1 $KEYS \
+    -x265-params "log-level=error:open-gop=0:scenecut=0:info=0:bframes=0:pools=1:frame-threads=1" \
+    -c:a aac -b:a 48k $PLAIN -movflags +faststart h265-aac.mp4
+
+ffmpeg $QUIET -filter_complex "$(picture 15)[v]" -f lavfi -i "$TONE:sample_rate=8000" -map "[v]" -map 0:a \
+    $X264 -bf 0 -profile:v baseline -c:a pcm_alaw $PLAIN h264-g711.mkv
+
+# Frame times 67 ms apart give or take 24 ms: a camera in poor light. The numbers stay consecutive.
+ffmpeg $QUIET -filter_complex "$(picture 15),settb=1/1000,setpts=N*67+25*sin(N)[v]" -map "[v]" \
+    -fps_mode vfr -enc_time_base 1:1000 $X264 -bf 0 -profile:v main $PLAIN h264-vfr.mkv
+
+ffmpeg $QUIET -i h264-aac.mp4 -map 0 -c copy $PLAIN h264-aac.ts
