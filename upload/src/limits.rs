@@ -1,0 +1,42 @@
+//! The bounds of this crate, each with its reason.
+
+use std::time::Duration;
+
+/// The largest control or join message. An ack is below 1 KiB and a certificate request below
+/// 2 KiB; the rest is room for later fields.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// The largest fragment header: the name of a stream is 256 bytes, everything else is numbers.
+pub const HEADER_BYTES_MAX: usize = 4 * 1024;
+
+/// The largest trailer: three numbers.
+pub const TRAILER_BYTES_MAX: usize = 256;
+
+/// The most bytes that one `Write` asks for: large enough that framing costs nothing, small enough
+/// that a live fragment does not wait long behind a backlog chunk that has been handed to QUIC.
+pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
+
+/// The longest error text in an ack: a sentence, not a log.
+pub const ACK_TEXT_BYTES_MAX: usize = 512;
+
+/// Backlog fragments that the sender wants to know ahead of those in flight. The rest stays in the
+/// spool's folder, so that a week offline costs disk and no memory.
+pub const BACKLOG_LOOKAHEAD: usize = 64;
+
+/// The first pause before a fragment is sent again after an error that may pass.
+pub const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// The longest such pause: a disk that was full for a day is retried within the minute.
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a fragment that was sent to its end may wait for PERSISTED. A group commit takes
+/// milliseconds; a server that is silent for this long has lost the fragment, not delayed it.
+pub const ACK_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What a server announces by default: fragments that may be unacknowledged on one connection.
+/// 512 lets 500 cameras be live at once with room to finish.
+pub const FRAGMENTS_IN_FLIGHT: u32 = 1024;
+
+/// What a server announces by default: unacknowledged bytes on one connection. One second at
+/// 1 Gbit/s is 125 MB; 64 MiB keeps such a link half busy at 250 ms and the memory bounded.
+pub const BYTES_IN_FLIGHT: u64 = 64 * 1024 * 1024;

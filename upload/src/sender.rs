@@ -1,0 +1,568 @@
+//! Decides on the device what to send next.
+//!
+//! The shell tells it what the spool holds (`opened`, `grew`, `finished`, `removed`) and what the
+//! connection does (`handle_*`), and then calls [`Sender::poll_action`] until it answers `None`. The
+//! rules: live before backlog; a fragment that was begun is written to its end; backlog is begun only
+//! while the window that the server announced has room; nothing is forgotten before PERSISTED or a
+//! final ERROR. A lost connection puts everything unacknowledged back in line.
+//!
+//! Fragments carry an internal number in the order of `opened`, so that the queues below are sets of
+//! numbers and hold no names.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Range;
+use std::time::Duration;
+
+use fragment::FragmentNumber;
+
+use crate::wire::{MessageError, MessageReader};
+use crate::{Ack, AckKind, ErrorCode, FragmentKey, FromServer, Trailer, Welcome, limits};
+
+/// Which fragments go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// It is being captured now.
+    Live,
+    /// It waited in the spool. Oldest first.
+    Backlog,
+}
+
+impl Priority {
+    /// The priority of a QUIC stream: higher goes first.
+    pub fn quic(self) -> i32 {
+        match self {
+            Self::Live => 1,
+            Self::Backlog => 0,
+        }
+    }
+}
+
+/// What the shell has to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a unidirectional stream and write the fragment's header to it.
+    Open {
+        /// Which fragment.
+        key: FragmentKey,
+        /// With which priority.
+        priority: Priority,
+    },
+    /// Write these payload bytes out of the spool as one chunk (head and bytes), then call
+    /// [`Sender::handle_written`].
+    Write {
+        /// Which fragment.
+        key: FragmentKey,
+        /// Which of its bytes.
+        range: Range<u64>,
+    },
+    /// Write the trailer and finish the stream.
+    Finish {
+        /// Which fragment.
+        key: FragmentKey,
+        /// Its trailer.
+        trailer: Trailer,
+    },
+    /// Abandon the stream: its fragment needs no more bytes.
+    Reset {
+        /// Which fragment.
+        key: FragmentKey,
+    },
+    /// For display: the server has begun to receive it, or has all of it.
+    Progress {
+        /// Which fragment.
+        key: FragmentKey,
+        /// Whether all of it (RECEIVED) or only a beginning (BUFFERING).
+        whole: bool,
+    },
+    /// The server has it on disk: free the spool.
+    Persisted {
+        /// Which fragment.
+        key: FragmentKey,
+        /// The number that the server gave it.
+        number: Option<FragmentNumber>,
+    },
+    /// The server will never take it: move it out of the way.
+    Rejected {
+        /// Which fragment.
+        key: FragmentKey,
+        /// Why, for programs.
+        code: ErrorCode,
+        /// Why, for people.
+        message: String,
+    },
+    /// For the log: the server could not take it now; it is sent again after the pause.
+    Postponed {
+        /// Which fragment.
+        key: FragmentKey,
+        /// Why, for programs.
+        code: ErrorCode,
+        /// Why, for people.
+        message: String,
+        /// How long it waits.
+        pause: Duration,
+    },
+    /// The server has been silent for too long: close the connection and open a new one.
+    Reconnect,
+}
+
+/// The device's end of the upload.
+#[derive(Debug)]
+pub struct Sender {
+    control: MessageReader,
+    welcome: Option<Welcome>,
+    items: BTreeMap<u64, Item>,
+    numbers: HashMap<FragmentKey, u64>,
+    next_number: u64,
+    /// To be begun, in this order, when the window allows.
+    waiting: BTreeSet<(Priority, u64)>,
+    /// To be begun again, not before this time.
+    postponed: BTreeSet<(Duration, u64)>,
+    /// Begun, with something to write and no write under way.
+    ready: BTreeSet<(Priority, u64)>,
+    /// Sent to the end, by when an ack has to be in.
+    unacknowledged: BTreeSet<(Duration, u64)>,
+    in_flight: Window,
+    notices: VecDeque<Action>,
+    random: fastrand::Rng,
+}
+
+/// What is begun and not acknowledged.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    fragments: u32,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Item {
+    key: FragmentKey,
+    priority: Priority,
+    /// Payload bytes that the spool holds.
+    spooled: u64,
+    /// Known once it is captured to its end.
+    trailer: Option<Trailer>,
+    state: State,
+    attempts: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Postponed {
+        until: Duration,
+    },
+    Open {
+        sent: u64,
+        writing: bool,
+    },
+    /// Finished, or stopped by the server: only an ack can change anything.
+    Sent {
+        deadline: Duration,
+    },
+}
+
+impl Item {
+    /// What it can take of the window: all that it is known to have.
+    fn weight(&self) -> u64 {
+        self.spooled
+    }
+
+    fn in_flight(&self) -> bool {
+        matches!(self.state, State::Open { .. } | State::Sent { .. })
+    }
+}
+
+impl Sender {
+    /// A sender that knows no fragment. The seed is that of the jitter in its pauses.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            control: MessageReader::new(),
+            welcome: None,
+            items: BTreeMap::new(),
+            numbers: HashMap::new(),
+            next_number: 0,
+            waiting: BTreeSet::new(),
+            postponed: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            unacknowledged: BTreeSet::new(),
+            in_flight: Window::default(),
+            notices: VecDeque::new(),
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// The server's welcome, while connected.
+    pub fn welcome(&self) -> Option<&Welcome> {
+        self.welcome.as_ref()
+    }
+
+    /// How many more fragments of the backlog it wants to know of.
+    pub fn backlog_wanted(&self) -> usize {
+        let waiting = self.waiting.range((Priority::Backlog, 0)..).count();
+        limits::BACKLOG_LOOKAHEAD.saturating_sub(waiting)
+    }
+
+    /// Fragments that are known and not persisted.
+    pub fn pending(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether this fragment is known and not persisted.
+    pub fn knows(&self, key: &FragmentKey) -> bool {
+        self.numbers.contains_key(key)
+    }
+
+    /// Takes bytes of the control stream: the welcome and acks.
+    pub fn handle_control(&mut self, now: Duration, bytes: &[u8]) -> Result<(), MessageError> {
+        self.control.push(bytes);
+        while let Some(message) = self.control.pull(limits::MESSAGE_BYTES_MAX)? {
+            match FromServer::decode(message)? {
+                FromServer::Welcome(welcome) => self.welcome = Some(welcome),
+                FromServer::Ack(ack) => self.handle_ack(now, ack),
+                FromServer::Unknown => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection is gone: everything unacknowledged waits again.
+    pub fn handle_disconnect(&mut self) {
+        self.control = MessageReader::new();
+        self.welcome = None;
+        self.in_flight = Window::default();
+        self.ready.clear();
+        self.unacknowledged.clear();
+        self.notices
+            .retain(|notice| !matches!(notice, Action::Reset { .. } | Action::Reconnect));
+        for (&number, item) in &mut self.items {
+            if !item.in_flight() {
+                continue;
+            }
+            // What is captured already is not live any more when the connection returns.
+            if item.trailer.is_some() {
+                item.priority = Priority::Backlog;
+            }
+            item.state = State::Waiting;
+            self.waiting.insert((item.priority, number));
+        }
+    }
+
+    /// The chunk of the last [`Action::Write`] of this fragment has been handed to QUIC.
+    pub fn handle_written(&mut self, key: &FragmentKey) {
+        self.change(key, |item| {
+            if let State::Open { sent, .. } = item.state {
+                item.state = State::Open {
+                    sent,
+                    writing: false,
+                };
+            }
+        });
+    }
+
+    /// The server wants no more bytes of this fragment: its ack is on the way.
+    pub fn handle_stopped(&mut self, now: Duration, key: &FragmentKey) {
+        self.change(key, |item| {
+            if matches!(item.state, State::Open { .. }) {
+                item.state = State::Sent {
+                    deadline: now + limits::ACK_WAIT_MAX,
+                };
+            }
+        });
+    }
+
+    /// A fragment exists in the spool. One of the backlog is sent once it is `finished` too.
+    pub fn opened(&mut self, key: FragmentKey, priority: Priority) {
+        if self.numbers.contains_key(&key) {
+            return;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        self.numbers.insert(key.clone(), number);
+        let item = Item {
+            key,
+            priority,
+            spooled: 0,
+            trailer: None,
+            state: State::Waiting,
+            attempts: 0,
+        };
+        self.waiting.insert((priority, number));
+        self.items.insert(number, item);
+    }
+
+    /// The spool holds `bytes` payload bytes of the fragment, in all.
+    pub fn grew(&mut self, key: &FragmentKey, bytes: u64) {
+        self.change(key, |item| {
+            debug_assert!(item.trailer.is_none(), "a finished fragment does not grow");
+            item.spooled = item.spooled.max(bytes);
+        });
+    }
+
+    /// The fragment is whole in the spool.
+    pub fn finished(&mut self, key: &FragmentKey, trailer: Trailer) {
+        self.change(key, |item| {
+            item.spooled = trailer.bytes;
+            item.trailer = Some(trailer);
+            // Captured before it could be begun: newer fragments are live now.
+            if !item.in_flight() {
+                item.priority = Priority::Backlog;
+            }
+        });
+    }
+
+    /// The spool no longer has the fragment.
+    pub fn removed(&mut self, key: &FragmentKey) {
+        if let Some(item) = self.forget(key)
+            && matches!(item.state, State::Open { .. })
+        {
+            self.notices.push_back(Action::Reset { key: item.key });
+        }
+    }
+
+    /// What to do now. Call until `None` after each change.
+    pub fn poll_action(&mut self, now: Duration) -> Option<Action> {
+        self.wake(now);
+        if let Some(notice) = self.notices.pop_front() {
+            return Some(notice);
+        }
+        self.welcome.as_ref()?;
+        if let Some(&(_, number)) = self.ready.first() {
+            return Some(self.continue_writing(now, number));
+        }
+        self.begin_next()
+    }
+
+    /// When to call [`Self::poll_action`] even though nothing happened.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let retry = self.postponed.first().map(|&(until, _)| until);
+        let overdue = self.unacknowledged.first().map(|&(deadline, _)| deadline);
+        [retry, overdue].into_iter().flatten().min()
+    }
+
+    fn handle_ack(&mut self, now: Duration, ack: Ack) {
+        let Some(&number) = self.numbers.get(&ack.key) else {
+            return;
+        };
+        let key = ack.key;
+        match ack.kind {
+            AckKind::Buffering => self
+                .notices
+                .push_back(Action::Progress { key, whole: false }),
+            AckKind::Received => self
+                .notices
+                .push_back(Action::Progress { key, whole: true }),
+            AckKind::Persisted => {
+                self.removed(&key);
+                self.notices.push_back(Action::Persisted {
+                    key,
+                    number: ack.number,
+                });
+            }
+            AckKind::Error {
+                code,
+                message,
+                retryable: false,
+            } => {
+                self.removed(&key);
+                self.notices
+                    .push_back(Action::Rejected { key, code, message });
+            }
+            AckKind::Error {
+                code,
+                message,
+                retryable: true,
+            } => {
+                // An answer to an attempt that is over says nothing about the next one.
+                if self.items[&number].in_flight() {
+                    self.postpone(now, key, code, message);
+                }
+            }
+        }
+    }
+
+    fn postpone(&mut self, now: Duration, key: FragmentKey, code: ErrorCode, message: String) {
+        let attempts = self
+            .numbers
+            .get(&key)
+            .map_or(0, |number| self.items[number].attempts);
+        let pause = self.pause(attempts);
+        let mut was_open = false;
+        self.change(&key, |item| {
+            was_open = matches!(item.state, State::Open { .. });
+            item.attempts += 1;
+            item.state = State::Postponed { until: now + pause };
+        });
+        if was_open {
+            self.notices.push_back(Action::Reset { key: key.clone() });
+        }
+        self.notices.push_back(Action::Postponed {
+            key,
+            code,
+            message,
+            pause,
+        });
+    }
+
+    /// Doubles with each attempt up to the limit; a random half of it keeps many devices apart.
+    fn pause(&mut self, attempts: u32) -> Duration {
+        let whole = limits::RETRY_PAUSE_MIN
+            .saturating_mul(1 << attempts.min(16))
+            .min(limits::RETRY_PAUSE_MAX);
+        whole.mul_f64(0.5 + self.random.f64() / 2.0)
+    }
+
+    /// Lets pauses end, and notices a silent server.
+    fn wake(&mut self, now: Duration) {
+        while let Some(&(until, number)) = self.postponed.first() {
+            if until > now {
+                break;
+            }
+            let key = self.items[&number].key.clone();
+            self.change(&key, |item| item.state = State::Waiting);
+        }
+        if self
+            .unacknowledged
+            .first()
+            .is_some_and(|&(deadline, _)| deadline <= now)
+        {
+            // Once only: the shell's disconnect puts all of them back in line.
+            self.unacknowledged.clear();
+            self.notices.push_back(Action::Reconnect);
+        }
+    }
+
+    fn continue_writing(&mut self, now: Duration, number: u64) -> Action {
+        let item = &self.items[&number];
+        let key = item.key.clone();
+        let State::Open { sent, .. } = item.state else {
+            unreachable!("only open fragments are ready")
+        };
+        if sent < item.spooled {
+            let end = item.spooled.min(sent + limits::CHUNK_BYTES_MAX as u64);
+            self.change(&key, |item| {
+                item.state = State::Open {
+                    sent: end,
+                    writing: true,
+                }
+            });
+            return Action::Write {
+                key,
+                range: sent..end,
+            };
+        }
+        let trailer = item
+            .trailer
+            .expect("a fragment with nothing to write is ready only to be finished");
+        self.change(&key, |item| {
+            item.state = State::Sent {
+                deadline: now + limits::ACK_WAIT_MAX,
+            }
+        });
+        Action::Finish { key, trailer }
+    }
+
+    fn begin_next(&mut self) -> Option<Action> {
+        let live = self.waiting.range(..(Priority::Backlog, 0)).next().copied();
+        let backlog = || {
+            let whole = |&&(_, number): &&(Priority, u64)| self.items[&number].trailer.is_some();
+            self.waiting
+                .range((Priority::Backlog, 0)..)
+                .find(whole)
+                .copied()
+        };
+        let (priority, number) =
+            live.filter(|_| self.has_room(Priority::Live, 0))
+                .or_else(|| {
+                    backlog().filter(|&(_, number)| {
+                        self.has_room(Priority::Backlog, self.items[&number].weight())
+                    })
+                })?;
+        let key = self.items[&number].key.clone();
+        self.change(&key, |item| {
+            item.state = State::Open {
+                sent: 0,
+                writing: false,
+            }
+        });
+        Some(Action::Open { key, priority })
+    }
+
+    /// Live needs a place; backlog needs a place and bytes, and leaves a quarter of both to live. A
+    /// fragment larger than the window goes alone.
+    fn has_room(&self, priority: Priority, bytes: u64) -> bool {
+        let Some(welcome) = &self.welcome else {
+            return false;
+        };
+        if self.in_flight.fragments == 0 {
+            return true;
+        }
+        match priority {
+            Priority::Live => self.in_flight.fragments < welcome.fragments_in_flight,
+            Priority::Backlog => {
+                self.in_flight.fragments
+                    < welcome.fragments_in_flight - welcome.fragments_in_flight / 4
+                    && self.in_flight.bytes + bytes
+                        <= welcome.bytes_in_flight - welcome.bytes_in_flight / 4
+            }
+        }
+    }
+
+    /// Changes a fragment and keeps queues and window true to it: the only way to change one.
+    fn change(&mut self, key: &FragmentKey, change: impl FnOnce(&mut Item)) {
+        let Some(&number) = self.numbers.get(key) else {
+            return;
+        };
+        let mut item = self
+            .items
+            .remove(&number)
+            .expect("every number has its fragment");
+        self.leave_queues(number, &item);
+        change(&mut item);
+        self.enter_queues(number, &item);
+        self.items.insert(number, item);
+    }
+
+    fn forget(&mut self, key: &FragmentKey) -> Option<Item> {
+        let number = self.numbers.remove(key)?;
+        let item = self
+            .items
+            .remove(&number)
+            .expect("every number has its fragment");
+        self.leave_queues(number, &item);
+        Some(item)
+    }
+
+    fn leave_queues(&mut self, number: u64, item: &Item) {
+        match item.state {
+            State::Waiting => drop(self.waiting.remove(&(item.priority, number))),
+            State::Postponed { until } => drop(self.postponed.remove(&(until, number))),
+            State::Open { .. } => drop(self.ready.remove(&(item.priority, number))),
+            State::Sent { deadline } => drop(self.unacknowledged.remove(&(deadline, number))),
+        }
+        if item.in_flight() {
+            self.in_flight.fragments -= 1;
+            self.in_flight.bytes -= item.weight();
+        }
+    }
+
+    fn enter_queues(&mut self, number: u64, item: &Item) {
+        match item.state {
+            State::Waiting => drop(self.waiting.insert((item.priority, number))),
+            State::Postponed { until } => drop(self.postponed.insert((until, number))),
+            State::Open { writing: true, .. } => {}
+            State::Open {
+                sent,
+                writing: false,
+            } => {
+                if sent < item.spooled || item.trailer.is_some() {
+                    self.ready.insert((item.priority, number));
+                }
+            }
+            State::Sent { deadline } => drop(self.unacknowledged.insert((deadline, number))),
+        }
+        if item.in_flight() {
+            self.in_flight.fragments += 1;
+            self.in_flight.bytes += item.weight();
+        }
+    }
+}
