@@ -1,0 +1,53 @@
+# One command for each verb. CI calls the same ones.
+#
+#   make demo          two simulated cameras, a server and an agent; prints the address to open
+#   make demo CHECK=1  the same, watched by headless Chromium; succeeds only if both cameras play
+#   make test          everything that must hold: format, lints, documentation, tests, browser
+#   make check         the quick part of it
+#   make bench         measurements, written to bench/README.md
+#   make fuzz          one minute per parser (SECONDS=n for another time)
+
+# Everything up to `bench` uses this one profile, so that nothing is compiled twice.
+CARGO ?= cargo
+
+.PHONY: demo test check bench fuzz format lint doc tests browser-packages setup-build setup-test setup-bench
+
+demo:
+	@CHECK=$(CHECK) scripts/demo.sh
+
+test: setup-test format lint doc tests
+
+check: setup-build format lint doc
+	$(CARGO) test --locked -p tidy
+
+bench: setup-bench
+	scripts/bench.sh
+
+fuzz: setup-build
+	scripts/fuzz.sh $(SECONDS)
+
+format:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+# The tests of e2e/ start the real binaries, so these are built first.
+tests: browser-packages
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace
+
+browser-packages:
+	cd e2e/browser && npm ci --silent
+
+setup-build:
+	@scripts/setup.sh build
+
+setup-test:
+	@scripts/setup.sh build test
+
+setup-bench:
+	@scripts/setup.sh build bench

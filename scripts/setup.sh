@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Installs the system packages that are missing, and nothing else. Safe to run at any time.
+#
+#   scripts/setup.sh [build] [test] [bench]      (default: build)
+#
+# Knows Debian 12 and 13 and Ubuntu 24.04. Needs root or sudo only if something is missing.
+# The Rust toolchain is yours to choose: see https://rustup.rs.
+set -euo pipefail
+
+# What compiles and runs the product. x264 comes with "ugly", the AAC encoder with "libav".
+BUILD=(
+    build-essential cmake curl pkg-config
+    libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
+    gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+    gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
+)
+# Tools that look at our output from outside.
+TEST=(ffmpeg mkvtoolnix)
+# What our numbers stand beside.
+BENCH=(ffmpeg nginx-light)
+
+say() { echo "setup: $*" >&2; }
+fail() { say "$*"; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+main() {
+    local wanted=() group
+    [ $# -gt 0 ] || set -- build
+    for group in "$@"; do
+        case $group in
+            build) wanted+=("${BUILD[@]}") ;;
+            test) wanted+=("${TEST[@]}") ;;
+            bench) wanted+=("${BENCH[@]}") ;;
+            *) fail "there is no group '$group': use build, test or bench" ;;
+        esac
+    done
+    has cargo || fail "cargo is missing: install a Rust toolchain from https://rustup.rs"
+
+    local missing=() package
+    for package in "${wanted[@]}"; do
+        installed "$package" || missing+=("$package")
+    done
+    if [[ " $* " == *" test "* ]]; then
+        # Debian's npm pulls in Debian's nodejs, which would fight with one from elsewhere.
+        has node || missing+=(nodejs)
+        has npm || missing+=(npm)
+        if ! browser >/dev/null; then
+            on_ubuntu || missing+=(chromium)
+        fi
+    fi
+    if [ ${#missing[@]} -gt 0 ]; then
+        install "${missing[@]}"
+    fi
+    if [[ " $* " == *" test "* ]] && ! browser >/dev/null; then
+        fail "no Chromium. Ubuntu ships it as a snap only: 'snap install chromium', or install Google Chrome," \
+            "or name another one with CHROMIUM=/path/to/chromium"
+    fi
+}
+
+# Any browser that the tests can drive; e2e/browser/chromium.mjs looks for the same names.
+browser() {
+    if [ -n "${CHROMIUM:-}" ]; then
+        echo "$CHROMIUM"
+    else
+        command -v chromium || command -v google-chrome || command -v google-chrome-stable || command -v chromium-browser
+    fi
+}
+
+on_ubuntu() { grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; }
+
+installed() {
+    # nginx has flavours; any of them serves files.
+    if [ "$1" = nginx-light ]; then
+        has nginx || [ -x /usr/sbin/nginx ]
+        return
+    fi
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+install() {
+    has apt-get || fail "please install these, or what your system calls them: $*"
+    local root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        has sudo || fail "run as root, or install sudo: apt-get install $*"
+        root=(sudo)
+    fi
+    say "installing $*"
+    # /tmp may be small or mounted noexec, and package scripts unpack there.
+    local apt=(${root[@]+"${root[@]}"} env DEBIAN_FRONTEND=noninteractive TMPDIR=/var/tmp)
+    "${apt[@]}" apt-get -qq update || say "apt-get update failed; going on with the lists that are there"
+    if ! "${apt[@]}" apt-get -qq install -y --no-install-recommends "$@" >&2; then
+        # An earlier installation that was interrupted blocks every later one until it is finished.
+        say "that failed; finishing what dpkg left half done, and trying once more"
+        "${apt[@]}" dpkg --configure -a >&2
+        "${apt[@]}" apt-get -qq install -y --no-install-recommends "$@" >&2
+    fi
+    if [[ " $* " == *" nginx-light "* ]]; then
+        stop_nginx ${root[@]+"${root[@]}"}
+    fi
+}
+
+# The package starts nginx on port 80 at once; the measurements start their own. Called only where
+# it was this script that installed it.
+stop_nginx() {
+    if [ -d /run/systemd/system ]; then
+        "$@" systemctl disable --now nginx || true
+    else
+        "$@" service nginx stop >/dev/null 2>&1 || true
+    fi
+}
+
+main "$@"
