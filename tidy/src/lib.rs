@@ -7,23 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders that hold no source of ours: built, installed or recorded things.
-const SKIPPED: &[&str] = &[
-    ".git",
-    "target",
-    "node_modules",
-    "millrace-data",
-    "millrace-demo-data",
-    "dist",
-    "cache",
-];
+const SKIPPED: &[&str] = &[".git", "target", "node_modules", "millrace-data", "millrace-demo-data", "dist", "cache"];
 
 /// The root of the repository.
 pub fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest
-        .parent()
-        .expect("tidy lies one folder below the root")
-        .to_owned()
+    manifest.parent().expect("tidy lies one folder below the root").to_owned()
 }
 
 /// A file of the repository.
@@ -63,13 +52,8 @@ pub fn files() -> Vec<File> {
                     folders.push(absolute);
                 }
             } else if kind.is_file() {
-                let below = absolute
-                    .strip_prefix(&root)
-                    .expect("the walk began at the root");
-                found.push(File {
-                    path: below.to_string_lossy().replace('\\', "/"),
-                    absolute,
-                });
+                let below = absolute.strip_prefix(&root).expect("the walk began at the root");
+                found.push(File { path: below.to_string_lossy().replace('\\', "/"), absolute });
             }
         }
     }

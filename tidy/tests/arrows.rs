@@ -14,27 +14,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pipelines", &["fragment"]),
     ("vault", &[]),
     ("archive", &["vault", "fragment"]),
-    (
-        "millrace",
-        &["vault", "archive", "upload", "hls", "fragment"],
-    ),
+    ("millrace", &["vault", "archive", "upload", "hls", "fragment"]),
     ("millrace-agent", &["pipelines", "upload", "fragment"]),
     ("samples", &[]),
     ("tidy", &[]),
     // These two stand outside the product and look at it from all sides.
     ("e2e", &["samples", "fragment", "upload", "hls"]),
-    (
-        "bench",
-        &[
-            "samples",
-            "fragment",
-            "upload",
-            "hls",
-            "archive",
-            "vault",
-            "pipelines",
-        ],
-    ),
+    ("bench", &["samples", "fragment", "upload", "hls", "archive", "vault", "pipelines"]),
 ];
 
 /// What tests alone may use, in every crate: the clips and the simulated camera.
@@ -77,20 +63,14 @@ fn crates_build_only_on_those_that_the_architecture_allows() {
         let allowed = ARROWS
             .iter()
             .find(|(name, _)| *name == package.name.as_str())
-            .unwrap_or_else(|| {
-                panic!(
-                    "{} is new: give it a line in tidy/tests/arrows.rs",
-                    package.name
-                )
-            })
+            .unwrap_or_else(|| panic!("{} is new: give it a line in tidy/tests/arrows.rs", package.name))
             .1;
         for dependency in &package.dependencies {
             let name = dependency.name.as_str();
             if !ours.contains(name) {
                 continue;
             }
-            let for_tests =
-                dependency.kind == DependencyKind::Development && FOR_TESTS.contains(&name);
+            let for_tests = dependency.kind == DependencyKind::Development && FOR_TESTS.contains(&name);
             assert!(
                 allowed.contains(&name) || for_tests,
                 "{} must not build on {name}: ARCHITECTURE.md has no such arrow",
@@ -110,10 +90,9 @@ fn pure_crates_reach_no_runtime_socket_clock_or_gstreamer() {
             .find(|package| package.name.as_str() == *pure)
             .unwrap_or_else(|| panic!("the workspace has no {pure}"));
         for (name, path) in closure(&metadata, package) {
-            let impure = IMPURE.iter().any(|begin| {
-                name.strip_prefix(begin)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-            });
+            let impure = IMPURE
+                .iter()
+                .any(|begin| name.strip_prefix(begin).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')));
             assert!(!impure, "{pure} is pure but reaches {name}: {path}");
         }
     }
@@ -122,10 +101,7 @@ fn pure_crates_reach_no_runtime_socket_clock_or_gstreamer() {
 #[test]
 fn only_pipelines_and_the_samples_build_on_gstreamer() {
     for package in metadata().workspace_packages() {
-        let knows = package
-            .dependencies
-            .iter()
-            .any(|d| d.name.starts_with("gstreamer"));
+        let knows = package.dependencies.iter().any(|d| d.name.starts_with("gstreamer"));
         assert!(
             !knows || KNOWS_GSTREAMER.contains(&package.name.as_str()),
             "{} must not know GStreamer: that is the job of pipelines",
@@ -136,30 +112,19 @@ fn only_pipelines_and_the_samples_build_on_gstreamer() {
 
 #[test]
 fn versions_of_dependencies_stand_in_one_place() {
-    for file in tidy::files()
-        .into_iter()
-        .filter(|file| file.path.ends_with("/Cargo.toml"))
-    {
+    for file in tidy::files().into_iter().filter(|file| file.path.ends_with("/Cargo.toml")) {
         // fuzz/ is a workspace of its own and cannot inherit.
         if file.path.starts_with("fuzz/") {
             continue;
         }
-        let manifest: toml::Table = file
-            .text()
-            .unwrap_or_default()
-            .parse()
-            .expect("cargo has read this manifest");
+        let manifest: toml::Table = file.text().unwrap_or_default().parse().expect("cargo has read this manifest");
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let Some(dependencies) = manifest.get(section).and_then(toml::Value::as_table) else {
                 continue;
             };
             for (name, value) in dependencies {
                 let inherited = value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
-                assert!(
-                    inherited,
-                    "{}: {name} belongs in [workspace.dependencies] of the root",
-                    file.path
-                );
+                assert!(inherited, "{}: {name} belongs in [workspace.dependencies] of the root", file.path);
             }
         }
     }
@@ -174,19 +139,12 @@ fn metadata() -> Metadata {
 }
 
 fn names(metadata: &Metadata) -> BTreeSet<String> {
-    metadata
-        .workspace_packages()
-        .iter()
-        .map(|package| package.name.to_string())
-        .collect()
+    metadata.workspace_packages().iter().map(|package| package.name.to_string()).collect()
 }
 
 /// Everything that `package` builds on outside tests, by name, with one way that leads there.
 fn closure(metadata: &Metadata, package: &Package) -> BTreeMap<String, String> {
-    let resolve = metadata
-        .resolve
-        .as_ref()
-        .expect("cargo metadata resolves unless told not to");
+    let resolve = metadata.resolve.as_ref().expect("cargo metadata resolves unless told not to");
     let mut seen: BTreeSet<&PackageId> = BTreeSet::new();
     let mut open = vec![(&package.id, package.name.to_string())];
     let mut found = BTreeMap::new();
@@ -199,15 +157,9 @@ fn closure(metadata: &Metadata, package: &Package) -> BTreeMap<String, String> {
             continue;
         };
         for dependency in &node.deps {
-            let normal = dependency
-                .dep_kinds
-                .iter()
-                .any(|kind| kind.kind == DependencyKind::Normal);
+            let normal = dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal);
             if normal {
-                open.push((
-                    &dependency.pkg,
-                    format!("{path} → {}", metadata[&dependency.pkg].name),
-                ));
+                open.push((&dependency.pkg, format!("{path} → {}", metadata[&dependency.pkg].name)));
             }
         }
     }

@@ -6,24 +6,15 @@ use std::path::{Component, Path, PathBuf};
 fn links_in_documents_resolve() {
     let root = tidy::root();
     let mut broken = Vec::new();
-    for file in tidy::files()
-        .into_iter()
-        .filter(|file| file.has_extension("md"))
-    {
-        let text = file
-            .text()
-            .unwrap_or_else(|| panic!("{} is not UTF-8", file.path));
+    for file in tidy::files().into_iter().filter(|file| file.has_extension("md")) {
+        let text = file.text().unwrap_or_else(|| panic!("{} is not UTF-8", file.path));
         for link in links(&text) {
             if link.contains("://") || link.starts_with("mailto:") {
                 continue;
             }
             let (target, anchor) = link.split_once('#').unwrap_or((&link, ""));
             let folder = Path::new(&file.path).parent().unwrap_or(Path::new(""));
-            let target = if target.is_empty() {
-                PathBuf::from(&file.path)
-            } else {
-                normal(&folder.join(target))
-            };
+            let target = if target.is_empty() { PathBuf::from(&file.path) } else { normal(&folder.join(target)) };
             let absolute = root.join(&target);
             if !absolute.exists() {
                 broken.push(format!("{}: {link} leads nowhere", file.path));
@@ -40,11 +31,7 @@ fn links_in_documents_resolve() {
 
 #[test]
 fn no_file_names_a_path_of_one_machine() {
-    let mut words = vec![
-        ["/ro", "ot/"].concat(),
-        ["/Us", "ers/"].concat(),
-        ["/ho", "me/"].concat(),
-    ];
+    let mut words = vec![["/ro", "ot/"].concat(), ["/Us", "ers/"].concat(), ["/ho", "me/"].concat()];
     let here = tidy::root();
     // A checkout directly below the root, such as /app, is too short a word to search for.
     if here.components().count() > 2 {
@@ -53,27 +40,16 @@ fn no_file_names_a_path_of_one_machine() {
     for file in tidy::files() {
         let Some(text) = file.text() else { continue };
         for word in &words {
-            assert!(
-                !text.contains(word.as_str()),
-                "{} names {word}, which only one machine has",
-                file.path
-            );
+            assert!(!text.contains(word.as_str()), "{} names {word}, which only one machine has", file.path);
         }
     }
 }
 
 #[test]
 fn the_lock_of_the_browser_tests_names_no_registry() {
-    let lock = std::fs::read_to_string(tidy::root().join("e2e/browser/package-lock.json"))
-        .expect("the lock is there");
-    assert!(
-        !lock.contains("\"resolved\""),
-        "strip `resolved`: npm then uses the reader's own registry"
-    );
-    assert!(
-        lock.contains("\"integrity\""),
-        "the lock must still say what was meant"
-    );
+    let lock = std::fs::read_to_string(tidy::root().join("e2e/browser/package-lock.json")).expect("the lock is there");
+    assert!(!lock.contains("\"resolved\""), "strip `resolved`: npm then uses the reader's own registry");
+    assert!(lock.contains("\"integrity\""), "the lock must still say what was meant");
 }
 
 /// The targets of `[text](target)` outside code.
@@ -94,15 +70,11 @@ fn links(text: &str) -> Vec<String> {
 
 /// The anchors that GitHub gives to headings.
 fn headings(text: &str) -> Vec<String> {
-    let heading = outside_code(text)
-        .into_iter()
-        .filter(|line| line.starts_with('#'));
+    let heading = outside_code(text).into_iter().filter(|line| line.starts_with('#'));
     heading
         .map(|line| {
             let words = line.trim_start_matches('#').trim().to_lowercase();
-            let kept = words
-                .chars()
-                .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+            let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
             kept.map(|c| if c == ' ' { '-' } else { c }).collect()
         })
         .collect()
