@@ -1,1 +1,28 @@
-//! placeholder
+//! Matroska bytes, in both directions, without I/O.
+//!
+//! [`Writer`] turns a fragment into one self-contained document. [`Reader`] is a push parser for what
+//! any tool writes: [`Reader::push`] bytes in any split, then [`Reader::next`] until nothing comes.
+//! [`document`] reads one whole stored fragment. Payloads are handed on as slices of what was pushed.
+
+mod block;
+mod document;
+mod ebml;
+mod elements;
+mod error;
+mod headers;
+mod input;
+mod payload;
+mod reader;
+mod tags;
+mod writer;
+
+pub use document::{Document, document};
+pub use elements::Id;
+pub use error::{Error, ErrorKind};
+pub use payload::Payload;
+pub use reader::{Block, Event, Info, Limits, Reader};
+pub use tags::{END_OF_FRAGMENT, Tag};
+pub use writer::{WriteError, Writer};
+
+#[cfg(test)]
+mod tests;
