@@ -1,0 +1,127 @@
+//! The edge agent as a process: its configuration, its kills, its one-off uploads.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::process::{Process, binary};
+use crate::server::Server;
+
+/// Where a stream's pictures come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A camera at this address.
+    Rtsp(String),
+    /// A clip of the samples, in a loop and in real time.
+    Loop(&'static str),
+}
+
+/// An agent with a state folder of its own, which it keeps over restarts.
+#[derive(Debug)]
+pub struct Agent {
+    folder: PathBuf,
+    process: Option<Process>,
+}
+
+impl Agent {
+    /// Enrols a device at `server` and starts an agent with these streams. Its state lies in `folder/state`.
+    pub fn start(folder: &Path, server: &Server, streams: &[(&str, Source)]) -> Agent {
+        let mut agent = Agent::enrolled(folder, server);
+        let mut text = fs::read_to_string(agent.config()).expect("the configuration was written a moment ago");
+        for (stream, source) in streams {
+            text += &match source {
+                Source::Rtsp(url) => format!("\n[[camera]]\nstream = {stream:?}\nurl = {url:?}\ntransport = \"tcp\"\n"),
+                Source::Loop(name) => {
+                    let file = crate::clip(name);
+                    format!("\n[[camera]]\nstream = {stream:?}\nfile = {file:?}\nlooped = true\n")
+                }
+            };
+        }
+        fs::write(agent.config(), text).expect("the configuration can be written");
+        agent.restart();
+        agent
+    }
+
+    /// Prepares an agent without streams, for [`Agent::once`].
+    pub fn enrolled(folder: &Path, server: &Server) -> Agent {
+        let agent = Agent { folder: folder.to_owned(), process: None };
+        fs::create_dir_all(folder).expect("the folder can be made");
+        let token = server.add_device("e2e");
+        let address = server.upload_address();
+        let state = agent.state();
+        let text = format!("state = {state:?}\n\n[server]\naddress = {address:?}\ntoken = {token:?}\n");
+        fs::write(agent.config(), text).expect("the configuration can be written");
+        agent
+    }
+
+    /// Starts it again after [`Agent::kill`] or [`Agent::stop`].
+    pub fn restart(&mut self) {
+        assert!(self.process.is_none(), "the agent runs already");
+        let mut command = Command::new(binary("millrace-agent"));
+        command.env("RUST_LOG", "info,millrace_agent=debug").arg("run").arg("--config").arg(self.config());
+        self.process = Some(Process::start("millrace-agent", &mut command, &self.log()));
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.process.take().expect("the agent runs").kill();
+    }
+
+    /// Stops it in order.
+    pub fn stop(&mut self) {
+        let status = self.process.take().expect("the agent runs").stop();
+        assert!(status.success(), "the agent stopped with {status}");
+    }
+
+    /// Uploads a file, as a user would by hand.
+    pub fn once(&self, file: &Path, stream: &str) -> Output {
+        let mut command = Command::new(binary("millrace-agent"));
+        command.arg("once").arg(file).args(["--stream", stream]).arg("--config").arg(self.config());
+        command.output().expect("millrace-agent can be run")
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("the agent runs").id()
+    }
+
+    /// The fragments waiting in the spool of all streams, finished or not.
+    pub fn spooled(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let Ok(streams) = fs::read_dir(self.state().join("spool")) else { return found };
+        for stream in streams.flatten() {
+            let Ok(files) = fs::read_dir(stream.path()) else { continue };
+            found.extend(
+                files.flatten().map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "frag")),
+            );
+        }
+        found
+    }
+
+    /// The ids of all fragments of which the log says that they are persisted.
+    pub fn persisted(&self) -> BTreeSet<String> {
+        let text = String::from_utf8_lossy(&fs::read(self.log()).unwrap_or_default()).into_owned();
+        let lines = text.lines().filter(|line| line.to_ascii_lowercase().contains("persisted"));
+        lines.flat_map(fragment_ids).collect()
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.join("agent.toml")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("agent.log")
+    }
+}
+
+/// The words of a line that are fragment ids: 16 hexadecimal digits, '-', 10 digits.
+fn fragment_ids(line: &str) -> Vec<String> {
+    let words = line.split(|c: char| !c.is_ascii_hexdigit() && c != '-');
+    let is_id = |word: &&str| word.len() == 27 && word.as_bytes()[16] == b'-';
+    words.filter(is_id).map(str::to_owned).collect()
+}

@@ -1,0 +1,82 @@
+//! Access units as ffmpeg sees them: one hash each, to compare what was stored with its source.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// A kind of track, as ffmpeg selects it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Pictures.
+    Video,
+    /// Sound.
+    Audio,
+}
+
+/// Size and hash of every access unit of one track of `input` (a path or an address), in decoding order.
+pub fn hashes(input: &str, kind: Kind) -> Vec<String> {
+    let select = match kind {
+        Kind::Video => "0:v:0",
+        Kind::Audio => "0:a:0",
+    };
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-i", input, "-map", select, "-c", "copy", "-f", "framemd5", "-"]);
+    let output = command.output().expect("ffmpeg can be run");
+    assert!(output.status.success(), "ffmpeg on {input}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    // stream, dts, pts, duration, size, hash
+    lines.map(|line| line.split(',').skip(4).map(str::trim).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// Says where two tracks part, or `None` if they are equal.
+pub fn difference(source: &[String], stored: &[String]) -> Option<String> {
+    if source == stored {
+        return None;
+    }
+    let first = source.iter().zip(stored).position(|(a, b)| a != b).unwrap_or(source.len().min(stored.len()));
+    let mut missing: BTreeMap<&str, i64> = BTreeMap::new();
+    for unit in source {
+        *missing.entry(unit).or_default() += 1;
+    }
+    for unit in stored {
+        *missing.entry(unit).or_default() -= 1;
+    }
+    let lost = missing.values().filter(|n| **n > 0).sum::<i64>();
+    let added = -missing.values().filter(|n| **n < 0).sum::<i64>();
+    Some(format!(
+        "{} units became {}; they part at unit {first}; {lost} are lost, {added} were not there before",
+        source.len(),
+        stored.len()
+    ))
+}
+
+/// What a tool said while it read `url` to its end without decoding errors being tolerated.
+pub struct Reading {
+    /// Whether it succeeded.
+    pub success: bool,
+    /// Warnings and errors.
+    pub complaints: String,
+}
+
+/// Reads `url` with ffprobe.
+pub fn ffprobe(url: &str) -> Reading {
+    let output = Command::new("ffprobe")
+        .args(["-v", "warning", "-show_streams", "-show_packets", "-of", "compact", url])
+        .output()
+        .expect("ffprobe can be run");
+    Reading { success: output.status.success(), complaints: String::from_utf8_lossy(&output.stderr).into_owned() }
+}
+
+/// Decodes `url` with GStreamer's playbin.
+pub fn gstreamer(url: &str) -> Reading {
+    let output = Command::new("gst-launch-1.0")
+        .args(["-q", "playbin", &format!("uri={url}")])
+        .args(["video-sink=fakesink sync=false", "audio-sink=fakesink sync=false"])
+        .output()
+        .expect("gst-launch-1.0 can be run");
+    let mut said = String::from_utf8_lossy(&output.stderr).into_owned();
+    said += &String::from_utf8_lossy(&output.stdout);
+    let complaints =
+        said.lines().filter(|line| line.contains("WARN") || line.contains("ERROR") || line.contains("rror:"));
+    Reading { success: output.status.success(), complaints: complaints.collect::<Vec<_>>().join("\n") }
+}

@@ -1,0 +1,38 @@
+//! The product seen from outside: the real binaries as child processes, on free ports, in temporary folders.
+//!
+//! The library is the stage: [`Server`], [`Agent`] and [`Camera`] own a child process each and end it when dropped;
+//! [`Playlist`] and [`frames`] look at what the server plays. The tests lie in `tests/`, those that need a
+//! browser in `browser/`. Nothing here knows how the product works inside.
+//!
+//! The binaries are taken from the folder that the test itself was built into:
+//! `cargo build --workspace --bins` comes first, as `make test` does.
+
+mod agent;
+mod camera;
+pub mod frames;
+mod playlist;
+mod process;
+mod server;
+mod wait;
+
+use std::path::{Path, PathBuf};
+
+pub use agent::{Agent, Source};
+pub use camera::Camera;
+pub use playlist::{Playlist, Segment};
+pub use process::{Process, binary};
+pub use server::{Answer, Playback, Server};
+pub use wait::{until, within};
+
+/// A clip of `samples/clips`.
+pub fn clip(name: &str) -> PathBuf {
+    let path = root().join("samples/clips").join(name);
+    assert!(path.exists(), "there is no clip {}", path.display());
+    path
+}
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().expect("e2e lies one folder below the root").to_owned()
+}

@@ -1,0 +1,226 @@
+//! The media server as a process: start, kill, restart, and the questions that tests ask it.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::camera::free_port;
+use crate::playlist::Playlist;
+use crate::process::{Process, binary};
+use crate::wait::until;
+
+/// How long a start may take: recovery of the catalog on a busy machine included.
+const START: Duration = Duration::from_secs(30);
+
+/// A server with a data folder and ports of its own. It keeps them over restarts.
+#[derive(Debug)]
+pub struct Server {
+    folder: PathBuf,
+    http: u16,
+    quic: u16,
+    process: Option<Process>,
+}
+
+/// What to play.
+#[derive(Clone, Copy, Debug)]
+pub enum Playback<'a> {
+    /// The newest fragments, as they come.
+    Live,
+    /// A range of producer time, both ends in RFC 3339.
+    Past(&'a str, &'a str),
+}
+
+/// What the server answered over HTTP.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl Server {
+    /// Starts a server whose data lies in `folder/data`.
+    pub fn start(folder: &Path) -> Server {
+        let mut server = Server { folder: folder.to_owned(), http: free_port(), quic: free_udp_port(), process: None };
+        server.restart();
+        server
+    }
+
+    /// Starts it again after [`Server::kill`] or [`Server::stop`].
+    pub fn restart(&mut self) {
+        assert!(self.process.is_none(), "the server runs already");
+        let mut command = Command::new(binary("millrace"));
+        command.arg("--data").arg(self.data()).arg("serve");
+        command.args(["--http", &format!("127.0.0.1:{}", self.http)]);
+        command.args(["--quic", &self.upload_address()]);
+        let mut process = Process::start("millrace", &mut command, &self.folder.join("server.log"));
+        let health = self.address("/healthz");
+        until("the server is healthy", START, || {
+            assert!(process.is_running(), "the server ended at its start:\n{}", process.output());
+            (get(&health, None)?.status == 200).then_some(())
+        });
+        self.process = Some(process);
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.process.take().expect("the server runs").kill();
+    }
+
+    /// Stops it in order.
+    pub fn stop(&mut self) {
+        let status = self.process.take().expect("the server runs").stop();
+        assert!(status.success(), "the server stopped with {status}");
+    }
+
+    /// Where everything that it stores lies.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Where agents upload to.
+    pub fn upload_address(&self) -> String {
+        format!("127.0.0.1:{}", self.quic)
+    }
+
+    /// The full address of a path, which may be a full address already.
+    pub fn address(&self, path: &str) -> String {
+        if path.starts_with("http") { path.to_owned() } else { format!("http://127.0.0.1:{}{path}", self.http) }
+    }
+
+    /// The console's address as the server prints it, key included.
+    pub fn watch_address(&self) -> String {
+        self.address(&format!("/?key={}", self.key()))
+    }
+
+    /// Runs an admin command and gives back what it printed; it must succeed.
+    pub fn admin(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(binary("millrace"));
+        let output = command.arg("--data").arg(self.data()).args(arguments).output().expect("millrace can be run");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "millrace {arguments:?}: {}\n{printed}{complaint}", output.status);
+        printed
+    }
+
+    /// Adds a device and gives back its join token.
+    pub fn add_device(&self, name: &str) -> String {
+        let printed = self.admin(&["device", "add", name]);
+        let word = printed.split(|c: char| c.is_whitespace() || c == '"').find(|word| word.starts_with("mrj1_"));
+        word.unwrap_or_else(|| panic!("device add printed no token:\n{printed}")).to_owned()
+    }
+
+    /// Asks as the console does, with the key.
+    pub fn get(&self, path: &str) -> Answer {
+        get(&self.address(path), Some(&self.key())).unwrap_or_else(|| panic!("GET {path}: no answer"))
+    }
+
+    /// Asks without any key, as a player with a playback address does.
+    pub fn get_as_stranger(&self, path: &str) -> Answer {
+        get(&self.address(path), None).unwrap_or_else(|| panic!("GET {path}: no answer"))
+    }
+
+    /// The address to play `stream` at, or `None` while the stream has nothing to play.
+    pub fn try_playback(&self, stream: &str, what: Playback<'_>) -> Option<String> {
+        let body = match what {
+            Playback::Live => json!({"mode": "live"}),
+            Playback::Past(start, end) => json!({"mode": "past", "start": start, "end": end}),
+        };
+        let url = self.address(&format!("/api/streams/{stream}/playback"));
+        let key = format!("Bearer {}", self.key());
+        let request = http().post(&url).header("Authorization", &key).header("Content-Type", "application/json");
+        let mut response = request.send(body.to_string()).ok()?;
+        let body = response.body_mut().read_to_string().ok()?;
+        let answer: Value = serde_json::from_str(&body).ok()?;
+        Some(self.address(answer.get("url")?.as_str()?))
+    }
+
+    /// The address to play `stream` at.
+    pub fn playback(&self, stream: &str, what: Playback<'_>) -> String {
+        until(&format!("{stream} can be played"), Duration::from_secs(20), || self.try_playback(stream, what))
+    }
+
+    /// The media playlist behind the playback address `url`, or `None` while there is none.
+    pub fn try_playlist(&self, url: &str) -> Option<Playlist> {
+        let multivariant = get(url, None).filter(|answer| answer.status == 200)?.text();
+        let media = multivariant.lines().find(|line| !line.is_empty() && !line.starts_with('#'))?.to_owned();
+        let media = beside(url, &media);
+        let text = get(&media, None).filter(|answer| answer.status == 200)?.text();
+        Some(Playlist::parse(&text, |uri| beside(&media, uri)))
+    }
+
+    /// All that is stored of `stream`, as the playlist of a range that holds everything.
+    pub fn everything(&self, stream: &str) -> Playlist {
+        self.try_everything(stream).unwrap_or_else(|| panic!("{stream} has nothing to play"))
+    }
+
+    /// All that is stored of `stream`, or `None` while there is nothing.
+    pub fn try_everything(&self, stream: &str) -> Option<Playlist> {
+        // The longest retention is a week; one day more covers a clock that is a little ahead.
+        let now = jiff::Timestamp::now();
+        let day = Duration::from_secs(24 * 3600);
+        let (start, end) = ((now - 7 * day).to_string(), (now + day).to_string());
+        self.try_playlist(&self.try_playback(stream, Playback::Past(&start, &end))?)
+    }
+
+    /// The sum of a counter of `/metrics` over all its labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").text();
+        let values = text
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' ')));
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    fn key(&self) -> String {
+        let text = fs::read_to_string(self.data().join("console.key")).expect("the server has written its key");
+        text.trim().to_owned()
+    }
+}
+
+/// `uri` as seen from the document at `base`.
+fn beside(base: &str, uri: &str) -> String {
+    if uri.starts_with("http") {
+        return uri.to_owned();
+    }
+    let folder = base.rsplit_once('/').map_or(base, |(folder, _)| folder);
+    format!("{folder}/{uri}")
+}
+
+fn get(url: &str, key: Option<&str>) -> Option<Answer> {
+    let mut request = http().get(url);
+    if let Some(key) = key {
+        request = request.header("Authorization", &format!("Bearer {key}"));
+    }
+    let mut response = request.call().ok()?;
+    let status = response.status().as_u16();
+    // Larger than any segment: a fragment holds at most 50 MB.
+    let body = response.body_mut().with_config().limit(64 << 20).read_to_vec().ok()?;
+    Some(Answer { status, body })
+}
+
+/// A client for which an error status is an answer like any other.
+fn http() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(20)))
+        .build()
+        .new_agent()
+}
+
+fn free_udp_port() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("there is a free port");
+    socket.local_addr().expect("a bound socket has an address").port()
+}
