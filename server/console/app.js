@@ -1,0 +1,365 @@
+// The watch page: a list of streams, and a player for live video and for any time in the past.
+//
+// Stable ids, for tests and for those who script the page:
+//   #streams            the list; each entry is a button.stream with data-stream (name) and data-live
+//   #video              the video element
+//   #mode               "LIVE" or "PAST" (data-mode live|past) while something plays
+//   #clock              wall time of the picture shown (datetime attribute: ISO 8601, UTC)
+//   #error              what is wrong, in words; hidden when nothing is
+//   #go-live            plays live
+//   #back-1m #back-10m  play from one or ten minutes before the picture shown
+//   #past-start         local date and time to play from;  #play-past starts it
+//   #scrub              the same as a slider over all that is stored
+//   #sound              turns sound on and off
+// window.millrace = { hls, video, session } gives the player in use.
+"use strict";
+
+const LIST_REFRESH_MS = 3000;
+const CLOCK_REFRESH_MS = 100;
+const RETRY_MS = 2000;
+// How much of the past one playback session asks for; at its end the next one begins.
+const PAST_MS = 3_600_000;
+// hls.js is asked to recover from so many media errors in a row before the session is made anew.
+const MEDIA_RECOVERIES_MAX = 2;
+
+const element = (id) => document.getElementById(id);
+const video = element("video");
+
+// What plays: the stream's name, the mode ("live" or "past"), and for the past its start and end.
+let session = null;
+let hls = null;
+let retry = 0;
+let mediaRecoveries = 0;
+let streams = new Map();
+let scrubbing = false;
+
+window.millrace = { get hls() { return hls; }, get session() { return session; }, video };
+
+// --- The server ------------------------------------------------------------------------------------
+
+class ServerError extends Error {
+  constructor(status, code, message) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+async function ask(path, body) {
+  const options = body && {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  };
+  let response;
+  try {
+    response = await fetch(path, options || {});
+  } catch {
+    throw new ServerError(0, "unreachable", "The server can't be reached. Trying again…");
+  }
+  if (response.status === 401) {
+    location.reload(); // The login has expired: the server answers with the login page.
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) {
+    throw new ServerError(response.status, answer.error || "", answer.message || `The server answered ${response.status}.`);
+  }
+  return answer;
+}
+
+// --- The list of streams ----------------------------------------------------------------------------
+
+async function refreshStreams() {
+  try {
+    const answer = await ask("/api/streams");
+    element("server-status").textContent = "";
+    showStreams(answer.streams, Date.parse(answer.now));
+  } catch (error) {
+    element("server-status").textContent = error.message;
+  }
+  setTimeout(refreshStreams, LIST_REFRESH_MS);
+}
+
+function showStreams(list, now) {
+  streams = new Map(list.map((stream) => [stream.name, stream]));
+  element("no-streams").hidden = list.length > 0;
+  const shown = element("streams");
+  for (const item of [...shown.children]) {
+    if (!streams.has(item.firstChild.dataset.stream)) item.remove();
+  }
+  for (const stream of list) {
+    const button = entryOf(shown, stream.name);
+    button.dataset.live = String(stream.live);
+    button.setAttribute("aria-current", String(session?.stream === stream.name));
+    const seen = button.querySelector(".seen");
+    const text = seenText(stream, now);
+    if (seen.textContent !== text) seen.textContent = text;
+  }
+  showExtent();
+}
+
+function entryOf(shown, name) {
+  for (const item of shown.children) {
+    if (item.firstChild.dataset.stream === name) return item.firstChild;
+  }
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "stream";
+  button.dataset.stream = name;
+  for (const part of ["dot", "name", "seen"]) {
+    const span = document.createElement("span");
+    span.className = part;
+    button.append(span);
+  }
+  button.querySelector(".name").textContent = name;
+  button.addEventListener("click", () => play({ stream: name, mode: "live" }));
+  const item = document.createElement("li");
+  item.append(button);
+  shown.append(item);
+  return button;
+}
+
+function seenText(stream, now) {
+  if (stream.live) return "live";
+  if (!stream.last) return stream.connected ? "connected, no video yet" : "no video yet";
+  const seconds = Math.max(0, Math.round((now - Date.parse(stream.last)) / 1000));
+  return `last seen ${agoText(seconds)} ago`;
+}
+
+function agoText(seconds) {
+  for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]]) {
+    if (seconds >= length) return `${Math.floor(seconds / length)} ${unit}`;
+  }
+  return `${seconds} s`;
+}
+
+// --- Playing ----------------------------------------------------------------------------------------
+
+function playLive() {
+  if (session) play({ stream: session.stream, mode: "live" });
+}
+
+function playPast(start) {
+  if (!session || Number.isNaN(start)) return;
+  // The future and the last seconds are not there yet: that is what live is for.
+  if (start > Date.now() - 2000) return playLive();
+  play({ stream: session.stream, mode: "past", start, end: Math.min(start + PAST_MS, Date.now()) });
+}
+
+async function play(wanted) {
+  stop();
+  session = wanted;
+  showSession();
+  try {
+    const body = { mode: wanted.mode };
+    if (wanted.mode === "past") {
+      body.start = new Date(wanted.start).toISOString();
+      body.end = new Date(wanted.end).toISOString();
+    }
+    const answer = await ask(`/api/streams/${encodeURIComponent(wanted.stream)}/playback`, body);
+    if (session !== wanted) return; // Another was chosen meanwhile.
+    if (!(await playable(answer.url)) || session !== wanted) return;
+    load(answer.url, wanted);
+  } catch (error) {
+    if (session === wanted) failed(error, wanted);
+  }
+}
+
+function failed(error, wanted) {
+  showError(error.message);
+  const willCome = error.status === 0 || error.status >= 500 || (wanted.mode === "live" && error.status === 404);
+  if (willCome) retry = setTimeout(() => play(wanted), RETRY_MS);
+}
+
+// Whether the browser has a decoder for the stream. If not, says so.
+async function playable(url) {
+  const answer = await fetch(url).catch(() => null);
+  const codecs = answer?.ok && /CODECS="([^"]+)"/.exec(await answer.text())?.[1];
+  const source = window.ManagedMediaSource || window.MediaSource;
+  if (!codecs || !source || source.isTypeSupported(`video/mp4; codecs="${codecs}"`)) return true;
+  const h265 = /hvc1|hev1/.test(codecs);
+  showError(
+    h265
+      ? "This camera sends H.265, which this browser can't play. Use a browser with H.265 (Safari, or Chrome and Edge " +
+          "on a machine that decodes it in hardware), or set the camera to H.264."
+      : `This browser can't play this stream's coding (${codecs}).`,
+  );
+  return false;
+}
+
+function load(url, wanted) {
+  if (!window.Hls || !Hls.isSupported()) {
+    if (!video.canPlayType("application/vnd.apple.mpegurl")) {
+      return showError("This browser can play neither HLS nor Media Source Extensions.");
+    }
+    video.src = url; // Safari on older iPhones plays HLS itself.
+    return start();
+  }
+  hls = new Hls({
+    liveSyncDurationCount: 2, // Two segments behind the newest: one plays while the next arrives.
+    liveMaxLatencyDurationCount: 6,
+    maxLiveSyncPlaybackRate: 1.1, // Catches up without an audible change.
+    backBufferLength: 60,
+    maxBufferLength: 30,
+    startPosition: -1,
+  });
+  hls.on(Hls.Events.ERROR, (_, data) => playerFailed(data, wanted));
+  hls.on(Hls.Events.FRAG_BUFFERED, () => {
+    mediaRecoveries = 0;
+    showError("");
+  });
+  hls.on(Hls.Events.BUFFER_CODECS, (_, tracks) => {
+    element("sound").hidden = !(tracks.audio || /mp4a/.test(tracks.audiovideo?.codec || ""));
+  });
+  if (wanted.mode === "past") hls.once(Hls.Events.LEVEL_LOADED, (_, data) => seekTo(wanted.start, data.details));
+  hls.loadSource(url);
+  hls.attachMedia(video);
+  start();
+}
+
+function start() {
+  element("placeholder").hidden = true;
+  // Muted video may start by itself everywhere; if not, the reason is the user's own setting.
+  video.play().catch(() => {});
+}
+
+// The playlist of the past begins with the fragment that holds the wanted time: skip to the time itself.
+function seekTo(start, details) {
+  for (const segment of details.fragments) {
+    const begin = segment.programDateTime;
+    if (begin !== null && start < begin + segment.duration * 1000) {
+      const offset = segment.start + Math.max(0, (start - begin) / 1000);
+      if (offset > 0) video.addEventListener("loadedmetadata", () => { video.currentTime = offset; }, { once: true });
+      return;
+    }
+  }
+}
+
+function playerFailed(data, wanted) {
+  if (!data.fatal || session !== wanted) return;
+  if (data.type === Hls.ErrorTypes.MEDIA_ERROR && mediaRecoveries < MEDIA_RECOVERIES_MAX) {
+    mediaRecoveries += 1;
+    return hls.recoverMediaError();
+  }
+  showError(playerMessage(data));
+  retry = setTimeout(() => play(wanted), RETRY_MS);
+}
+
+function playerMessage(data) {
+  const status = data.response?.code;
+  if (status) {
+    // The server explains itself in JSON.
+    try {
+      return JSON.parse(data.networkDetails.responseText).message;
+    } catch {
+      return `The server answered ${status}. Trying again…`;
+    }
+  }
+  if (data.type === Hls.ErrorTypes.NETWORK_ERROR) return "The server can't be reached. Trying again…";
+  return `The player stopped: ${data.details}. Trying again…`;
+}
+
+function stop() {
+  clearTimeout(retry);
+  hls?.destroy();
+  hls = null;
+  mediaRecoveries = 0;
+  video.removeAttribute("src");
+  video.load();
+  showError("");
+}
+
+// The end of a past session is the beginning of the next, up to now.
+video.addEventListener("ended", () => {
+  if (session?.mode === "past") playPast(session.end);
+});
+
+// --- What is shown ----------------------------------------------------------------------------------
+
+function showSession() {
+  element("controls").hidden = false;
+  element("stream-name").textContent = session.stream;
+  element("placeholder").hidden = false;
+  element("placeholder").textContent = "Loading…";
+  element("sound").hidden = true;
+  element("mode").hidden = false;
+  element("mode").dataset.mode = session.mode;
+  element("mode").textContent = session.mode.toUpperCase();
+  for (const button of document.querySelectorAll(".stream")) {
+    button.setAttribute("aria-current", String(button.dataset.stream === session.stream));
+  }
+  if (session.mode === "past") element("past-start").value = localText(session.start);
+  showExtent();
+}
+
+function showError(text) {
+  element("error").textContent = text;
+  element("error").hidden = !text;
+  if (text && !hls) element("placeholder").hidden = true;
+}
+
+// The time of the picture shown, in milliseconds, or null while there is none.
+function shownTime() {
+  const date = hls?.playingDate;
+  return date && video.readyState >= 2 ? date.getTime() : null;
+}
+
+function showClock() {
+  const shown = shownTime();
+  const clock = element("clock");
+  clock.dateTime = shown === null ? "" : new Date(shown).toISOString();
+  const text = shown === null ? "" : new Date(shown).toLocaleString();
+  if (clock.textContent !== text) clock.textContent = text;
+  if (!scrubbing && shown !== null) element("scrub").value = shown;
+  setTimeout(showClock, CLOCK_REFRESH_MS);
+}
+
+function showExtent() {
+  const extent = session && streams.get(session.stream);
+  const known = Boolean(extent?.first && extent?.last);
+  element("scrub").disabled = !known;
+  if (!known || scrubbing) return;
+  const [first, last] = [Date.parse(extent.first), Date.parse(extent.last)];
+  element("scrub").min = first;
+  element("scrub").max = last;
+  element("scrub-first").textContent = new Date(first).toLocaleString();
+  element("scrub-last").textContent = extent.live ? "now" : new Date(last).toLocaleString();
+  element("past-start").min = localText(first - (first % 1000));
+}
+
+// The local date and time as <input type=datetime-local> wants it.
+function localText(millis) {
+  const local = new Date(millis - new Date(millis).getTimezoneOffset() * 60_000);
+  return local.toISOString().slice(0, 19);
+}
+
+// --- Buttons ----------------------------------------------------------------------------------------
+
+element("go-live").addEventListener("click", playLive);
+for (const [id, minutes] of [["back-1m", 1], ["back-10m", 10]]) {
+  element(id).addEventListener("click", () => {
+    const first = Number(element("scrub").min);
+    playPast(Math.max((shownTime() ?? Date.now()) - minutes * 60_000, first));
+  });
+}
+element("past-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  playPast(new Date(element("past-start").value).getTime());
+});
+element("scrub").addEventListener("input", () => {
+  scrubbing = true;
+  element("scrub-at").textContent = new Date(Number(element("scrub").value)).toLocaleString();
+});
+element("scrub").addEventListener("change", () => {
+  scrubbing = false;
+  element("scrub-at").textContent = "";
+  playPast(Number(element("scrub").value));
+});
+element("sound").addEventListener("click", () => { video.muted = !video.muted; });
+video.addEventListener("volumechange", () => {
+  element("sound").textContent = video.muted ? "Sound on" : "Sound off";
+  element("sound").setAttribute("aria-pressed", String(!video.muted));
+});
+
+refreshStreams();
+showClock();
