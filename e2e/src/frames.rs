@@ -28,6 +28,19 @@ pub fn hashes(input: &str, kind: Kind) -> Vec<String> {
     lines.map(|line| line.split(',').skip(4).map(str::trim).collect::<Vec<_>>().join(" ")).collect()
 }
 
+/// Like [`hashes`], for comparing across containers: without the parameter sets and delimiters that a transport
+/// stream repeats in band, with NAL units and AAC frames in the form of Matroska.
+pub fn hashes_reframed(input: &str, kind: Kind) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let middle = folder.path().join("reframed.mkv").to_string_lossy().into_owned();
+    let status = Command::new("ffmpeg")
+        .args(["-v", "error", "-i", input, "-c", "copy", "-bsf:v", "filter_units=remove_types=7|8|9", &middle])
+        .status()
+        .expect("ffmpeg can be run");
+    assert!(status.success(), "ffmpeg cannot reframe {input}");
+    hashes(&middle, kind)
+}
+
 /// Says where two tracks part, or `None` if they are equal.
 pub fn difference(source: &[String], stored: &[String]) -> Option<String> {
     if source == stored {

@@ -34,6 +34,11 @@ pub enum Playback<'a> {
     Past(&'a str, &'a str),
 }
 
+impl Playback<'static> {
+    /// All that there is.
+    pub const ALL: Self = Self::Past("2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z");
+}
+
 /// What the server answered over HTTP.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -168,11 +173,15 @@ impl Server {
 
     /// All that is stored of `stream`, or `None` while there is nothing.
     pub fn try_everything(&self, stream: &str) -> Option<Playlist> {
-        // The longest retention is a week; one day more covers a clock that is a little ahead.
-        let now = jiff::Timestamp::now();
-        let day = Duration::from_secs(24 * 3600);
-        let (start, end) = ((now - 7 * day).to_string(), (now + day).to_string());
-        self.try_playlist(&self.try_playback(stream, Playback::Past(&start, &end))?)
+        self.try_playlist(&self.try_playback(stream, Playback::ALL)?)
+    }
+
+    /// The ids, given at capture, of all that is stored of `stream`.
+    pub fn fragment_ids(&self, stream: &str) -> Vec<String> {
+        let answer = self.get(&format!("/api/streams/{stream}/fragments"));
+        let listing: Value = serde_json::from_slice(&answer.body).expect("the listing is JSON");
+        let fragments = listing["fragments"].as_array().expect("the listing holds fragments");
+        fragments.iter().map(|fragment| fragment["id"].as_str().expect("a fragment has an id").to_owned()).collect()
     }
 
     /// The sum of a counter of `/metrics` over all its labels.
