@@ -150,9 +150,7 @@ impl FromServer {
         if let Some(ack) = message.ack {
             return Ack::from_proto(ack).map(|ack| ack.map_or(Self::Unknown, Self::Ack));
         }
-        Ok(message.welcome.map_or(Self::Unknown, |welcome| {
-            Self::Welcome(Welcome::from_proto(welcome))
-        }))
+        Ok(message.welcome.map_or(Self::Unknown, |welcome| Self::Welcome(Welcome::from_proto(welcome))))
     }
 }
 
@@ -163,8 +161,7 @@ impl Welcome {
             fragments_in_flight: self.fragments_in_flight,
             bytes_in_flight: self.bytes_in_flight,
             fragment_bytes: self.fragment_bytes,
-            fragment_duration_ms: u64::try_from(self.fragment_duration.as_millis())
-                .unwrap_or(u64::MAX),
+            fragment_duration_ms: u64::try_from(self.fragment_duration.as_millis()).unwrap_or(u64::MAX),
             device: self.device.clone(),
             certificate_expires_ns: self.certificate_expires.as_nanos(),
         }
@@ -197,11 +194,7 @@ impl Ack {
             AckKind::Buffering => ack.kind = KIND_BUFFERING,
             AckKind::Received => ack.kind = KIND_RECEIVED,
             AckKind::Persisted => ack.kind = KIND_PERSISTED,
-            AckKind::Error {
-                code,
-                message,
-                retryable,
-            } => {
+            AckKind::Error { code, message, retryable } => {
                 ack.kind = KIND_ERROR;
                 ack.code = code.number();
                 ack.message = shortened(message).to_owned();
@@ -224,25 +217,13 @@ impl Ack {
             },
             _ => return Ok(None),
         };
-        let stream = ack
-            .stream
-            .parse()
-            .map_err(
-                |e: fragment::id::InvalidStreamName| MessageError::BadField {
-                    field: "stream",
-                    why: e.to_string(),
-                },
-            )?;
-        let id = FragmentId {
-            session: SessionId(ack.session),
-            sequence: Sequence(ack.sequence),
-        };
+        let stream = ack.stream.parse().map_err(|e: fragment::id::InvalidStreamName| MessageError::BadField {
+            field: "stream",
+            why: e.to_string(),
+        })?;
+        let id = FragmentId { session: SessionId(ack.session), sequence: Sequence(ack.sequence) };
         let number = (ack.fragment_number != 0).then_some(FragmentNumber(ack.fragment_number));
-        Ok(Some(Self {
-            key: FragmentKey { stream, id },
-            kind,
-            number,
-        }))
+        Ok(Some(Self { key: FragmentKey { stream, id }, kind, number }))
     }
 }
 
@@ -253,9 +234,7 @@ pub(crate) fn quality(number: u32) -> ClockQuality {
 
 /// As much of a text as an ack carries, cut between characters.
 fn shortened(text: &str) -> &str {
-    let cut = (0..=limits::ACK_TEXT_BYTES_MAX.min(text.len()))
-        .rev()
-        .find(|&at| text.is_char_boundary(at));
+    let cut = (0..=limits::ACK_TEXT_BYTES_MAX.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
     &text[..cut.unwrap_or(0)]
 }
 

@@ -9,9 +9,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use fragment::{
-    BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, StreamName, WallTime,
-};
+use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, StreamName, WallTime};
 use prost::Message as _;
 
 use crate::control::quality;
@@ -65,10 +63,7 @@ impl FragmentHeader {
         let mut out = BytesMut::with_capacity(128);
         out.extend_from_slice(&wire::FRAGMENT_MAGIC);
         let (boot, since_boot) = match self.monotonic {
-            Some(time) => (
-                Bytes::copy_from_slice(&time.boot.0.to_be_bytes()),
-                time.since_boot,
-            ),
+            Some(time) => (Bytes::copy_from_slice(&time.boot.0.to_be_bytes()), time.since_boot),
             None => (Bytes::new(), Duration::ZERO),
         };
         let header = proto::FragmentHeader {
@@ -95,25 +90,14 @@ impl FragmentHeader {
                 since_boot: Duration::from_nanos(header.since_boot_ns),
             }),
             length => {
-                return Err(MessageError::BadField {
-                    field: "boot",
-                    why: format!("{length} bytes, not 16"),
-                });
+                return Err(MessageError::BadField { field: "boot", why: format!("{length} bytes, not 16") });
             }
         };
-        let stream = header
-            .stream
-            .parse()
-            .map_err(
-                |e: fragment::id::InvalidStreamName| MessageError::BadField {
-                    field: "stream",
-                    why: e.to_string(),
-                },
-            )?;
-        let id = FragmentId {
-            session: SessionId(header.session),
-            sequence: Sequence(header.sequence),
-        };
+        let stream = header.stream.parse().map_err(|e: fragment::id::InvalidStreamName| MessageError::BadField {
+            field: "stream",
+            why: e.to_string(),
+        })?;
+        let id = FragmentId { session: SessionId(header.session), sequence: Sequence(header.sequence) };
         Ok(Self {
             key: FragmentKey { stream, id },
             start: WallTime::from_nanos(header.start_ns),
@@ -129,11 +113,7 @@ impl Trailer {
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(40);
         out.extend_from_slice(&wire::LAST_CHUNK);
-        let trailer = proto::Trailer {
-            duration_ns: nanos(self.duration),
-            bytes: self.bytes,
-            crc32c: self.crc32c,
-        };
+        let trailer = proto::Trailer { duration_ns: nanos(self.duration), bytes: self.bytes, crc32c: self.crc32c };
         wire::put_delimited(&trailer, &mut out);
         out.freeze()
     }
@@ -141,11 +121,7 @@ impl Trailer {
     /// The trailer in these protobuf bytes.
     pub fn decode(bytes: Bytes) -> Result<Self, MessageError> {
         let trailer = proto::Trailer::decode(bytes)?;
-        Ok(Self {
-            duration: Duration::from_nanos(trailer.duration_ns),
-            bytes: trailer.bytes,
-            crc32c: trailer.crc32c,
-        })
+        Ok(Self { duration: Duration::from_nanos(trailer.duration_ns), bytes: trailer.bytes, crc32c: trailer.crc32c })
     }
 }
 

@@ -73,18 +73,12 @@ impl JoinRequest {
         let proof = if request.secret.is_empty() {
             Proof::Certificate
         } else {
-            Proof::Secret(request.secret.as_ref().try_into().map_err(|_| {
-                MessageError::BadField {
-                    field: "secret",
-                    why: format!("{} bytes, not 32", request.secret.len()),
-                }
+            Proof::Secret(request.secret.as_ref().try_into().map_err(|_| MessageError::BadField {
+                field: "secret",
+                why: format!("{} bytes, not 32", request.secret.len()),
             })?)
         };
-        Ok(Self {
-            proof,
-            csr: request.csr,
-            agent_version: request.agent_version,
-        })
+        Ok(Self { proof, csr: request.csr, agent_version: request.agent_version })
     }
 }
 
@@ -92,21 +86,12 @@ impl JoinReply {
     /// The message with its length in front.
     pub fn encode(&self) -> Bytes {
         wire::delimited(&match self.clone() {
-            Self::Granted {
-                certificate,
-                ca,
-                device,
-            } => proto::JoinReply {
-                certificate,
-                ca,
-                device,
-                ..proto::JoinReply::default()
-            },
-            Self::Refused { code, message } => proto::JoinReply {
-                code: code.number(),
-                message,
-                ..proto::JoinReply::default()
-            },
+            Self::Granted { certificate, ca, device } => {
+                proto::JoinReply { certificate, ca, device, ..proto::JoinReply::default() }
+            }
+            Self::Refused { code, message } => {
+                proto::JoinReply { code: code.number(), message, ..proto::JoinReply::default() }
+            }
         })
     }
 
@@ -114,16 +99,9 @@ impl JoinReply {
     pub fn decode(bytes: Bytes) -> Result<Self, MessageError> {
         let reply = proto::JoinReply::decode(bytes)?;
         Ok(if reply.code == 0 {
-            Self::Granted {
-                certificate: reply.certificate,
-                ca: reply.ca,
-                device: reply.device,
-            }
+            Self::Granted { certificate: reply.certificate, ca: reply.ca, device: reply.device }
         } else {
-            Self::Refused {
-                code: JoinCode::from_number(reply.code),
-                message: reply.message,
-            }
+            Self::Refused { code: JoinCode::from_number(reply.code), message: reply.message }
         })
     }
 }

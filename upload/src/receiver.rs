@@ -75,9 +75,7 @@ impl ReceiveError {
     /// The code that an ack carries for it.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Magic { .. } | Self::Header(_) | Self::Trailer(_) | Self::Excess => {
-                ErrorCode::MalformedUpload
-            }
+            Self::Magic { .. } | Self::Header(_) | Self::Trailer(_) | Self::Excess => ErrorCode::MalformedUpload,
             Self::TooLarge { .. } => ErrorCode::FragmentTooLarge,
             Self::Truncated { .. } => ErrorCode::Truncated,
             Self::Length { .. } | Self::Checksum { .. } => ErrorCode::ChecksumMismatch,
@@ -110,14 +108,7 @@ enum State {
 impl FragmentReceiver {
     /// The receiver of a new stream that takes fragments of up to `bytes_max` bytes.
     pub fn new(bytes_max: u64) -> Self {
-        Self {
-            input: VecDeque::new(),
-            part: BytesMut::new(),
-            state: State::Magic,
-            bytes: 0,
-            bytes_max,
-            crc32c: 0,
-        }
+        Self { input: VecDeque::new(), part: BytesMut::new(), state: State::Magic, bytes: 0, bytes_max, crc32c: 0 }
     }
 
     /// Takes the next bytes of the stream. Drain [`Self::pull`] before the next push: what waits here
@@ -142,16 +133,12 @@ impl FragmentReceiver {
                     self.state = State::Header;
                 }
                 State::Header => {
-                    let message = self
-                        .take_message(limits::HEADER_BYTES_MAX)
-                        .map_err(ReceiveError::Header)?;
+                    let message = self.take_message(limits::HEADER_BYTES_MAX).map_err(ReceiveError::Header)?;
                     let Some(message) = message else {
                         return Ok(None);
                     };
                     self.state = State::ChunkHead;
-                    return Ok(Some(Received::Header(
-                        FragmentHeader::decode(message).map_err(ReceiveError::Header)?,
-                    )));
+                    return Ok(Some(Received::Header(FragmentHeader::decode(message).map_err(ReceiveError::Header)?)));
                 }
                 State::ChunkHead => {
                     let Some(head) = self.take_array() else {
@@ -166,9 +153,7 @@ impl FragmentReceiver {
                     return Ok(Some(Received::Media(piece)));
                 }
                 State::Trailer => {
-                    let message = self
-                        .take_message(limits::TRAILER_BYTES_MAX)
-                        .map_err(ReceiveError::Trailer)?;
+                    let message = self.take_message(limits::TRAILER_BYTES_MAX).map_err(ReceiveError::Trailer)?;
                     let Some(message) = message else {
                         return Ok(None);
                     };
@@ -178,11 +163,7 @@ impl FragmentReceiver {
                     return Ok(Some(Received::Trailer(trailer)));
                 }
                 State::Done => {
-                    return if self.input.is_empty() {
-                        Ok(None)
-                    } else {
-                        Err(ReceiveError::Excess)
-                    };
+                    return if self.input.is_empty() { Ok(None) } else { Err(ReceiveError::Excess) };
                 }
             }
         }
@@ -207,9 +188,7 @@ impl FragmentReceiver {
         }
         // Refused by its announced length: a hostile length costs no memory and no waiting.
         if self.bytes + u64::from(length) > self.bytes_max {
-            return Err(ReceiveError::TooLarge {
-                max: self.bytes_max,
-            });
+            return Err(ReceiveError::TooLarge { max: self.bytes_max });
         }
         Ok(State::Chunk { left: length })
     }
@@ -224,26 +203,16 @@ impl FragmentReceiver {
         self.bytes += length as u64;
         self.crc32c = crc32c::crc32c_append(self.crc32c, &piece);
         let left = left - u32::try_from(length).expect("a piece is at most the u32 that was left");
-        self.state = if left == 0 {
-            State::ChunkHead
-        } else {
-            State::Chunk { left }
-        };
+        self.state = if left == 0 { State::ChunkHead } else { State::Chunk { left } };
         Some(piece)
     }
 
     fn check(&self, trailer: &Trailer) -> Result<(), ReceiveError> {
         if trailer.bytes != self.bytes {
-            return Err(ReceiveError::Length {
-                expected: trailer.bytes,
-                found: self.bytes,
-            });
+            return Err(ReceiveError::Length { expected: trailer.bytes, found: self.bytes });
         }
         if trailer.crc32c != self.crc32c {
-            return Err(ReceiveError::Checksum {
-                expected: trailer.crc32c,
-                found: self.crc32c,
-            });
+            return Err(ReceiveError::Checksum { expected: trailer.crc32c, found: self.crc32c });
         }
         Ok(())
     }

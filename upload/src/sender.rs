@@ -232,8 +232,7 @@ impl Sender {
         self.in_flight = Window::default();
         self.ready.clear();
         self.unacknowledged.clear();
-        self.notices
-            .retain(|notice| !matches!(notice, Action::Reset { .. } | Action::Reconnect));
+        self.notices.retain(|notice| !matches!(notice, Action::Reset { .. } | Action::Reconnect));
         for (&number, item) in &mut self.items {
             if !item.in_flight() {
                 continue;
@@ -251,10 +250,7 @@ impl Sender {
     pub fn handle_written(&mut self, key: &FragmentKey) {
         self.change(key, |item| {
             if let State::Open { sent, .. } = item.state {
-                item.state = State::Open {
-                    sent,
-                    writing: false,
-                };
+                item.state = State::Open { sent, writing: false };
             }
         });
     }
@@ -263,9 +259,7 @@ impl Sender {
     pub fn handle_stopped(&mut self, now: Duration, key: &FragmentKey) {
         self.change(key, |item| {
             if matches!(item.state, State::Open { .. }) {
-                item.state = State::Sent {
-                    deadline: now + limits::ACK_WAIT_MAX,
-                };
+                item.state = State::Sent { deadline: now + limits::ACK_WAIT_MAX };
             }
         });
     }
@@ -278,14 +272,7 @@ impl Sender {
         let number = self.next_number;
         self.next_number += 1;
         self.numbers.insert(key.clone(), number);
-        let item = Item {
-            key,
-            priority,
-            spooled: 0,
-            trailer: None,
-            state: State::Waiting,
-            attempts: 0,
-        };
+        let item = Item { key, priority, spooled: 0, trailer: None, state: State::Waiting, attempts: 0 };
         self.waiting.insert((priority, number));
         self.items.insert(number, item);
     }
@@ -345,33 +332,17 @@ impl Sender {
         };
         let key = ack.key;
         match ack.kind {
-            AckKind::Buffering => self
-                .notices
-                .push_back(Action::Progress { key, whole: false }),
-            AckKind::Received => self
-                .notices
-                .push_back(Action::Progress { key, whole: true }),
+            AckKind::Buffering => self.notices.push_back(Action::Progress { key, whole: false }),
+            AckKind::Received => self.notices.push_back(Action::Progress { key, whole: true }),
             AckKind::Persisted => {
                 self.removed(&key);
-                self.notices.push_back(Action::Persisted {
-                    key,
-                    number: ack.number,
-                });
+                self.notices.push_back(Action::Persisted { key, number: ack.number });
             }
-            AckKind::Error {
-                code,
-                message,
-                retryable: false,
-            } => {
+            AckKind::Error { code, message, retryable: false } => {
                 self.removed(&key);
-                self.notices
-                    .push_back(Action::Rejected { key, code, message });
+                self.notices.push_back(Action::Rejected { key, code, message });
             }
-            AckKind::Error {
-                code,
-                message,
-                retryable: true,
-            } => {
+            AckKind::Error { code, message, retryable: true } => {
                 // An answer to an attempt that is over says nothing about the next one.
                 if self.items[&number].in_flight() {
                     self.postpone(now, key, code, message);
@@ -381,10 +352,7 @@ impl Sender {
     }
 
     fn postpone(&mut self, now: Duration, key: FragmentKey, code: ErrorCode, message: String) {
-        let attempts = self
-            .numbers
-            .get(&key)
-            .map_or(0, |number| self.items[number].attempts);
+        let attempts = self.numbers.get(&key).map_or(0, |number| self.items[number].attempts);
         let pause = self.pause(attempts);
         let mut was_open = false;
         self.change(&key, |item| {
@@ -395,19 +363,12 @@ impl Sender {
         if was_open {
             self.notices.push_back(Action::Reset { key: key.clone() });
         }
-        self.notices.push_back(Action::Postponed {
-            key,
-            code,
-            message,
-            pause,
-        });
+        self.notices.push_back(Action::Postponed { key, code, message, pause });
     }
 
     /// Doubles with each attempt up to the limit; a random half of it keeps many devices apart.
     fn pause(&mut self, attempts: u32) -> Duration {
-        let whole = limits::RETRY_PAUSE_MIN
-            .saturating_mul(1 << attempts.min(16))
-            .min(limits::RETRY_PAUSE_MAX);
+        let whole = limits::RETRY_PAUSE_MIN.saturating_mul(1 << attempts.min(16)).min(limits::RETRY_PAUSE_MAX);
         whole.mul_f64(0.5 + self.random.f64() / 2.0)
     }
 
@@ -420,11 +381,7 @@ impl Sender {
             let key = self.items[&number].key.clone();
             self.change(&key, |item| item.state = State::Waiting);
         }
-        if self
-            .unacknowledged
-            .first()
-            .is_some_and(|&(deadline, _)| deadline <= now)
-        {
+        if self.unacknowledged.first().is_some_and(|&(deadline, _)| deadline <= now) {
             // Once only: the shell's disconnect puts all of them back in line.
             self.unacknowledged.clear();
             self.notices.push_back(Action::Reconnect);
@@ -434,30 +391,14 @@ impl Sender {
     fn continue_writing(&mut self, now: Duration, number: u64) -> Action {
         let item = &self.items[&number];
         let key = item.key.clone();
-        let State::Open { sent, .. } = item.state else {
-            unreachable!("only open fragments are ready")
-        };
+        let State::Open { sent, .. } = item.state else { unreachable!("only open fragments are ready") };
         if sent < item.spooled {
             let end = item.spooled.min(sent + limits::CHUNK_BYTES_MAX as u64);
-            self.change(&key, |item| {
-                item.state = State::Open {
-                    sent: end,
-                    writing: true,
-                }
-            });
-            return Action::Write {
-                key,
-                range: sent..end,
-            };
+            self.change(&key, |item| item.state = State::Open { sent: end, writing: true });
+            return Action::Write { key, range: sent..end };
         }
-        let trailer = item
-            .trailer
-            .expect("a fragment with nothing to write is ready only to be finished");
-        self.change(&key, |item| {
-            item.state = State::Sent {
-                deadline: now + limits::ACK_WAIT_MAX,
-            }
-        });
+        let trailer = item.trailer.expect("a fragment with nothing to write is ready only to be finished");
+        self.change(&key, |item| item.state = State::Sent { deadline: now + limits::ACK_WAIT_MAX });
         Action::Finish { key, trailer }
     }
 
@@ -465,25 +406,13 @@ impl Sender {
         let live = self.waiting.range(..(Priority::Backlog, 0)).next().copied();
         let backlog = || {
             let whole = |&&(_, number): &&(Priority, u64)| self.items[&number].trailer.is_some();
-            self.waiting
-                .range((Priority::Backlog, 0)..)
-                .find(whole)
-                .copied()
+            self.waiting.range((Priority::Backlog, 0)..).find(whole).copied()
         };
-        let (priority, number) =
-            live.filter(|_| self.has_room(Priority::Live, 0))
-                .or_else(|| {
-                    backlog().filter(|&(_, number)| {
-                        self.has_room(Priority::Backlog, self.items[&number].weight())
-                    })
-                })?;
+        let (priority, number) = live.filter(|_| self.has_room(Priority::Live, 0)).or_else(|| {
+            backlog().filter(|&(_, number)| self.has_room(Priority::Backlog, self.items[&number].weight()))
+        })?;
         let key = self.items[&number].key.clone();
-        self.change(&key, |item| {
-            item.state = State::Open {
-                sent: 0,
-                writing: false,
-            }
-        });
+        self.change(&key, |item| item.state = State::Open { sent: 0, writing: false });
         Some(Action::Open { key, priority })
     }
 
@@ -499,10 +428,8 @@ impl Sender {
         match priority {
             Priority::Live => self.in_flight.fragments < welcome.fragments_in_flight,
             Priority::Backlog => {
-                self.in_flight.fragments
-                    < welcome.fragments_in_flight - welcome.fragments_in_flight / 4
-                    && self.in_flight.bytes + bytes
-                        <= welcome.bytes_in_flight - welcome.bytes_in_flight / 4
+                self.in_flight.fragments < welcome.fragments_in_flight - welcome.fragments_in_flight / 4
+                    && self.in_flight.bytes + bytes <= welcome.bytes_in_flight - welcome.bytes_in_flight / 4
             }
         }
     }
@@ -512,10 +439,7 @@ impl Sender {
         let Some(&number) = self.numbers.get(key) else {
             return;
         };
-        let mut item = self
-            .items
-            .remove(&number)
-            .expect("every number has its fragment");
+        let mut item = self.items.remove(&number).expect("every number has its fragment");
         self.leave_queues(number, &item);
         change(&mut item);
         self.enter_queues(number, &item);
@@ -524,10 +448,7 @@ impl Sender {
 
     fn forget(&mut self, key: &FragmentKey) -> Option<Item> {
         let number = self.numbers.remove(key)?;
-        let item = self
-            .items
-            .remove(&number)
-            .expect("every number has its fragment");
+        let item = self.items.remove(&number).expect("every number has its fragment");
         self.leave_queues(number, &item);
         Some(item)
     }
@@ -550,10 +471,7 @@ impl Sender {
             State::Waiting => drop(self.waiting.insert((item.priority, number))),
             State::Postponed { until } => drop(self.postponed.insert((until, number))),
             State::Open { writing: true, .. } => {}
-            State::Open {
-                sent,
-                writing: false,
-            } => {
+            State::Open { sent, writing: false } => {
                 if sent < item.spooled || item.trailer.is_some() {
                     self.ready.insert((item.priority, number));
                 }

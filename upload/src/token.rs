@@ -53,13 +53,8 @@ impl FromStr for JoinToken {
     type Err = InvalidToken;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text = text
-            .trim()
-            .strip_prefix(PREFIX)
-            .ok_or(InvalidToken::Prefix)?;
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text)
-            .map_err(|_| InvalidToken::Damaged)?;
+        let text = text.trim().strip_prefix(PREFIX).ok_or(InvalidToken::Prefix)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidToken::Damaged)?;
         let bytes: [u8; 64] = bytes.try_into().map_err(|_| InvalidToken::Damaged)?;
         let (mut ca_sha256, mut secret) = ([0; 32], [0; 32]);
         ca_sha256.copy_from_slice(&bytes[..32]);
@@ -74,10 +69,7 @@ mod tests {
 
     #[test]
     fn a_token_survives_its_text_form_and_hides_its_secret_from_logs() {
-        let token = JoinToken {
-            ca_sha256: [7; 32],
-            secret: [0xfb; 32],
-        };
+        let token = JoinToken { ca_sha256: [7; 32], secret: [0xfb; 32] };
         assert_eq!(token.to_string().len(), 91);
         assert_eq!(token.to_string().parse(), Ok(token.clone()));
         assert_eq!(format!("  {token}\n").parse(), Ok(token.clone()));

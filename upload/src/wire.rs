@@ -121,8 +121,7 @@ impl MessageReader {
 
 /// The head of a chunk of `bytes` bytes.
 pub fn chunk_head(bytes: usize) -> [u8; 4] {
-    let bytes =
-        u32::try_from(bytes).expect("a chunk is smaller than a fragment, which is at most 50 MiB");
+    let bytes = u32::try_from(bytes).expect("a chunk is smaller than a fragment, which is at most 50 MiB");
     debug_assert_ne!(bytes, 0, "an empty chunk would end the fragment");
     bytes.to_be_bytes()
 }
@@ -136,19 +135,13 @@ pub(crate) fn delimited(message: &impl prost::Message) -> Bytes {
 
 /// The same, behind what `out` holds.
 pub(crate) fn put_delimited(message: &impl prost::Message, out: &mut BytesMut) {
-    debug_assert!(
-        message.encoded_len() <= limits::MESSAGE_BYTES_MAX,
-        "messages are bounded when made"
-    );
+    debug_assert!(message.encoded_len() <= limits::MESSAGE_BYTES_MAX, "messages are bounded when made");
     prost::encoding::encode_varint(message.encoded_len() as u64, out);
     message.encode_raw_into(out);
 }
 
 /// The length in front of a message and how many bytes it takes, once they are all there.
-pub(crate) fn peek_length(
-    buffer: &[u8],
-    max: usize,
-) -> Result<Option<(usize, usize)>, MessageError> {
+pub(crate) fn peek_length(buffer: &[u8], max: usize) -> Result<Option<(usize, usize)>, MessageError> {
     let mut length = 0u64;
     for (i, byte) in buffer.iter().take(5).enumerate() {
         length |= u64::from(byte & 0x7f) << (7 * i);
@@ -159,11 +152,7 @@ pub(crate) fn peek_length(
             };
         }
     }
-    if buffer.len() >= 5 {
-        Err(MessageError::BadLength)
-    } else {
-        Ok(None)
-    }
+    if buffer.len() >= 5 { Err(MessageError::BadLength) } else { Ok(None) }
 }
 
 /// Encodes into a growing buffer, where prost's own method could only fail for lack of room.
@@ -174,8 +163,7 @@ trait EncodeInto {
 impl<M: prost::Message> EncodeInto for M {
     fn encode_raw_into(&self, out: &mut BytesMut) {
         out.reserve(self.encoded_len());
-        self.encode(&mut (&mut *out).limit(usize::MAX))
-            .expect("a growing buffer has room");
+        self.encode(&mut (&mut *out).limit(usize::MAX)).expect("a growing buffer has room");
     }
 }
 
@@ -215,10 +203,7 @@ mod tests {
     fn a_hostile_length_is_refused_before_its_bytes_arrive() {
         let mut reader = MessageReader::new();
         reader.push(&[0xff, 0xff, 0xff, 0x7f]);
-        assert!(matches!(
-            reader.pull(1000),
-            Err(MessageError::TooLong { max: 1000, .. })
-        ));
+        assert!(matches!(reader.pull(1000), Err(MessageError::TooLong { max: 1000, .. })));
         let mut reader = MessageReader::new();
         reader.push(&[0xff; 5]);
         assert_eq!(reader.pull(1000), Err(MessageError::BadLength));
