@@ -1,0 +1,330 @@
+//! The group commit: one thread that takes all waiting entries at once.
+//!
+//! Latency is that of the disk and not of a timer, and throughput grows with load: while one batch is on
+//! its way to disk, the next gathers in the queue. The steps are numbered as in design/vault.md.
+
+mod batch;
+mod seal;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use self::batch::Work;
+use crate::catalog::{Batch, Catalog};
+use crate::disk;
+use crate::error::{CommitError, KeyError, PutError};
+use crate::id::{ExpiryHour, Location, OwnerId};
+use crate::keys::{DataKey, KeyContext};
+use crate::limits;
+use crate::segment::{Appender, Name};
+use crate::vault::{Entry, Put, Shared};
+
+/// An entry that waits for its commit.
+pub(crate) struct Pending {
+    pub(crate) entry: Entry,
+    pub(crate) answer: Answer,
+    /// The queue's room, given back when the entry is answered.
+    pub(crate) room: OwnedSemaphorePermit,
+}
+
+pub(crate) type Answer = oneshot::Sender<Result<Put, PutError>>;
+
+/// What the committer is asked to do. One thread does all of it, so each is over before the next begins.
+pub(crate) enum Job {
+    /// Store an entry.
+    Put(Pending),
+    /// Say when everything before is answered.
+    Barrier(oneshot::Sender<()>),
+    /// Close segments that expire before an hour, and take no more entries for them.
+    CloseBefore(ExpiryHour, oneshot::Sender<()>),
+    /// Destroy an owner's keys.
+    DestroyKeys(OwnerId, oneshot::Sender<Result<(), KeyError>>),
+}
+
+type Appenders = HashMap<ExpiryHour, (u64, Appender)>;
+
+/// The committer's state, owned by its thread.
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+    /// The segments open for appending, one per expiry hour, with the commit that last used them.
+    appenders: Appenders,
+    /// Segments that filled up in the batch under way.
+    retired: Vec<Appender>,
+    /// Sealed frames on their way to the file. Kept between batches, so that its pages are touched once.
+    sealed: Vec<u8>,
+    /// Entries that expire earlier may find their segment deleted under them.
+    floor: ExpiryHour,
+    commits: u64,
+}
+
+impl Committer {
+    /// Starts the thread. It ends when the queue's last sender is gone and the queue is empty.
+    pub(crate) fn spawn(shared: Arc<Shared>, queue: mpsc::Receiver<Job>) -> io::Result<JoinHandle<()>> {
+        let committer = Self {
+            shared,
+            appenders: HashMap::new(),
+            retired: Vec::new(),
+            sealed: Vec::new(),
+            floor: ExpiryHour(0),
+            commits: 0,
+        };
+        thread::Builder::new().name("vault-committer".to_owned()).spawn(move || committer.run(queue))
+    }
+
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(first) = queue.blocking_recv() {
+            // Step 1: everything that waits, up to the size of a batch.
+            let (batch, other) = gather(first, &mut queue);
+            if !batch.is_empty() {
+                self.commit(batch);
+            }
+            if let Some(job) = other {
+                self.other(job);
+            }
+        }
+        for (_, (_, appender)) in self.appenders.drain() {
+            appender.close();
+        }
+    }
+
+    fn other(&mut self, job: Job) {
+        // Whoever asked may have gone away meanwhile; the work is done all the same.
+        match job {
+            Job::Put(_) => unreachable!("gathered into the batch"),
+            Job::Barrier(answer) => {
+                let _ = answer.send(());
+            }
+            Job::CloseBefore(hour, answer) => {
+                self.floor = self.floor.max(hour);
+                for (_, (_, appender)) in self.appenders.extract_if(|expiry, _| *expiry < hour) {
+                    appender.close();
+                }
+                {
+                    let _ = answer.send(());
+                };
+            }
+            Job::DestroyKeys(owner, answer) => {
+                let _ = answer.send(self.shared.keys.destroy_owner(owner));
+            }
+        }
+    }
+
+    fn commit(&mut self, pending: Vec<Pending>) {
+        let shared = self.shared.clone();
+        // Steps 2 and 3: drop what is stored already; the owners complete the rest.
+        let (mut works, duplicates) = batch::admit(&shared, self.floor, pending);
+        let outcome = if works.is_empty() { Ok(Batch::new()) } else { self.store(&mut works) };
+        match outcome {
+            Ok(rows) => {
+                self.count(&works);
+                batch::answer_stored(&shared, works, duplicates, &rows);
+            }
+            Err(error) => {
+                self.abandon(&works);
+                batch::answer_failed(&shared, works, duplicates, &error);
+            }
+        }
+        for full in self.retired.drain(..) {
+            full.close();
+        }
+        self.shrink();
+    }
+
+    /// Steps 4 to 9, after which every entry is on disk.
+    fn store(&mut self, works: &mut [Work]) -> Result<Batch, PutError> {
+        let shared = self.shared.clone();
+        shared.poison.check()?;
+        // Step 4: every key that seals this batch is on disk.
+        let keys = self.keys(works)?;
+        // Step 5: each frame has its place; new segments are named on disk.
+        let runs = self.place(works)?;
+        // Step 6: seal.
+        seal::all(works, &keys, &mut self.sealed);
+        // Steps 7 and 8: append each run, then sync each segment once.
+        self.append(&runs)?;
+        self.sync(&runs)?;
+        // Step 9: the rows, which make the entries exist.
+        let mut rows = Batch::new();
+        for work in works.iter() {
+            work.rows(&shared, &mut rows);
+        }
+        match shared.catalog.commit(rows.clone()) {
+            Ok(()) => {}
+            Err(CommitError::Precondition) => {
+                return Err(PutError::Refused("a row that the owner requires has changed".to_owned()));
+            }
+            Err(CommitError::Catalog(e)) => {
+                return Err(shared.poison.set(format!("a commit of the catalog failed: {e}")));
+            }
+        }
+        for run in &runs {
+            appender(&mut self.appenders, &mut self.retired, run.segment).committed();
+        }
+        Ok(rows)
+    }
+
+    fn keys(&self, works: &[Work]) -> Result<HashMap<KeyContext, Arc<DataKey>>, PutError> {
+        let mut contexts: Vec<KeyContext> = works.iter().map(Work::key_context).collect();
+        contexts.sort_unstable();
+        contexts.dedup();
+        let keys = self.shared.keys.ensure(&contexts).map_err(|error| match error {
+            KeyError::Io { action: "sync", path, source } => {
+                self.shared.poison.set(format!("syncing {} failed: {source}", path.display()))
+            }
+            KeyError::Io { source, .. } if disk::is_full(&source) => PutError::DiskFull,
+            other => PutError::Key(other.to_string()),
+        })?;
+        Ok(contexts.into_iter().zip(keys).collect())
+    }
+
+    /// Gives each work its place and answers the runs of neighbours. Works come ordered by expiry.
+    fn place(&mut self, works: &mut [Work]) -> Result<Vec<Run>, PutError> {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut created = false;
+        let mut buffered = 0;
+        for work in works {
+            let expiry = work.entry.expiry;
+            let bytes = work.frame_bytes();
+            let (name, place) = loop {
+                if let Some((used, appender)) = self.appenders.get_mut(&expiry) {
+                    *used = self.commits;
+                    if let Some(place) = appender.place(bytes) {
+                        break (appender.name(), place);
+                    }
+                    self.retire(expiry);
+                }
+                self.make_room_for(expiry, &runs);
+                let appender = Appender::create(&self.shared.segments, expiry).map_err(|e| write_error(&e))?;
+                self.appenders.insert(expiry, (self.commits, appender));
+                created = true;
+            };
+            let location = Location { expiry, segment: name.id, offset: place.offset, bytes };
+            work.place(location, place.ordinal);
+            match runs.last_mut() {
+                Some(run) if run.segment == name => run.bytes += bytes as usize,
+                _ => runs.push(Run { segment: name, offset: place.offset, start: buffered, bytes: bytes as usize }),
+            }
+            buffered += bytes as usize;
+        }
+        if created {
+            let synced = self.shared.segments.sync();
+            synced.map_err(|e| self.shared.poison.set(format!("syncing the segments' folder failed: {e}")))?;
+        }
+        Ok(runs)
+    }
+
+    fn append(&mut self, runs: &[Run]) -> Result<(), PutError> {
+        for run in runs {
+            let frames = run.start..run.start + run.bytes;
+            let appender = appender(&mut self.appenders, &mut self.retired, run.segment);
+            appender.write(&self.sealed[frames], run.offset).map_err(|e| write_error(&e))?;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self, runs: &[Run]) -> Result<(), PutError> {
+        for run in runs {
+            let synced = appender(&mut self.appenders, &mut self.retired, run.segment).sync();
+            synced.map_err(|e| self.shared.poison.set(format!("syncing a segment failed: {e}")))?;
+        }
+        Ok(())
+    }
+
+    /// Sets a full segment aside; the batch under way may have frames in it.
+    fn retire(&mut self, expiry: ExpiryHour) {
+        self.retired.extend(self.appenders.remove(&expiry).map(|(_, full)| full));
+    }
+
+    /// Gives up the segments that a failed batch touched: its nonces are spent, so nothing may be written
+    /// over its frames.
+    fn abandon(&mut self, works: &[Work]) {
+        for expiry in works.iter().filter_map(Work::placed_in) {
+            self.retire(expiry);
+        }
+        if self.shared.poison.reason().is_some() {
+            // The catalog may turn out to hold the batch's rows after a restart: its frames stay.
+            self.retired.clear();
+        }
+    }
+
+    /// Closes the segment that was not used for longest, if too many are open.
+    fn make_room_for(&mut self, expiry: ExpiryHour, runs: &[Run]) {
+        if self.appenders.len() < limits::SEGMENTS_OPEN_MAX {
+            return;
+        }
+        let in_use = |hour: ExpiryHour| hour == expiry || runs.iter().any(|run| run.segment.expiry == hour);
+        let idle = self.appenders.iter().filter(|(hour, _)| !in_use(**hour));
+        if let Some(hour) = idle.min_by_key(|(_, (used, _))| *used).map(|(hour, _)| *hour)
+            && let Some((_, appender)) = self.appenders.remove(&hour)
+        {
+            appender.close();
+        }
+    }
+
+    fn count(&mut self, works: &[Work]) {
+        self.commits += 1;
+        let counters = &self.shared.counters;
+        let payload: usize = works.iter().map(|work| work.entry.payload.len()).sum();
+        counters.commits.fetch_add(1, Ordering::Relaxed);
+        counters.frames.fetch_add(works.len() as u64, Ordering::Relaxed);
+        counters.payload_bytes.fetch_add(payload as u64, Ordering::Relaxed);
+    }
+
+    /// Gives back the memory that one unusually large payload took.
+    fn shrink(&mut self) {
+        let usual = limits::BATCH_BYTES_MAX + limits::BATCH_BYTES_MAX / 8;
+        if self.sealed.len() > usual {
+            self.sealed.truncate(usual);
+            self.sealed.shrink_to(usual);
+        }
+    }
+}
+
+/// A run of frames that lie side by side both in the buffer and in their segment.
+struct Run {
+    segment: Name,
+    /// Where in the segment.
+    offset: u32,
+    /// Where in the buffer.
+    start: usize,
+    bytes: usize,
+}
+
+/// Takes what waits behind `first`, up to the size of a batch and up to a job of another kind.
+fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Pending>, Option<Job>) {
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(job) = next {
+        match job {
+            Job::Put(pending) => {
+                bytes += pending.entry.payload.len();
+                batch.push(pending);
+            }
+            other => return (batch, Some(other)),
+        }
+        if batch.len() >= limits::BATCH_ENTRIES_MAX || bytes >= limits::BATCH_BYTES_MAX {
+            break;
+        }
+        next = queue.try_recv().ok();
+    }
+    (batch, None)
+}
+
+/// The open segment of a run.
+fn appender<'a>(open: &'a mut Appenders, retired: &'a mut [Appender], segment: Name) -> &'a mut Appender {
+    let open = open.get_mut(&segment.expiry).map(|(_, appender)| appender);
+    open.into_iter()
+        .chain(retired)
+        .find(|appender| appender.name() == segment)
+        .expect("a run lies in a segment that is open or retired in this batch")
+}
+
+fn write_error(error: &io::Error) -> PutError {
+    if disk::is_full(error) { PutError::DiskFull } else { PutError::Write(error.to_string()) }
+}

@@ -1,0 +1,165 @@
+//! A batch's entries from their admission to their answers.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+
+use super::{Answer, Pending};
+use crate::catalog::{Batch, Catalog};
+use crate::error::PutError;
+use crate::frame::{self, FrameHeader};
+use crate::id::{ExpiryHour, Location, OwnerId, SegmentId};
+use crate::key::Key;
+use crate::keys::KeyContext;
+use crate::owner::Owner;
+use crate::vault::{Entry, Put, Receipt, Shared};
+
+/// An entry of the batch on its way to disk.
+pub(super) struct Work {
+    pub(super) entry: Entry,
+    /// The index as the owner completed it.
+    pub(super) index: Bytes,
+    place: Option<(Location, u32)>,
+    answer: Answer,
+    _room: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// An entry that is stored already, or is the same as an earlier one of the batch.
+pub(super) struct Duplicate {
+    key: Key,
+    answer: Answer,
+}
+
+impl Work {
+    pub(super) fn key_context(&self) -> KeyContext {
+        KeyContext { owner: self.entry.owner, epoch: self.entry.expiry.epoch() }
+    }
+
+    pub(super) fn frame_bytes(&self) -> u32 {
+        let bytes = frame::frame_bytes(self.index.len(), self.entry.payload.len());
+        u32::try_from(bytes).expect("the limits of index and payload keep a frame far below 4 GiB")
+    }
+
+    pub(super) fn place(&mut self, location: Location, ordinal: u32) {
+        self.place = Some((location, ordinal));
+    }
+
+    /// The hour of the segment that it was placed in, if it came that far.
+    pub(super) fn placed_in(&self) -> Option<ExpiryHour> {
+        self.place.map(|(location, _)| location.expiry)
+    }
+
+    pub(super) fn header(&self) -> FrameHeader {
+        let (location, ordinal) = self.placed();
+        FrameHeader {
+            segment: SegmentId(location.segment.0),
+            ordinal,
+            owner: self.entry.owner,
+            expiry: self.entry.expiry,
+            epoch: self.entry.expiry.epoch(),
+            index: self.index.clone(),
+            payload_bytes: u32::try_from(self.entry.payload.len()).expect("checked when it was put"),
+        }
+    }
+
+    pub(super) fn rows(&self, shared: &Shared, rows: &mut Batch) {
+        let (location, _) = self.placed();
+        self.owner(shared).rows(self.entry.owner, &self.index, location, rows);
+    }
+
+    fn placed(&self) -> (Location, u32) {
+        self.place.expect("placed before it is sealed")
+    }
+
+    fn owner<'a>(&self, shared: &'a Shared) -> &'a dyn Owner {
+        shared.owners.of(self.entry.owner).expect("looked up at its admission")
+    }
+}
+
+/// Sorts the batch by expiry, refuses what can't be stored, sets duplicates aside and has the owners
+/// complete the rest in the order of the commit.
+pub(super) fn admit(shared: &Shared, floor: ExpiryHour, mut pending: Vec<Pending>) -> (Vec<Work>, Vec<Duplicate>) {
+    // Frames of one segment then lie side by side; entries of one owner keep their order unless their
+    // retention was changed in between.
+    pending.sort_by_key(|pending| pending.entry.expiry);
+    let mut works = Vec::with_capacity(pending.len());
+    let mut duplicates = Vec::new();
+    let mut new_keys = HashSet::new();
+    for Pending { entry, answer, room } in pending {
+        match admit_one(shared, floor, &entry, &mut new_keys) {
+            Ok(Admitted::New(index)) => works.push(Work { entry, index, place: None, answer, _room: room }),
+            Ok(Admitted::InBatch(key)) => duplicates.push(Duplicate { key, answer }),
+            Ok(Admitted::Stored(value)) => drop(answer.send(Ok(Put::AlreadyStored { value }))),
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+    (works, duplicates)
+}
+
+enum Admitted {
+    New(Bytes),
+    InBatch(Key),
+    Stored(Bytes),
+}
+
+fn admit_one(
+    shared: &Shared,
+    floor: ExpiryHour,
+    entry: &Entry,
+    new_keys: &mut HashSet<Key>,
+) -> Result<Admitted, PutError> {
+    if entry.expiry < floor {
+        return Err(PutError::Expired);
+    }
+    if let Some(key) = &entry.unless_exists {
+        if new_keys.contains(key) {
+            return Ok(Admitted::InBatch(key.clone()));
+        }
+        let stored = shared.catalog.get(key).map_err(|e| PutError::Catalog(e.to_string()))?;
+        if let Some(value) = stored {
+            return Ok(Admitted::Stored(value));
+        }
+    }
+    let owner = shared.owners.of(entry.owner);
+    let owner = owner.ok_or_else(|| PutError::Refused(format!("owner {} has no domain here", entry.owner)))?;
+    let catalog: &dyn Catalog = &*shared.catalog;
+    let index = owner.assign(catalog, entry.owner, entry.index.clone());
+    let index = index.map_err(|refused| PutError::Refused(refused.0))?;
+    assert!(index.len() <= crate::limits::INDEX_BYTES_MAX, "an owner completes its index within the limit");
+    new_keys.extend(entry.unless_exists.clone());
+    Ok(Admitted::New(index))
+}
+
+/// Step 10: everything is on disk; tells the owners, then the callers.
+pub(super) fn answer_stored(shared: &Shared, works: Vec<Work>, duplicates: Vec<Duplicate>, rows: &Batch) {
+    for work in &works {
+        work.owner(shared).committed(work.entry.owner, &work.index, work.placed().0);
+    }
+    for work in works {
+        let (location, _) = work.placed();
+        // A caller that went away no longer cares; the entry is stored all the same.
+        let _ = work.answer.send(Ok(Put::Stored(Receipt { location, index: work.index })));
+    }
+    for duplicate in duplicates {
+        let value = rows.inserted(&duplicate.key);
+        let answer = value.map(|value| Put::AlreadyStored { value });
+        let _ = duplicate.answer.send(answer.ok_or_else(|| {
+            PutError::Refused("the row that makes this entry unique is not among its owner's rows".to_owned())
+        }));
+    }
+}
+
+/// Nothing of the batch was stored.
+pub(super) fn answer_failed(shared: &Shared, works: Vec<Work>, duplicates: Vec<Duplicate>, error: &PutError) {
+    let mut owners: HashMap<OwnerId, &Work> = HashMap::new();
+    for work in &works {
+        owners.insert(work.entry.owner, work);
+    }
+    for (owner, work) in owners {
+        work.owner(shared).abandoned(owner);
+    }
+    let answers = works.into_iter().map(|work| work.answer);
+    for answer in answers.chain(duplicates.into_iter().map(|duplicate| duplicate.answer)) {
+        let _ = answer.send(Err(error.clone()));
+    }
+}

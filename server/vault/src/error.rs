@@ -1,0 +1,232 @@
+//! What can go wrong: one enum per operation, so that a caller sees only what can happen to it.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::id::{KeyEpoch, Location, OwnerId};
+
+/// Why a vault can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the vault {0} is open in another process")]
+    Locked(PathBuf),
+    /// A file or folder of it can't be used.
+    #[error("can't {action} {path}: {source}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The catalog can't be opened.
+    #[error("the vault's catalog can't be opened: {0}")]
+    Catalog(#[from] CatalogError),
+    /// The vault's root key can't be unwrapped.
+    #[error("the vault's root key can't be had: {0}")]
+    Key(#[from] KeyError),
+    /// The master keyring can't be used.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// Written by a version that this one does not understand.
+    #[error("the vault {path} has format {found}; this version understands format {known}")]
+    Format {
+        /// The vault's folder.
+        path: PathBuf,
+        /// The format that its marker states.
+        found: String,
+        /// The format that this version writes.
+        known: &'static str,
+    },
+}
+
+/// Why an entry was not stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PutError {
+    /// No space; nothing was written. Trying again later helps.
+    #[error("the disk is full; nothing was stored, try again when there is space")]
+    DiskFull,
+    /// A write failed in a way that leaves what is stored intact. Trying again may help.
+    #[error("writing failed, nothing was stored: {0}")]
+    Write(String),
+    /// A sync failed: the vault takes no writes until it is opened again.
+    #[error("the vault refuses writes until restarted, because {0}")]
+    Poisoned(String),
+    /// Larger than a frame can be.
+    #[error("{bytes} bytes of {what}, but a frame holds at most {max}")]
+    TooLarge {
+        /// Payload or index entry.
+        what: &'static str,
+        /// How large it is.
+        bytes: usize,
+        /// How large it may be.
+        max: usize,
+    },
+    /// Its expiry hour has already been swept.
+    #[error("the entry has already expired")]
+    Expired,
+    /// Its owner does not want it.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// Its data key can't be had.
+    #[error("no data key: {0}")]
+    Key(String),
+    /// The catalog could not be read.
+    #[error("the catalog can't be read: {0}")]
+    Catalog(String),
+    /// The vault is shutting down.
+    #[error("the vault is closed")]
+    Closed,
+}
+
+impl PutError {
+    /// Whether the same entry may be stored if it is tried again later, unchanged.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::DiskFull | Self::Write(_) | Self::Poisoned(_) | Self::Key(_) | Self::Catalog(_) | Self::Closed => {
+                true
+            }
+            Self::TooLarge { .. } | Self::Expired | Self::Refused(_) => false,
+        }
+    }
+}
+
+/// Why a frame can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Its segment file is gone: expired, or lost.
+    #[error("{0}: the segment file does not exist")]
+    Missing(Location),
+    /// The bytes are not the frame that was written.
+    #[error("{location}: the frame is damaged: {what}")]
+    Damaged {
+        /// Where it lies.
+        location: Location,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Its data key can't be had.
+    #[error("{location}: {source}")]
+    Key {
+        /// Where it lies.
+        location: Location,
+        /// Why not.
+        source: KeyError,
+    },
+    /// The file can't be read.
+    #[error("{location}: can't read: {source}")]
+    Io {
+        /// Where it lies.
+        location: Location,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a key can't be made, wrapped or unwrapped.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The keyring does not hold the master key.
+    #[error("it is wrapped under master key {master:016x}, which is not in the keyring: is this the right keyring?")]
+    WrongMasterKey {
+        /// The id of the master key that is needed.
+        master: u64,
+    },
+    /// The wrapped key does not open.
+    #[error("the wrapped key is damaged or belongs elsewhere")]
+    Damaged,
+    /// The data key was destroyed, with its owner or at its expiry.
+    #[error("the data key of owner {owner}, epoch {}, does not exist (destroyed, or its file lost)", epoch.0)]
+    Destroyed {
+        /// Whose key.
+        owner: OwnerId,
+        /// Of which epoch.
+        epoch: KeyEpoch,
+    },
+    /// The key's file can't be used.
+    #[error("can't {action} key file {path}: {source}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The key service failed.
+    #[error("the key service failed: {0}")]
+    Service(String),
+}
+
+/// Why a master keyring can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// Others than its owner may read it.
+    #[error("the keyring {path} is open to others (mode {mode:04o}): chmod 600 it")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// It is not a keyring, or damaged.
+    #[error("{0} is not a keyring, or damaged")]
+    Damaged(PathBuf),
+    /// The vault has data, but its keyring is missing. Creating a new one would not open that data.
+    #[error("the vault has data, but its keyring {0} is missing: restore it from a backup")]
+    Missing(PathBuf),
+    /// The file can't be used.
+    #[error("can't {action} keyring {path}: {source}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a sealed secret does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the sealed text is not one of this vault's, or was changed")]
+pub struct SecretError;
+
+/// Why the catalog can't answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("catalog: {0}")]
+pub struct CatalogError(pub String);
+
+/// Why a batch of rows was not committed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A row was not as the batch required; nothing was changed.
+    #[error("a row is not as it was required to be; nothing was changed")]
+    Precondition,
+    /// The catalog failed. Whether the batch is in it shows after a restart.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// Why a sweep stopped. What it had deleted is deleted; the next one continues.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The catalog can't answer, so nothing can be said about what is live.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A file can't be examined or deleted.
+    #[error("can't {action} {path}: {source}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The vault is shutting down.
+    #[error("the vault is closed")]
+    Closed,
+}

@@ -1,0 +1,181 @@
+//! Identities: of owners, segments, key epochs, expiry hours and the places of frames.
+
+use std::fmt;
+
+/// Which kind of data an owner belongs to, so that the vault finds the [`Owner`](crate::Owner) that
+/// understands its index entries. Stored in the top byte of an [`OwnerId`]; never renumbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Domain(u8);
+
+impl Domain {
+    /// Video streams.
+    pub const ARCHIVE: Self = Self(1);
+    /// Shards of data streams.
+    pub const SHARDLOG: Self = Self(2);
+
+    /// The domain with this number. For tests and for crates to come.
+    pub const fn new(number: u8) -> Self {
+        Self(number)
+    }
+}
+
+/// Who a frame belongs to: the unit of keys and of deletion. `[domain: 1][number: 7]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerId(u64);
+
+impl OwnerId {
+    /// The largest number within a domain.
+    pub const NUMBER_MAX: u64 = (1 << 56) - 1;
+
+    /// The vault itself, in domain 0: its root key is filed under this owner.
+    pub(crate) const ROOT: Self = Self(0);
+
+    /// Owner `number` of `domain`; `None` if the number needs more than 56 bits.
+    pub const fn new(domain: Domain, number: u64) -> Option<Self> {
+        if number > Self::NUMBER_MAX {
+            return None;
+        }
+        Some(Self(((domain.0 as u64) << 56) | number))
+    }
+
+    /// The domain that the owner belongs to.
+    pub fn domain(self) -> Domain {
+        Domain(self.0.to_be_bytes()[0])
+    }
+
+    /// The number within the domain.
+    pub fn number(self) -> u64 {
+        self.0 & Self::NUMBER_MAX
+    }
+
+    pub(crate) fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn from_u64(id: u64) -> Self {
+        Self(id)
+    }
+}
+
+impl fmt::Display for OwnerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The hour after which a frame may be deleted, counted from 1970-01-01T00Z: a frame with expiry hour
+/// `h` is kept until hour `h` has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExpiryHour(pub u32);
+
+impl ExpiryHour {
+    /// The hour that `unix_secs` lies in.
+    pub fn containing(unix_secs: u64) -> Self {
+        Self(u32::try_from(unix_secs / 3600).unwrap_or(u32::MAX))
+    }
+
+    /// The epoch of the data key that seals frames of this expiry.
+    pub fn epoch(self) -> KeyEpoch {
+        KeyEpoch(self.0 / 24)
+    }
+}
+
+/// The day of expiry that a data key serves. Keys are epoched by the day on which their frames expire,
+/// not on which they were written, so that a key's end is known when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyEpoch(pub u32);
+
+/// A segment's random number. Half of every nonce in it, so it is never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentId(pub u64);
+
+impl fmt::Display for SegmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Where a frame lies. Stored by owners in their rows as 20 bytes, big-endian:
+/// `[expiry hour: 4][segment: 8][offset: 4][frame bytes: 4]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location {
+    /// The expiry hour of the segment, a part of its file name.
+    pub expiry: ExpiryHour,
+    /// The segment.
+    pub segment: SegmentId,
+    /// Where in the segment the frame begins.
+    pub offset: u32,
+    /// How long the whole frame is.
+    pub bytes: u32,
+}
+
+impl Location {
+    /// The length of the stored form.
+    pub const ENCODED_BYTES: usize = 20;
+
+    /// The stored form.
+    pub fn encode(self) -> [u8; Self::ENCODED_BYTES] {
+        let mut out = [0; Self::ENCODED_BYTES];
+        out[..4].copy_from_slice(&self.expiry.0.to_be_bytes());
+        out[4..12].copy_from_slice(&self.segment.0.to_be_bytes());
+        out[12..16].copy_from_slice(&self.offset.to_be_bytes());
+        out[16..].copy_from_slice(&self.bytes.to_be_bytes());
+        out
+    }
+
+    /// The location of a stored form; `None` if it has another length.
+    pub fn decode(stored: &[u8]) -> Option<Self> {
+        let stored: &[u8; Self::ENCODED_BYTES] = stored.try_into().ok()?;
+        Some(Self {
+            expiry: ExpiryHour(u32_at(stored, 0)),
+            segment: SegmentId(u64_at(stored, 4)),
+            offset: u32_at(stored, 12),
+            bytes: u32_at(stored, 16),
+        })
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "segment {:08}-{} at byte {}", self.expiry.0, self.segment, self.offset)
+    }
+}
+
+/// The big-endian number at `at`, which the caller knows to lie inside `bytes`.
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_be_bytes(word)
+}
+
+/// The big-endian number at `at`, which the caller knows to lie inside `bytes`.
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_be_bytes(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_survives_its_stored_form() {
+        let location = Location { expiry: ExpiryHour(7), segment: SegmentId(u64::MAX - 1), offset: 3, bytes: 9 };
+        assert_eq!(Location::decode(&location.encode()), Some(location));
+        assert_eq!(Location::decode(&location.encode()[1..]), None);
+    }
+
+    #[test]
+    fn an_owner_keeps_its_domain_and_number() {
+        let owner = OwnerId::new(Domain::ARCHIVE, 42).unwrap();
+        assert_eq!((owner.domain(), owner.number()), (Domain::ARCHIVE, 42));
+        assert_eq!(OwnerId::new(Domain::ARCHIVE, 1 << 56), None);
+    }
+
+    #[test]
+    fn a_key_epoch_is_the_day_of_expiry() {
+        assert_eq!(ExpiryHour::containing(86_400 * 3 - 1).epoch(), KeyEpoch(2));
+        assert_eq!(ExpiryHour::containing(86_400 * 3).epoch(), KeyEpoch(3));
+    }
+}

@@ -1,0 +1,50 @@
+//! What the vault asks of those who store in it.
+
+use bytes::Bytes;
+
+use crate::catalog::{Batch, Catalog};
+use crate::error::CatalogError;
+use crate::id::{Domain, Location, OwnerId};
+
+/// Why an owner does not take an entry. The text reaches the caller of [`crate::Vault::put`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+/// The owner of a domain's frames: it knows what their index entries mean.
+///
+/// The committer's thread calls `assign` for each new entry in the order of the commit, then `rows` for
+/// each, then either `committed` for each or `abandoned` for all. One batch is under way at a time, so
+/// `assign` can number entries without a lock held across the commit.
+pub trait Owner: Send + Sync {
+    /// The domain that this owner speaks for.
+    fn domain(&self) -> Domain;
+
+    /// Completes an entry's index, for example with a number that follows the commit order. The answer
+    /// is what the frame carries.
+    fn assign(&self, catalog: &dyn Catalog, owner: OwnerId, index: Bytes) -> Result<Bytes, Refused>;
+
+    /// Adds the rows that this index entry makes to `batch`. Must depend on its arguments alone: the
+    /// same call rebuilds the catalog from frames.
+    fn rows(&self, owner: OwnerId, index: &[u8], location: Location, batch: &mut Batch);
+
+    /// The entry is on disk and in the catalog.
+    fn committed(&self, owner: OwnerId, index: &[u8], location: Location) {
+        let _ = (owner, index, location);
+    }
+
+    /// No entry of the batch was stored: whatever `assign` remembered about this owner is void.
+    fn abandoned(&self, owner: OwnerId) {
+        let _ = owner;
+    }
+
+    /// Whether the catalog still refers to the frame at `location`. Asked of frames whose expiry hour
+    /// has passed; a segment is deleted when none of its frames is live.
+    fn is_live(
+        &self,
+        catalog: &dyn Catalog,
+        owner: OwnerId,
+        index: &[u8],
+        location: Location,
+    ) -> Result<bool, CatalogError>;
+}
