@@ -1,6 +1,6 @@
 //! The edge agent as a process: its configuration, its kills, its one-off uploads.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -59,7 +59,12 @@ impl Agent {
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "the agent runs already");
         let mut command = Command::new(binary("millrace-agent"));
-        command.env("RUST_LOG", "info,millrace_agent=debug").arg("run").arg("--config").arg(self.config());
+        command
+            .env("RUST_LOG", "info,millrace_agent=debug")
+            .env("NO_COLOR", "1")
+            .arg("run")
+            .arg("--config")
+            .arg(self.config());
         self.process = Some(Process::start("millrace-agent", &mut command, &self.log()));
     }
 
@@ -99,11 +104,10 @@ impl Agent {
         found
     }
 
-    /// The ids of all fragments of which the log says that they are persisted.
-    pub fn persisted(&self) -> BTreeSet<String> {
+    /// The fragments of which the log says that they are persisted: the id given at capture, and the server's number.
+    pub fn persisted(&self) -> BTreeMap<String, u64> {
         let text = String::from_utf8_lossy(&fs::read(self.log()).unwrap_or_default()).into_owned();
-        let lines = text.lines().filter(|line| line.to_ascii_lowercase().contains("persisted"));
-        lines.flat_map(fragment_ids).collect()
+        text.lines().filter(|line| line.contains("persisted")).filter_map(id_and_number).collect()
     }
 
     fn state(&self) -> PathBuf {
@@ -119,9 +123,8 @@ impl Agent {
     }
 }
 
-/// The words of a line that are fragment ids: 16 hexadecimal digits, '-', 10 digits.
-fn fragment_ids(line: &str) -> Vec<String> {
-    let words = line.split(|c: char| !c.is_ascii_hexdigit() && c != '-');
-    let is_id = |word: &&str| word.len() == 27 && word.as_bytes()[16] == b'-';
-    words.filter(is_id).map(str::to_owned).collect()
+/// Reads `fragment=<id>` and `number=<number>` from a line of the log.
+fn id_and_number(line: &str) -> Option<(String, u64)> {
+    let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    Some((field("fragment")?.to_owned(), field("number")?.parse().ok()?))
 }

@@ -34,11 +34,6 @@ pub enum Playback<'a> {
     Past(&'a str, &'a str),
 }
 
-impl Playback<'static> {
-    /// All that there is.
-    pub const ALL: Self = Self::Past("2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z");
-}
-
 /// What the server answered over HTTP.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -88,6 +83,11 @@ impl Server {
     pub fn stop(&mut self) {
         let status = self.process.take().expect("the server runs").stop();
         assert!(status.success(), "the server stopped with {status}");
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").id()
     }
 
     /// Where everything that it stores lies.
@@ -173,15 +173,23 @@ impl Server {
 
     /// All that is stored of `stream`, or `None` while there is nothing.
     pub fn try_everything(&self, stream: &str) -> Option<Playlist> {
-        self.try_playlist(&self.try_playback(stream, Playback::ALL)?)
+        self.try_playlist(&self.try_whole(stream)?)
     }
 
-    /// The ids, given at capture, of all that is stored of `stream`.
-    pub fn fragment_ids(&self, stream: &str) -> Vec<String> {
-        let answer = self.get(&format!("/api/streams/{stream}/fragments"));
-        let listing: Value = serde_json::from_slice(&answer.body).expect("the listing is JSON");
-        let fragments = listing["fragments"].as_array().expect("the listing holds fragments");
-        fragments.iter().map(|fragment| fragment["id"].as_str().expect("a fragment has an id").to_owned()).collect()
+    /// The address that plays all that is stored of `stream`, or `None` while there is nothing.
+    pub fn try_whole(&self, stream: &str) -> Option<String> {
+        let answer = get(&self.address("/api/streams"), Some(&self.key()))?;
+        let listing: Value = serde_json::from_slice(&answer.body).ok()?;
+        let listed = listing["streams"].as_array()?.iter().find(|listed| listed["name"] == stream)?;
+        // The listing is in milliseconds, the range goes to the end of the last fragment.
+        let last: jiff::Timestamp = listed["last"].as_str()?.parse().ok()?;
+        let end = (last + Duration::from_secs(1)).to_string();
+        self.try_playback(stream, Playback::Past(listed["first"].as_str()?, &end))
+    }
+
+    /// The address that plays all that is stored of `stream`.
+    pub fn whole(&self, stream: &str) -> String {
+        until(&format!("{stream} has something to play"), Duration::from_secs(20), || self.try_whole(stream))
     }
 
     /// The sum of a counter of `/metrics` over all its labels.

@@ -1,7 +1,7 @@
 //! What was uploaded comes back: every access unit, to every reader.
 
 use e2e::frames::{self, Kind};
-use e2e::{Agent, Playback, Server, clip};
+use e2e::{Agent, Server, clip};
 
 struct Clip {
     name: &'static str,
@@ -39,7 +39,7 @@ fn check(Clip { name, audio }: &Clip, server: &Server, agent: &Agent) -> Vec<Str
     }
 
     let mut failures = Vec::new();
-    let url = server.playback(&stream, Playback::ALL);
+    let url = server.whole(&stream);
     let source = clip(name).to_string_lossy().into_owned();
     let mut compare = |kind| {
         // A transport stream frames NAL units and AAC in its own way: both sides are brought into one form.
