@@ -21,7 +21,7 @@ check: setup-build format lint doc
 	$(CARGO) test --locked -p tidy
 
 bench: setup-bench
-	scripts/bench.sh
+	bench/run.sh
 
 fuzz: setup-build
 	scripts/fuzz.sh $(SECONDS)

@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidy", &[]),
     // These two stand outside the product and look at it from all sides.
     ("e2e", &["samples", "fragment", "upload", "hls"]),
-    ("bench", &["samples", "fragment", "upload", "hls", "archive", "vault", "pipelines"]),
+    ("bench", &["e2e", "samples", "fragment", "upload", "hls", "archive", "vault", "pipelines"]),
 ];
 
 /// What tests alone may use, in every crate: the clips and the simulated camera.
