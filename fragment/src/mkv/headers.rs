@@ -82,9 +82,11 @@ pub(super) fn read_info(info: Element<'_>) -> Result<Info, Error> {
 #[derive(Clone, Debug)]
 pub(super) struct Declared {
     pub(super) tracks: Tracks,
-    /// Bit n is set for track n: video and audio.
-    played: u128,
-    /// Bit n is set for track n: subtitles and the like, whose blocks are passed over.
+    /// Bit n is set for track n.
+    video: u128,
+    /// Likewise.
+    audio: u128,
+    /// Likewise: subtitles and the like, whose blocks are passed over.
     ignored: u128,
     default_durations: Vec<(TrackNumber, Duration)>,
 }
@@ -92,7 +94,9 @@ pub(super) struct Declared {
 /// What a block's track number refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reference {
-    Played,
+    Video,
+    /// Its packets are all keys, whether or not the muxer says so: matroskamux does not.
+    Audio,
     Ignored,
     Undeclared,
 }
@@ -102,7 +106,8 @@ impl Declared {
     pub(super) fn reference(&self, number: TrackNumber) -> Reference {
         let bit = 1u128 << number.get();
         match () {
-            () if self.played & bit != 0 => Reference::Played,
+            () if self.video & bit != 0 => Reference::Video,
+            () if self.audio & bit != 0 => Reference::Audio,
             () if self.ignored & bit != 0 => Reference::Ignored,
             () => Reference::Undeclared,
         }
@@ -116,7 +121,7 @@ impl Declared {
 
 pub(super) fn read_tracks(element: Element<'_>) -> Result<Declared, Error> {
     let mut tracks = Vec::new();
-    let (mut played, mut ignored) = (0u128, 0u128);
+    let (mut video, mut audio, mut ignored) = (0u128, 0u128, 0u128);
     let mut default_durations = Vec::new();
     for child in element.children() {
         let child = child?;
@@ -129,14 +134,17 @@ pub(super) fn read_tracks(element: Element<'_>) -> Result<Declared, Error> {
             ignored |= bit;
             continue;
         };
-        played |= bit;
+        match kind {
+            TrackKind::Video => video |= bit,
+            TrackKind::Audio => audio |= bit,
+        }
         if entry.default_duration > 0 {
             default_durations.push((entry.number, Duration::from_nanos(entry.default_duration)));
         }
         tracks.push(Track { number: entry.number, codec: entry.codec(kind, child)? });
     }
     let tracks = Tracks::new(tracks).map_err(|error| ErrorKind::from(error).at(element.offset))?;
-    Ok(Declared { tracks, played, ignored, default_durations })
+    Ok(Declared { tracks, video, audio, ignored, default_durations })
 }
 
 /// One TrackEntry, not yet interpreted.

@@ -142,6 +142,14 @@ struct Group {
     has_reference: bool,
 }
 
+/// What a block's head means in its Cluster and track.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    pts: MediaTime,
+    duration: Option<Duration>,
+    always_key: bool,
+}
+
 /// What one step did.
 enum Step {
     Emit(Event),
@@ -374,18 +382,19 @@ impl Reader {
     fn simple_block(&mut self, cluster: Cluster, mut size: usize) -> Result<Step, Error> {
         let offset = self.input.offset();
         let head = Head::read(&mut self.input, Id::SIMPLE_BLOCK, &mut size)?;
-        let Some((pts, default_duration)) = self.place(cluster, head, offset)? else {
+        let Some(place) = self.place(cluster, head, offset)? else {
             self.input.skip(size as u64);
             return Ok(Step::Continue);
         };
+        let key = head.key || place.always_key;
         if head.lacing == Lacing::None {
             let data = self.input.take(size);
-            let (track, key) = (head.track, head.key);
-            return Ok(Step::Emit(Event::Block(Block { track, pts, duration: default_duration, key, data })));
+            let Place { pts, duration, .. } = place;
+            return Ok(Step::Emit(Event::Block(Block { track: head.track, pts, duration, key, data })));
         }
         let sizes = read_lacing(&mut self.input, head.lacing, size)?;
         let frames = sizes.into_iter().map(|size| self.input.take(size)).collect();
-        Ok(self.emit_laced(head.track, head.key, pts, default_duration, frames))
+        Ok(self.emit_laced(head.track, key, place, frames))
     }
 
     /// Hands out the frames of a BlockGroup, now that its duration and references are known.
@@ -393,43 +402,38 @@ impl Reader {
         let Some((head, offset)) = group.head else {
             return Err(ErrorKind::Missing { missing: Id::BLOCK, parent: Id::BLOCK_GROUP }.at(self.input.offset()));
         };
-        let Some((pts, default_duration)) = self.place(group.cluster, head, offset)? else {
+        let Some(place) = self.place(group.cluster, head, offset)? else {
             return Ok(Step::Continue);
         };
         let count = u32::try_from(group.frames.len()).unwrap_or(u32::MAX).max(1);
         let scale = self.scale.unsigned_abs();
         let whole = group.duration.map(|duration| Duration::from_nanos(duration.saturating_mul(scale)));
-        let each = whole.map(|duration| duration / count).or(default_duration);
-        Ok(self.emit_laced(head.track, !group.has_reference, pts, each, group.frames))
+        let key = !group.has_reference || place.always_key;
+        let duration = whole.map(|duration| duration / count).or(place.duration);
+        Ok(self.emit_laced(head.track, key, Place { duration, ..place }, group.frames))
     }
 
     /// Emits the first frame and keeps the others.
-    fn emit_laced(
-        &mut self,
-        track: TrackNumber,
-        key: bool,
-        pts: MediaTime,
-        each: Option<Duration>,
-        frames: VecDeque<Payload>,
-    ) -> Step {
-        let mut pts = pts;
+    fn emit_laced(&mut self, track: TrackNumber, key: bool, place: Place, frames: VecDeque<Payload>) -> Step {
+        let Place { mut pts, duration, .. } = place;
         for data in frames {
-            self.frames.push_back(Block { track, pts, duration: each, key, data });
-            pts = pts + each.unwrap_or_default();
+            self.frames.push_back(Block { track, pts, duration, key, data });
+            pts = pts + duration.unwrap_or_default();
         }
         self.frames.pop_front().map_or(Step::Continue, |block| Step::Emit(Event::Block(block)))
     }
 
-    /// A block's presentation time and its track's default duration; `None` if its track is ignored.
+    /// What a block's head means; `None` if its track is ignored.
     #[inline]
-    fn place(&self, cluster: Cluster, head: Head, offset: u64) -> Result<Option<(MediaTime, Option<Duration>)>, Error> {
+    fn place(&self, cluster: Cluster, head: Head, offset: u64) -> Result<Option<Place>, Error> {
         let undeclared = || ErrorKind::UndeclaredTrack { track: head.track.get().into() }.at(offset);
         let declared = self.declared.as_ref().ok_or_else(undeclared)?;
-        match declared.reference(head.track) {
-            Reference::Played => {}
+        let always_key = match declared.reference(head.track) {
+            Reference::Video => false,
+            Reference::Audio => true,
             Reference::Ignored => return Ok(None),
             Reference::Undeclared => return Err(undeclared()),
-        }
+        };
         let timestamp = cluster.timestamp.ok_or(
             ErrorKind::Unexpected { expected: "the Cluster's Timestamp before its blocks", found: Id::SIMPLE_BLOCK }
                 .at(offset),
@@ -438,7 +442,8 @@ impl Reader {
             .checked_add(i64::from(head.relative))
             .and_then(|time| time.checked_mul(self.scale))
             .ok_or(ErrorKind::TimeRange.at(offset))?;
-        Ok(Some((MediaTime::from_nanos(nanos), declared.default_duration(head.track))))
+        let (pts, duration) = (MediaTime::from_nanos(nanos), declared.default_duration(head.track));
+        Ok(Some(Place { pts, duration, always_key }))
     }
 
     /// Closes the innermost level.
