@@ -1,0 +1,297 @@
+//! From the samples of the sinks to events in one order.
+//!
+//! The sinks run on threads of their own; each sample is taken under one lock, so that units leave in
+//! the order in which they came. Until every announced track has shown its codec, units are held back;
+//! then the tracks are told, and everything after goes straight on.
+
+mod gathering;
+mod sample;
+mod timeline;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use fragment::{AccessUnit, Codec, MediaTime, Track, TrackKind, TrackNumber, Tracks};
+
+use crate::file::Pace;
+use crate::queue::{Closed, Sender, Weight};
+use crate::state::{Progress, State};
+use crate::{ClockReading, Event, limits};
+
+use gathering::Gathering;
+pub(crate) use sample::Unusable;
+use timeline::Timeline;
+
+/// Why a sample was not taken.
+pub(crate) enum Refused {
+    /// Nobody wants samples any more.
+    Closed,
+    /// It cannot be understood, and so the source cannot be used.
+    Unusable(Unusable),
+}
+
+/// Takes samples, gives events.
+pub(crate) struct Collector {
+    inner: Mutex<Inner>,
+    watch: Mutex<Watch>,
+    events: Sender<Event>,
+}
+
+/// What the watch for silence looks at; apart from [`Inner`], whose lock is held while the reader is slow.
+struct Watch {
+    /// When a unit last came, or the round began.
+    last: Instant,
+    /// Whether a thread is waiting for the reader, so that silence is not the source's.
+    held_up: bool,
+    /// Whether any unit came.
+    flowing: bool,
+}
+
+struct Inner {
+    pace: Pace,
+    video: Lane,
+    audio: Lane,
+    gathering: Option<Gathering>,
+    timeline: Timeline,
+    /// The tracks that were told last.
+    told: Option<Tracks>,
+    /// When media time zero was given out, for a file in real time.
+    began: Option<Instant>,
+    clock_told: Option<MediaTime>,
+}
+
+/// What is known of one track.
+#[derive(Default)]
+struct Lane {
+    /// Whether the source announced it.
+    announced: bool,
+    caps: Option<gst::Caps>,
+    codec: Option<Codec>,
+}
+
+impl Collector {
+    pub(crate) fn new(events: Sender<Event>, pace: Pace) -> Self {
+        let inner = Inner {
+            pace,
+            video: Lane::default(),
+            audio: Lane::default(),
+            gathering: Some(Gathering::default()),
+            timeline: Timeline::default(),
+            told: None,
+            began: None,
+            clock_told: None,
+        };
+        let watch = Watch { last: Instant::now(), held_up: false, flowing: false };
+        Self { inner: Mutex::new(inner), watch: Mutex::new(watch), events }
+    }
+
+    /// A track will come. Says no if there is one of its kind already.
+    pub(crate) fn announce(&self, kind: TrackKind) -> bool {
+        let mut inner = self.inner();
+        let lane = inner.lane(kind);
+        !std::mem::replace(&mut lane.announced, true)
+    }
+
+    /// Every track has been announced.
+    pub(crate) fn announced_all(&self) -> Result<(), Closed> {
+        let mut inner = self.inner();
+        if let Some(gathering) = &mut inner.gathering {
+            gathering.complete = true;
+        }
+        inner.start_if_ready(self)
+    }
+
+    /// Whether any track was announced.
+    pub(crate) fn has_tracks(&self) -> bool {
+        let inner = self.inner();
+        inner.video.announced || inner.audio.announced
+    }
+
+    /// Takes a sample.
+    pub(crate) fn take(&self, kind: TrackKind, sample: &gst::Sample, progress: &Progress) -> Result<(), Refused> {
+        let mut inner = self.inner();
+        self.note_activity(kind, inner.video.announced);
+        let Some(unit) = inner.unit(kind, sample).map_err(Refused::Unusable)? else { return Ok(()) };
+        progress.advance(State::Playing);
+        let taken = match &mut inner.gathering {
+            Some(gathering) => {
+                gathering.hold(unit);
+                inner.start_if_ready(self)
+            }
+            None => inner.give(self, unit),
+        };
+        taken.map_err(|Closed| Refused::Closed)
+    }
+
+    /// The camera's clock said that it is `wall` at `running_time` of the pipeline.
+    pub(crate) fn clock(&self, running_time: i64, wall: fragment::WallTime) -> Result<(), Closed> {
+        let mut inner = self.inner();
+        let Some(media) = inner.timeline.media(running_time).filter(|_| inner.told.is_some()) else { return Ok(()) };
+        let recent = inner.clock_told.is_some_and(|told| media.since(told) < limits::CLOCK_INTERVAL && media >= told);
+        if recent {
+            return Ok(());
+        }
+        inner.clock_told = Some(media);
+        self.push(Event::Clock(ClockReading { media, wall }))
+    }
+
+    /// The source is at its end: gives what is held back. Says whether anything came in this round.
+    pub(crate) fn end_round(&self) -> Result<bool, Closed> {
+        let mut inner = self.inner();
+        inner.start(self)?;
+        inner.video.announced = false;
+        inner.audio.announced = false;
+        Ok(inner.timeline.next_round())
+    }
+
+    /// A further round of a looped file begins: what is known of its tracks stays.
+    pub(crate) fn begin_round(&self) {
+        self.watch().last = Instant::now();
+    }
+
+    /// How long the source has been silent by its own doing.
+    pub(crate) fn silence(&self) -> Duration {
+        let watch = self.watch();
+        if watch.held_up { Duration::ZERO } else { watch.last.elapsed() }
+    }
+
+    /// Whether units have come.
+    pub(crate) fn is_flowing(&self) -> bool {
+        self.watch().flowing
+    }
+
+    fn note_activity(&self, kind: TrackKind, has_video: bool) {
+        // Sound alone does not keep a camera alive whose picture has stopped.
+        if kind == TrackKind::Video || !has_video {
+            let mut watch = self.watch();
+            watch.last = Instant::now();
+            watch.flowing = true;
+        }
+    }
+
+    fn push(&self, event: Event) -> Result<(), Closed> {
+        self.held_up(|| self.events.push(event))
+    }
+
+    fn wait_until(&self, instant: Instant) -> Result<(), Closed> {
+        self.held_up(|| self.events.wait_until(instant))
+    }
+
+    fn held_up<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.watch().held_up = true;
+        let result = wait();
+        let mut watch = self.watch();
+        watch.held_up = false;
+        watch.last = Instant::now();
+        result
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A unit with the times that order it, before media time is known.
+pub(crate) struct Timed {
+    kind: TrackKind,
+    /// Running time of the pipeline when it is shown, in nanoseconds.
+    pts: i64,
+    /// Running time when it is decoded, if the source says.
+    dts: Option<i64>,
+    duration: Option<Duration>,
+    key: bool,
+    data: bytes::Bytes,
+}
+
+impl Inner {
+    fn lane(&mut self, kind: TrackKind) -> &mut Lane {
+        match kind {
+            TrackKind::Video => &mut self.video,
+            TrackKind::Audio => &mut self.audio,
+        }
+    }
+
+    /// The sample's unit, and its lane's codec brought up to date.
+    fn unit(&mut self, kind: TrackKind, sample: &gst::Sample) -> Result<Option<Timed>, Unusable> {
+        let lane = self.lane(kind);
+        let caps = sample.caps().ok_or(Unusable::NoCaps)?;
+        if lane.caps.as_deref() != Some(caps) {
+            lane.codec = Some(sample::codec(caps)?);
+            lane.caps = Some(caps.to_owned());
+        }
+        let last = self.timeline.last(kind);
+        sample::unit(kind, sample, last)
+    }
+
+    /// Ends the gathering once there is nothing more to wait for.
+    fn start_if_ready(&mut self, collector: &Collector) -> Result<(), Closed> {
+        let Some(gathering) = &self.gathering else { return Ok(()) };
+        let known = |lane: &Lane| !lane.announced || lane.codec.is_some();
+        let all_known = gathering.complete && known(&self.video) && known(&self.audio);
+        if !gathering.is_empty() && (all_known || gathering.is_long_enough()) {
+            return self.start(collector);
+        }
+        Ok(())
+    }
+
+    /// Gives what was held back; from now on units go straight on.
+    fn start(&mut self, collector: &Collector) -> Result<(), Closed> {
+        let Some(gathering) = self.gathering.take() else { return Ok(()) };
+        self.timeline.begin(gathering.origin());
+        for unit in gathering.into_units() {
+            self.give(collector, unit)?;
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, collector: &Collector, unit: Timed) -> Result<(), Closed> {
+        let tracks = self.tracks();
+        if self.told != tracks {
+            self.told.clone_from(&tracks);
+            if let Some(tracks) = tracks {
+                collector.push(Event::Tracks(tracks))?;
+            }
+        }
+        let pts = self.timeline.place(unit.kind, unit.pts, unit.duration);
+        if self.pace == Pace::RealTime {
+            let due = unit.dts.map_or(pts, |dts| pts - nanos(unit.pts.saturating_sub(dts)));
+            let began = *self.began.get_or_insert_with(Instant::now);
+            collector.wait_until(began + due.since(MediaTime::ZERO))?;
+        }
+        let track = number_of(unit.kind);
+        let unit = AccessUnit { track, pts, duration: unit.duration, key: unit.key, data: unit.data };
+        collector.push(Event::Unit(unit))
+    }
+
+    fn tracks(&self) -> Option<Tracks> {
+        let lanes = [(TrackNumber::VIDEO, &self.video), (TrackNumber::AUDIO, &self.audio)];
+        let tracks =
+            lanes.into_iter().filter_map(|(number, lane)| Some(Track { number, codec: lane.codec.clone()? })).collect();
+        Tracks::new(tracks).ok()
+    }
+}
+
+impl Weight for Event {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Unit(unit) => unit.data.len(),
+            Self::Tracks(_) | Self::Clock(_) | Self::EndOfStream | Self::Failed(_) => 0,
+        }
+    }
+}
+
+fn number_of(kind: TrackKind) -> TrackNumber {
+    match kind {
+        TrackKind::Video => TrackNumber::VIDEO,
+        TrackKind::Audio => TrackNumber::AUDIO,
+    }
+}
+
+/// A distance in nanoseconds as a duration; decoding never comes after showing.
+fn nanos(distance: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(distance).unwrap_or(0))
+}

@@ -1,0 +1,55 @@
+//! The best encoders that this machine has.
+
+use crate::Error;
+
+/// H.264 encoders, best first: hardware of boards, hardware of PCs, then software. `{bitrate}` is in
+/// kbit/s, `{bits}` in bit/s, `{keys}` in frames.
+const H264: [(&str, &str); 4] = [
+    (
+        "v4l2h264enc",
+        "v4l2h264enc extra-controls=controls,repeat_sequence_header=1,video_bitrate={bits},h264_i_frame_period={keys} \
+         ! video/x-h264,level=(string)4",
+    ),
+    ("vah264enc", "vah264enc bitrate={bitrate} key-int-max={keys} b-frames=0"),
+    ("x264enc", "x264enc tune=zerolatency speed-preset=veryfast bitrate={bitrate} key-int-max={keys}"),
+    ("openh264enc", "openh264enc bitrate={bits} gop-size={keys}"),
+];
+
+/// AAC encoders, best first.
+const AAC: [(&str, &str); 3] = [
+    ("fdkaacenc", "fdkaacenc bitrate=64000"),
+    ("avenc_aac", "avenc_aac bitrate=64000"),
+    ("voaacenc", "voaacenc bitrate=64000"),
+];
+
+/// Seconds from key frame to key frame: a fragment can be no shorter, and two is what HLS advises.
+const KEY_SECONDS: u32 = 2;
+
+/// What a picture costs, for the bit rate: 0.1 bit a pixel suits H.264 at veryfast.
+const BITS_PER_TEN_PIXELS: u64 = 1;
+
+/// The line that encodes `width`×`height` at `fps` to H.264.
+pub(crate) fn h264(width: u32, height: u32, fps: u32) -> Result<String, Error> {
+    let pixels_a_second = u64::from(width) * u64::from(height) * u64::from(fps);
+    let bits = (pixels_a_second / 10 * BITS_PER_TEN_PIXELS).clamp(200_000, 16_000_000);
+    Ok(best(&H264)?
+        .replace("{bitrate}", &(bits / 1000).to_string())
+        .replace("{bits}", &bits.to_string())
+        .replace("{keys}", &(fps * KEY_SECONDS).to_string()))
+}
+
+/// The line that makes AAC of raw audio. Rates under 16 kHz are raised: not every player takes them.
+pub(crate) fn aac() -> Result<String, Error> {
+    let encoder = best(&AAC)?;
+    Ok(format!("audioconvert ! audioresample ! audio/x-raw,rate=[16000,48000],channels=[1,2] ! {encoder}"))
+}
+
+/// The first of `choices` that GStreamer has.
+fn best(choices: &[(&str, &'static str)]) -> Result<&'static str, Error> {
+    choices.iter().find(|(element, _)| gst::ElementFactory::find(element).is_some()).map(|(_, line)| *line).ok_or_else(
+        || {
+            let names: Vec<&str> = choices.iter().map(|(element, _)| *element).collect();
+            Error::MissingElement { element: names.join(" or ") }
+        },
+    )
+}

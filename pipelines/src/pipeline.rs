@@ -1,0 +1,352 @@
+//! A running source: the thread that watches over it, and the handle that stops it.
+//!
+//! One supervisor thread builds the GStreamer pipeline, reads its bus, and takes it down. Whatever
+//! happens, it ends with one last event, and [`Handle::stop`] does not wait for it beyond a deadline.
+
+use std::sync::mpsc::{Receiver as Done, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use fragment::TrackKind;
+use gst::prelude::*;
+use gst_app::{AppSink, AppSinkCallbacks};
+
+use crate::bus::{self, Message};
+use crate::collector::{Collector, Refused};
+use crate::file::Pace;
+use crate::launch::{Launch, MEDIA};
+use crate::queue::{self, Closed, Sender};
+use crate::state::{Progress, State};
+use crate::teardown::teardown;
+use crate::{Error, Event, Receiver, Source, branch, limits};
+
+/// Starts sources.
+pub struct Pipeline;
+
+/// Stops a pipeline; dropping it does too, without waiting.
+pub struct Handle {
+    shared: Arc<Shared>,
+    ended: Done<()>,
+}
+
+/// What the supervisor, GStreamer's threads and the handle share.
+struct Shared {
+    what: String,
+    progress: Progress,
+    events: Sender<Event>,
+    collector: Collector,
+    /// The bus of the current round, to wake its reader by.
+    bus: Mutex<Option<gst::Bus>>,
+    /// Why the source cannot be used, found on a thread of GStreamer's.
+    failure: Mutex<Option<Error>>,
+    /// What the source has that is not used, for messages.
+    offers: Mutex<Vec<String>>,
+}
+
+/// How a round ended.
+enum Outcome {
+    EndOfStream,
+    Stopped,
+}
+
+impl Pipeline {
+    /// Runs `source`. Whatever goes wrong arrives as [`Event::Failed`].
+    pub fn start(source: impl Into<Source>) -> (Handle, Receiver<Event>) {
+        let source = source.into();
+        let (events, receiver) = queue::queue();
+        let pace = match &source {
+            Source::File(file) => file.pace,
+            _ => Pace::Fast,
+        };
+        let shared = Arc::new(Shared {
+            what: source.label(),
+            progress: Progress::new(),
+            collector: Collector::new(events.clone(), pace),
+            events,
+            bus: Mutex::new(None),
+            failure: Mutex::new(None),
+            offers: Mutex::new(Vec::new()),
+        });
+        let (done, ended) = sync_channel(1);
+        let supervised = Arc::clone(&shared);
+        let spawned = thread::Builder::new().name("pipeline".to_owned()).spawn(move || {
+            supervised.supervise(&source);
+            // The handle may be gone.
+            let _ = done.send(());
+        });
+        if let Err(error) = spawned {
+            let detail = format!("no thread for it: {error}");
+            shared.end(Some(Event::Failed(Error::Other { what: shared.what.clone(), detail })));
+        }
+        (Handle { shared, ended }, receiver)
+    }
+}
+
+impl Handle {
+    /// How far the pipeline is.
+    pub fn state(&self) -> State {
+        self.shared.progress.state()
+    }
+
+    /// Stops the pipeline, and waits until it holds no resources, though never longer than six seconds.
+    /// Events that were queued before can still be read. Blocks: from async code, call it where blocking is fine.
+    pub fn stop(self) {
+        self.shared.stop();
+        if self.ended.recv_timeout(limits::STOP_MAX) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            tracing::error!(source = %self.shared.what, "the source did not stop in time and is left behind");
+        }
+        self.shared.end(None);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+impl Shared {
+    fn stop(&self) {
+        self.progress.advance(State::Stopping);
+        self.events.close();
+        if let Some(bus) = lock(&self.bus).as_ref() {
+            bus::wake(bus);
+        }
+    }
+
+    fn end(&self, last: Option<Event>) {
+        self.progress.advance(State::Ended);
+        self.events.end(last);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.progress.state() >= State::Stopping
+    }
+
+    /// The supervisor's life.
+    fn supervise(self: &Arc<Self>, source: &Source) {
+        let last = match self.rounds(source) {
+            Ok(Outcome::EndOfStream) => Some(Event::EndOfStream),
+            Ok(Outcome::Stopped) => None,
+            Err(error) => Some(Event::Failed(error)),
+        };
+        self.end(last);
+    }
+
+    /// Runs the source, again and again if it is a looped file.
+    fn rounds(self: &Arc<Self>, source: &Source) -> Result<Outcome, Error> {
+        gst::init().map_err(|error| Error::Other { what: "GStreamer".to_owned(), detail: error.to_string() })?;
+        let looped = matches!(source, Source::File(file) if file.looped);
+        loop {
+            let outcome = self.round(&source.launch()?)?;
+            if matches!(outcome, Outcome::Stopped) {
+                return Ok(outcome);
+            }
+            let Ok(any) = self.collector.end_round() else { return Ok(Outcome::Stopped) };
+            if !any {
+                return Err(self.nothing_usable());
+            }
+            if !looped {
+                return Ok(outcome);
+            }
+            self.collector.begin_round();
+        }
+    }
+
+    /// Runs the pipeline once, and takes it down however it ended.
+    fn round(self: &Arc<Self>, launch: &Launch) -> Result<Outcome, Error> {
+        let pipeline = launch.pipeline(&self.what)?;
+        tracing::debug!(source = %self.what, line = %launch.line, "starting");
+        let bus = pipeline.bus().expect("a pipeline has a bus");
+        *lock(&self.bus) = Some(bus.clone());
+        self.attach(&pipeline)?;
+        let outcome = match pipeline.set_state(gst::State::Playing) {
+            // The reason is on the bus.
+            Ok(_) | Err(_) => self.watch(&pipeline, &bus, launch.live),
+        };
+        *lock(&self.bus) = None;
+        if !matches!(outcome, Ok(Outcome::EndOfStream)) {
+            // Threads that wait for the reader would hold up the teardown.
+            self.events.close();
+        }
+        teardown(pipeline);
+        outcome
+    }
+
+    /// Reads the bus until the round is over.
+    fn watch(&self, pipeline: &gst::Pipeline, bus: &gst::Bus, live: bool) -> Result<Outcome, Error> {
+        let interval = gst::ClockTime::try_from(limits::WATCH_INTERVAL).expect("half a second is a clock time");
+        loop {
+            let message = bus.timed_pop(interval);
+            if self.is_stopping() {
+                return Ok(Outcome::Stopped);
+            }
+            if let Some(failure) = lock(&self.failure).take() {
+                return Err(failure);
+            }
+            match message.as_deref().and_then(Message::from_gst) {
+                Some(Message::EndOfStream) => return Ok(Outcome::EndOfStream),
+                Some(Message::Error { element, error, account }) => {
+                    tracing::debug!(source = %self.what, %element, %account, "GStreamer reports an error");
+                    if !self.collector.has_tracks() && !lock(&self.offers).is_empty() {
+                        return Err(self.nothing_usable());
+                    }
+                    return Err(Error::from_bus(&self.what, self.collector.is_flowing(), &error));
+                }
+                Some(Message::Warning { element, text }) => {
+                    tracing::warn!(source = %self.what, %element, %text, "GStreamer warns");
+                }
+                Some(Message::Latency) => {
+                    // Sinks do not wait for the clock; a latency that cannot be worked out changes nothing.
+                    let _ = pipeline.recalculate_latency();
+                }
+                Some(Message::Wake) | None => {}
+            }
+            if live {
+                self.check_silence()?;
+            }
+        }
+    }
+
+    fn check_silence(&self) -> Result<(), Error> {
+        let allowed = if self.collector.is_flowing() { limits::SILENCE_MAX } else { limits::FIRST_UNIT_MAX };
+        let silence = self.collector.silence();
+        if silence > allowed {
+            return Err(Error::Silent { what: self.what.clone(), silence });
+        }
+        Ok(())
+    }
+
+    /// Puts the collector behind the sinks that are there and those that will come.
+    fn attach(self: &Arc<Self>, pipeline: &gst::Pipeline) -> Result<(), Error> {
+        let Some(media) = pipeline.by_name(MEDIA) else {
+            for (name, kind) in [("video", TrackKind::Video), ("audio", TrackKind::Audio)] {
+                if let Some(sink) = pipeline.by_name(name) {
+                    self.collector.announce(kind);
+                    self.collect(&sink, kind)?;
+                }
+            }
+            // Nothing has come that could be held up.
+            let _ = self.collector.announced_all();
+            return Ok(());
+        };
+        self.choose_streams(&media);
+        let bin = pipeline.downgrade();
+        let shared = Arc::downgrade(self);
+        media.connect_pad_added(move |_, pad| {
+            if let (Some(shared), Some(bin)) = (shared.upgrade(), bin.upgrade())
+                && let Err(error) = shared.take_pad(&bin, pad)
+            {
+                shared.fail(error);
+            }
+        });
+        let shared = Arc::downgrade(self);
+        media.connect_no_more_pads(move |_| {
+            let Some(shared) = shared.upgrade() else { return };
+            if !shared.collector.has_tracks() {
+                shared.fail(shared.nothing_usable());
+            }
+            // A closed queue is found by the next sample as well.
+            let _ = shared.collector.announced_all();
+        });
+        Ok(())
+    }
+
+    /// Tells rtspsrc which streams to set up, so that the camera does not send what is not used.
+    fn choose_streams(self: &Arc<Self>, media: &gst::Element) {
+        if media.factory().is_none_or(|factory| factory.name() != "rtspsrc") {
+            return;
+        }
+        let shared = Arc::downgrade(self);
+        media.connect("select-stream", false, move |values| {
+            let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
+            let wanted = shared.upgrade().zip(caps).is_some_and(|(shared, caps)| {
+                let usable = matches!(branch::branch(&caps), Ok(Some(_)));
+                if !usable {
+                    shared.ignore(&caps, "it has no use here");
+                }
+                usable
+            });
+            Some(wanted.to_value())
+        });
+    }
+
+    /// Puts a branch behind a pad that has appeared.
+    fn take_pad(self: &Arc<Self>, pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<(), Error> {
+        if pad.direction() != gst::PadDirection::Src {
+            return Ok(());
+        }
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let Some(branch) = branch::branch(&caps)? else {
+            self.ignore(&caps, "it has no use here");
+            return Ok(());
+        };
+        if !self.collector.announce(branch.kind) {
+            self.ignore(&caps, "there is one of its kind already");
+            return Ok(());
+        }
+        let invalid = |detail: String| Error::Other { what: self.what.clone(), detail };
+        let bin = gst::parse::bin_from_description(&branch.line, true)
+            .map_err(|error| Error::from_parse(&self.what, &error))?;
+        let sink = bin.by_name("sink").ok_or_else(|| invalid("a branch has no sink".to_owned()))?;
+        self.collect(&sink, branch.kind)?;
+        pipeline.add(&bin).map_err(|error| invalid(error.to_string()))?;
+        bin.sync_state_with_parent().map_err(|error| invalid(error.to_string()))?;
+        let input = bin.static_pad("sink").ok_or_else(|| invalid("a branch has no input".to_owned()))?;
+        pad.link(&input).map_err(|error| invalid(format!("{} does not link: {error}", branch::name_of(&caps))))?;
+        Ok(())
+    }
+
+    /// Hands every sample of `sink` to the collector.
+    fn collect(self: &Arc<Self>, sink: &gst::Element, kind: TrackKind) -> Result<(), Error> {
+        let sink = sink
+            .downcast_ref::<AppSink>()
+            .ok_or_else(|| Error::Other { what: self.what.clone(), detail: "the sink is not an appsink".to_owned() })?;
+        let shared = Arc::downgrade(self);
+        let new_sample = move |sink: &AppSink| {
+            let shared = shared.upgrade().ok_or(gst::FlowError::Flushing)?;
+            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            match shared.collector.take(kind, &sample, &shared.progress) {
+                Ok(()) => Ok(gst::FlowSuccess::Ok),
+                Err(Refused::Closed) => Err(gst::FlowError::Flushing),
+                Err(Refused::Unusable(cause)) => {
+                    shared.fail(Error::Damaged { what: shared.what.clone(), detail: cause.to_string() });
+                    Err(gst::FlowError::Flushing)
+                }
+            }
+        };
+        sink.set_callbacks(AppSinkCallbacks::builder().new_sample(new_sample).build());
+        Ok(())
+    }
+
+    fn ignore(&self, caps: &gst::CapsRef, why: &str) {
+        let track = branch::name_of(caps);
+        tracing::warn!(source = %self.what, %track, "a track is ignored: {why}");
+        lock(&self.offers).push(track);
+    }
+
+    fn fail(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+        if let Some(bus) = lock(&self.bus).as_ref() {
+            bus::wake(bus);
+        }
+    }
+
+    fn nothing_usable(&self) -> Error {
+        let offers = lock(&self.offers);
+        let offers = if offers.is_empty() { "nothing".to_owned() } else { offers.join(", ") };
+        Error::NothingUsable { what: self.what.clone(), offers }
+    }
+}
+
+/// What these locks guard is replaced in one step, so a panic of another thread leaves it whole.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Handle>();
+    is_send::<Receiver<Event>>();
+    is_send::<Closed>();
+};
