@@ -1,0 +1,130 @@
+//! Ingest over loopback QUIC to PERSISTED, beside what the disk, the cipher and plain quinn do.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use e2e::Server;
+
+use crate::load::{self, Load};
+use crate::{baseline, figures, process};
+
+/// Cameras that share one connection, as one agent would have them.
+const CAMERAS_PER_CONNECTION: u32 = 50;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where data goes; a folder on the disk that is to be measured.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Numbers of cameras in the real-time runs.
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 500])]
+    cameras: Vec<u32>,
+    /// Seconds of each real-time run.
+    #[arg(long, default_value_t = 20)]
+    seconds: u32,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(measure(args))
+}
+
+async fn measure(args: &Args) -> anyhow::Result<()> {
+    let fragment_bytes = 500_000;
+    let disk = baseline::disk(&args.dir, fragment_bytes, 400)?;
+    let cipher = baseline::cipher(fragment_bytes, 4000)?;
+    let quic = baseline::quic(fragment_bytes, 1500).await?;
+    let tracks = sample_tracks()?;
+
+    figures::row(&["ingest, 0.5 MB fragments", "rate", "p50", "p99", "resident"]);
+    figures::row(&["---", "---", "---", "---", "---"]);
+    figures::row(&[
+        "disk: sequential writes, fdatasync each",
+        &format!("{:.0} MB/s", disk.megabytes_per_second),
+        &figures::millis(disk.sync_p50),
+        &figures::millis(disk.sync_p99),
+        "",
+    ]);
+    figures::row(&["AES-256-GCM, one core", &format!("{cipher:.0} MB/s"), "", "", ""]);
+    figures::row(&["plain quinn, loopback, both ends", &format!("{quic:.0} MB/s"), "", "", ""]);
+
+    let folder = tempfile::tempdir_in(&args.dir)?;
+    let server = Server::start(folder.path());
+    let address = server.upload_address().parse()?;
+    let full = Load {
+        cameras: 16,
+        bits_per_second: 4_000_000,
+        fragment: Duration::from_secs(1),
+        fragments: 150,
+        real_time: false,
+    };
+    let outcome = load::send(address, &identities(&server, folder.path(), 16)?, &tracks, full).await?;
+    report("millrace, as fast as it takes them, 16 cameras", outcome, &server, 0, 16)?;
+    drop(server);
+
+    for &cameras in &args.cameras {
+        let folder = tempfile::tempdir_in(&args.dir)?;
+        let server = Server::start(folder.path());
+        let identities = identities(&server, folder.path(), cameras)?;
+        let before = process::resident(server.id())?;
+        let load = Load {
+            cameras,
+            bits_per_second: 2_000_000,
+            fragment: Duration::from_secs(2),
+            fragments: args.seconds / 2,
+            real_time: true,
+        };
+        let outcome = load::send(server.upload_address().parse()?, &identities, &tracks, load).await?;
+        report(&format!("millrace, {cameras} cameras at 2 Mbit/s"), outcome, &server, before, cameras)?;
+    }
+    Ok(())
+}
+
+fn report(name: &str, mut outcome: load::Outcome, server: &Server, before: u64, cameras: u32) -> anyhow::Result<()> {
+    let resident = process::resident(server.id())?;
+    figures::row(&[
+        name,
+        &format!(
+            "{:.0} MB/s, {:.0} fragments/s",
+            figures::megabytes_per_second(outcome.bytes, outcome.elapsed),
+            outcome.latencies.len() as f64 / outcome.elapsed.as_secs_f64()
+        ),
+        &figures::millis(figures::percentile(&mut outcome.latencies, 50.0)),
+        &figures::millis(figures::percentile(&mut outcome.latencies, 99.0)),
+        &format!(
+            "{:.0} MB, {:.2} MB per camera",
+            resident as f64 / 1e6,
+            resident.saturating_sub(before) as f64 / 1e6 / f64::from(cameras)
+        ),
+    ]);
+    Ok(())
+}
+
+/// The tracks of a real clip, so that the server parses what a camera would send.
+fn sample_tracks() -> anyhow::Result<fragment::Tracks> {
+    let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../samples/clips/h264-vfr.mkv");
+    let mut reader = fragment::mkv::Reader::new(fragment::mkv::Limits::default());
+    reader.push(std::fs::read(&clip).with_context(|| clip.display().to_string())?.into());
+    while let Some(event) = reader.next()? {
+        if let fragment::mkv::Event::Tracks(tracks) = event {
+            return Ok(tracks);
+        }
+    }
+    anyhow::bail!("{} has no tracks", clip.display())
+}
+
+/// Identities for as many agents as `cameras` need, each a folder of PEM files.
+fn identities(server: &Server, folder: &Path, cameras: u32) -> anyhow::Result<Vec<PathBuf>> {
+    let enrol = |i| {
+        let state = folder.join(format!("agent-{i}"));
+        let token = server.add_device(&format!("bench-{i}"));
+        let mut command = Command::new(e2e::binary("millrace-agent"));
+        command.args(["enrol", "--server", &server.upload_address(), "--token", &token, "--state"]).arg(&state);
+        let status = command.stdout(Stdio::null()).status()?;
+        anyhow::ensure!(status.success(), "enrolment failed");
+        Ok(state.join("identity"))
+    };
+    (0..cameras.div_ceil(CAMERAS_PER_CONNECTION)).map(enrol).collect()
+}

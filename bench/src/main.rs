@@ -1,0 +1,43 @@
+//! Side-by-side measurements: each of ours beside a baseline, in the same run on the same machine.
+//!
+//! `bench parse` · `bench ingest` · `bench playback` · `bench agent`; each prints rows of a Markdown
+//! table and, with `--json FILE`, appends its figures to a file. `bench/run.sh` calls them in turn.
+
+mod agent;
+mod baseline;
+mod figures;
+mod ingest;
+mod load;
+mod media;
+mod parse;
+mod playback;
+mod process;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Ingest over loopback QUIC to PERSISTED, beside disk, AES-256-GCM and plain quinn.
+    Ingest(ingest::Args),
+    /// HLS segments per second, beside nginx serving the same bytes as files.
+    Playback(playback::Args),
+    /// Matroska parsing, beside ffmpeg's demuxer.
+    Parse(parse::Args),
+    /// The agent on one 1080p30 RTSP camera, beside a bare gst-launch pipeline.
+    Agent(agent::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Ingest(args) => ingest::run(&args),
+        Command::Playback(args) => playback::run(&args),
+        Command::Parse(args) => parse::run(&args),
+        Command::Agent(args) => agent::run(&args),
+    }
+}

@@ -1,0 +1,37 @@
+//! Media for the measurements, made by ffmpeg.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::Context as _;
+
+/// A file of 1080p30 H.264 at 8 Mbit/s with AAC sound: ten coded seconds, repeated without coding again.
+pub(crate) fn clip(folder: &Path, seconds: u32) -> anyhow::Result<PathBuf> {
+    let (short, long) = (folder.join("short.mkv"), folder.join("long.mkv"));
+    let video = "testsrc2=size=1920x1080:rate=30:duration=10";
+    let coding =
+        "-c:v libx264 -preset ultrafast -b:v 8M -minrate 8M -maxrate 8M -bufsize 8M -nal-hrd cbr -g 60 -c:a aac";
+    let mut arguments = vec!["-f", "lavfi", "-i", video, "-f", "lavfi", "-i", "sine=duration=10"];
+    arguments.extend(coding.split(' '));
+    arguments.push(short.to_str().context("path")?);
+    ffmpeg(&arguments)?;
+    let loops = (seconds / 10).saturating_sub(1).to_string();
+    let (from, to) = (short.to_str().context("path")?, long.to_str().context("path")?);
+    ffmpeg(&["-stream_loop", &loops, "-i", from, "-map", "0", "-c", "copy", to])?;
+    Ok(long)
+}
+
+/// Runs ffmpeg to its end and returns the seconds it took.
+pub(crate) fn ffmpeg(arguments: &[&str]) -> anyhow::Result<f64> {
+    let start = Instant::now();
+    let status = Command::new("ffmpeg")
+        .args(["-hide_banner", "-loglevel", "error", "-y"])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stdin(Stdio::null())
+        .status()
+        .context("ffmpeg is needed: run make bench, which installs it")?;
+    anyhow::ensure!(status.success(), "ffmpeg {arguments:?} failed");
+    Ok(start.elapsed().as_secs_f64())
+}
