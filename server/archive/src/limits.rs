@@ -1,0 +1,34 @@
+//! The bounds of this crate, each with its reason.
+
+use std::time::Duration;
+
+/// The shortest retention: below an hour, segments would be smaller than is good for a disk.
+pub const RETENTION_MIN: Duration = Duration::from_secs(3600);
+
+/// The longest retention: the longest that the product promises.
+pub const RETENTION_MAX: Duration = Duration::from_secs(168 * 3600);
+
+/// The retention of a stream that was created without one.
+pub const RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+
+/// Streams of an archive: each costs some hundred bytes of memory and a data key per day.
+pub const STREAMS_MAX: usize = 10_000;
+
+/// Bytes of all codec strings of a fragment: three tracks of some 20 characters each, with room.
+pub const CODECS_BYTES_MAX: usize = 512;
+
+/// How far a fragment may begin from the end of the one that it follows and still continue it. The same
+/// value as that of the playlists of the past (`hls::limits::SEAM_MAX`, which says why), so that live and
+/// past break at the same places.
+pub const SEAM_MAX: Duration = Duration::from_millis(400);
+
+/// How far beyond its arrival a fragment's own time may lie and still lead the live playlist. A camera
+/// whose clock is wrong by a time zone is common; one that says next month would end live for good.
+pub const LIVE_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Fragments whose rows are removed in one commit when they expire: keeps each commit, which delays
+/// uploads by its length, to a few milliseconds.
+pub const EXPIRE_PAGE: usize = 256;
+
+/// Rows looked at together by a query.
+pub const QUERY_PAGE: usize = 512;
