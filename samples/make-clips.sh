@@ -22,10 +22,13 @@ TONE="aevalsrc=0.2*sin(2*PI*(300*t+10*sin(2*PI*t/5))):duration=${SECONDS_LONG}"
 KEYS="-g 1000 -force_key_frames expr:gte(t,n_forced) -threads 1"
 PLAIN="-map_metadata -1 -fflags +bitexact -flags:v +bitexact -flags:a +bitexact"
 X264="-c:v libx264 -preset slow -crf 30 -sc_threshold 0 $KEYS"
+# Without edit lists every packet is shown, the encoder's first too, so that none is left out by a reader
+# that honours them.
+WHOLE="-movflags +faststart -use_editlist 0"
 QUIET="-hide_banner -loglevel warning -y"
 
 ffmpeg $QUIET -filter_complex "$(picture 25)[v]" -f lavfi -i "$TONE:sample_rate=44100" -map "[v]" -map 0:a \
-    $X264 -bf 0 -profile:v main -c:a aac -b:a 48k $PLAIN -movflags +faststart h264-aac.mp4
+    $X264 -bf 0 -profile:v main -c:a aac -b:a 48k $PLAIN $WHOLE h264-aac.mp4
 
 ffmpeg $QUIET -filter_complex "$(picture 25)[v]" -map "[v]" \
     $X264 -bf 3 -b-pyramid normal -profile:v high $PLAIN -movflags +faststart h264-bframes.mp4
@@ -33,7 +36,7 @@ ffmpeg $QUIET -filter_complex "$(picture 25)[v]" -map "[v]" \
 ffmpeg $QUIET -filter_complex "$(picture 20)[v]" -f lavfi -i "$TONE:sample_rate=48000" -map "[v]" -map 0:a \
     -c:v libx265 -preset medium -crf 32 -tag:v hvc1 -forced-idr 1 $KEYS \
     -x265-params "log-level=error:open-gop=0:scenecut=0:info=0:bframes=0:pools=1:frame-threads=1" \
-    -c:a aac -b:a 48k $PLAIN -movflags +faststart h265-aac.mp4
+    -c:a aac -b:a 48k $PLAIN $WHOLE h265-aac.mp4
 
 ffmpeg $QUIET -filter_complex "$(picture 15)[v]" -f lavfi -i "$TONE:sample_rate=8000" -map "[v]" -map 0:a \
     $X264 -bf 0 -profile:v baseline -c:a pcm_alaw $PLAIN h264-g711.mkv

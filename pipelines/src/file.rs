@@ -8,6 +8,9 @@
 //!
 //! One thread reads, takes apart and hands over, so units come in the file's order. The pace is kept
 //! behind the sinks, which lets a looped file stay on time from round to round.
+//!
+//! An MP4's edit list is honoured: what it says is not shown, as the first packet of an AAC encoder, is
+//! not taken.
 
 use std::fs::File;
 use std::io::{self, Read};
