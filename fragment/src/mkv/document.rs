@@ -6,7 +6,8 @@ use crate::{AccessUnit, MediaTime, Tracks};
 
 use super::elements::Id;
 use super::error::{Error, ErrorKind};
-use super::reader::{Event, Limits, Reader};
+use super::event::{Event, Limits};
+use super::reader::Reader;
 use super::tags::{END_OF_FRAGMENT, Tag};
 
 /// A document's content.

@@ -15,77 +15,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{MediaTime, TrackNumber, Tracks, limits};
+use crate::{MediaTime, TrackNumber};
 
 use super::block::{Head, Lacing, read_lacing};
 use super::ebml::{Element, Header};
 use super::elements::Id;
 use super::error::{Error, ErrorKind};
-pub use super::headers::Info;
+use super::event::{Block, Event, Info, Limits};
 use super::headers::{Declared, Reference, check_ebml, read_info, read_tracks};
 use super::input::Input;
+use super::level::{Cluster, Group, Level};
 use super::payload::Payload;
-use super::tags::{self, Tag};
-
-/// How large the elements that are taken whole may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The EBML header, Info and Tracks, each.
-    pub header_bytes_max: usize,
-    /// A Tags element.
-    pub tags_bytes_max: usize,
-    /// A block.
-    pub block_bytes_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            header_bytes_max: limits::HEADER_BYTES_MAX,
-            tags_bytes_max: limits::TAGS_BYTES_MAX,
-            block_bytes_max: limits::FRAGMENT_BYTES_MAX,
-        }
-    }
-}
-
-/// What a document holds, in its order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// An EBML header: a document begins.
-    Ebml,
-    /// A Segment begins.
-    Segment,
-    /// The Segment's Info.
-    Info(Info),
-    /// The Segment's tracks.
-    Tracks(Tracks),
-    /// A Cluster begins; known once its Timestamp is.
-    Cluster {
-        /// Its Timestamp.
-        time: MediaTime,
-    },
-    /// A frame of the Cluster.
-    Block(Block),
-    /// The Cluster is complete.
-    ClusterEnd,
-    /// Tags of the Segment.
-    Tags(Vec<Tag>),
-}
-
-/// One frame. A block with lacing gives several.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// Its track.
-    pub track: TrackNumber,
-    /// Its presentation time.
-    pub pts: MediaTime,
-    /// From its BlockGroup, or the track's default duration.
-    pub duration: Option<Duration>,
-    /// Whether decoding can begin here.
-    pub key: bool,
-    /// Its bytes.
-    pub data: Payload,
-}
+use super::tags;
 
 /// The reader. After an error every call gives the same error.
 #[derive(Debug)]
@@ -108,38 +49,6 @@ pub struct Reader {
 struct Skip {
     element: Id,
     left: u64,
-}
-
-/// Where the parser stands.
-#[derive(Debug)]
-enum Level {
-    /// Before the first EBML header.
-    Start,
-    /// Between EBML header and Segment, or after a Segment.
-    Document,
-    Segment {
-        end: Option<u64>,
-    },
-    Cluster(Cluster),
-    Group(Box<Group>),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Cluster {
-    segment_end: Option<u64>,
-    end: Option<u64>,
-    /// In units of the scale; `None` until its Timestamp was read.
-    timestamp: Option<i64>,
-}
-
-#[derive(Debug)]
-struct Group {
-    cluster: Cluster,
-    end: u64,
-    head: Option<(Head, u64)>,
-    frames: VecDeque<Payload>,
-    duration: Option<u64>,
-    has_reference: bool,
 }
 
 /// What a block's head means in its Cluster and track.
@@ -553,33 +462,5 @@ impl Reader {
             Level::Group(_) => Some(Id::BLOCK_GROUP),
         };
         open.map_or(Ok(()), |element| Err(ErrorKind::Truncated { element }.at(offset)))
-    }
-}
-
-impl Level {
-    /// Where the level ends, if its own or its parents' size says so.
-    #[inline]
-    fn end(&self) -> Option<u64> {
-        match self {
-            Self::Start | Self::Document => None,
-            Self::Segment { end } => *end,
-            Self::Cluster(cluster) => cluster.end.or(cluster.segment_end),
-            Self::Group(group) => Some(group.end),
-        }
-    }
-
-    /// Whether an element of this id ends the level, whose size is unknown.
-    #[inline]
-    fn is_ended_by(&self, id: Id) -> bool {
-        match self {
-            Self::Segment { end: None } => id.is_top_level(),
-            Self::Cluster(Cluster { end: None, .. }) => id.is_above_cluster(),
-            _ => false,
-        }
-    }
-
-    /// Whether the end of the input may end the level.
-    fn may_end_unsaid(&self) -> bool {
-        matches!(self, Self::Segment { end: None } | Self::Cluster(Cluster { end: None, .. }))
     }
 }
