@@ -22,7 +22,7 @@ pub(crate) struct Disk {
 pub(crate) fn disk(dir: &Path, piece: usize, count: usize) -> anyhow::Result<Disk> {
     let path = dir.join("baseline.bin");
     let mut file = File::create(&path)?;
-    let bytes: Vec<u8> = (0..piece).map(|i| (i * 31 % 251) as u8).collect();
+    let bytes: Vec<u8> = crate::media::bytes(piece);
     let mut syncs = Vec::with_capacity(count);
     let start = Instant::now();
     for _ in 0..count {
@@ -50,7 +50,7 @@ pub(crate) fn cipher(piece: usize, count: usize) -> anyhow::Result<f64> {
         let mut nonce = [0; 12];
         nonce[..8].copy_from_slice(&(i as u64).to_le_bytes());
         let nonce = aead::Nonce::assume_unique_for_key(nonce);
-        key.seal_in_place_separate_tag(nonce, aead::Aad::empty(), &mut bytes).ok().context("sealing")?;
+        let _tag = key.seal_in_place_separate_tag(nonce, aead::Aad::empty(), &mut bytes).ok().context("sealing")?;
     }
     Ok(figures::megabytes_per_second((piece * count) as u64, start.elapsed()))
 }

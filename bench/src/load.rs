@@ -40,7 +40,7 @@ impl Load {
 
     /// Frames of one fragment.
     pub(crate) fn frames(&self) -> u64 {
-        (self.fragment.as_secs_f64() * FRAME_RATE as f64) as u64
+        self.fragment.as_secs() * FRAME_RATE
     }
 }
 
@@ -165,7 +165,7 @@ async fn camera_feed(
         tokio::time::sleep(load.fragment * camera / load.cameras).await;
     }
     let mut clock = tokio::time::interval(Duration::from_secs(1) / u32::try_from(FRAME_RATE)?);
-    let frame: Bytes = (0..load.frame_bytes()).map(|i| (i * 131 % 251) as u8).collect::<Vec<_>>().into();
+    let frame: Bytes = crate::media::bytes(load.frame_bytes()).into();
     for sequence in 0..load.fragments {
         let media = MediaTime::ZERO + load.fragment * sequence;
         let key = FragmentKey {

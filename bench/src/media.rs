@@ -35,3 +35,8 @@ pub(crate) fn ffmpeg(arguments: &[&str]) -> anyhow::Result<f64> {
     anyhow::ensure!(status.success(), "ffmpeg {arguments:?} failed");
     Ok(start.elapsed().as_secs_f64())
 }
+
+/// Bytes that stand for coded media where nobody decodes it.
+pub(crate) fn bytes(count: usize) -> Vec<u8> {
+    (0..=250_u8).cycle().take(count).collect()
+}
