@@ -29,6 +29,7 @@ mod launch;
 mod limits;
 mod pipeline;
 mod queue;
+mod sender_clock;
 mod state;
 mod teardown;
 

@@ -15,10 +15,10 @@ use crate::bus::{self, Message};
 use crate::collector::{Collector, Refused};
 use crate::file::Pace;
 use crate::launch::{Launch, MEDIA};
-use crate::queue::{self, Closed, Sender};
+use crate::queue::{self, Sender};
 use crate::state::{Progress, State};
 use crate::teardown::teardown;
-use crate::{Error, Event, Receiver, Source, branch, limits};
+use crate::{Error, Event, Receiver, Source, branch, limits, sender_clock};
 
 /// Starts sources.
 pub struct Pipeline;
@@ -230,7 +230,7 @@ impl Shared {
             let _ = self.collector.announced_all();
             return Ok(());
         };
-        self.choose_streams(&media);
+        self.attach_camera(&media);
         let bin = pipeline.downgrade();
         let shared = Arc::downgrade(self);
         media.connect_pad_added(move |_, pad| {
@@ -252,11 +252,19 @@ impl Shared {
         Ok(())
     }
 
-    /// Tells rtspsrc which streams to set up, so that the camera does not send what is not used.
-    fn choose_streams(self: &Arc<Self>, media: &gst::Element) {
+    /// Listens to the camera's clock, and tells rtspsrc which streams to set up, so that the camera does not
+    /// send what is not used.
+    fn attach_camera(self: &Arc<Self>, media: &gst::Element) {
         if media.factory().is_none_or(|factory| factory.name() != "rtspsrc") {
             return;
         }
+        let shared = Arc::downgrade(self);
+        sender_clock::listen(media, move |running_time, wall| {
+            if let Some(shared) = shared.upgrade() {
+                // A closed queue is found by the next sample as well.
+                let _ = shared.collector.clock(running_time, wall);
+            }
+        });
         let shared = Arc::downgrade(self);
         media.connect("select-stream", false, move |values| {
             let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
@@ -343,10 +351,3 @@ impl Shared {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-const _: () = {
-    const fn is_send<T: Send>() {}
-    is_send::<Handle>();
-    is_send::<Receiver<Event>>();
-    is_send::<Closed>();
-};

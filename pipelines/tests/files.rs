@@ -163,7 +163,7 @@ async fn a_file_of_another_kind_is_refused_in_words() {
 
 #[tokio::test]
 async fn other_audio_becomes_aac() {
-    for audio in ["opus", "pcm_s16le", "pcm_mulaw", "mp3", "flac"] {
+    for audio in ["libopus", "pcm_s16le", "pcm_mulaw", "mp3", "flac"] {
         let file = made_with(&["-c:v", "copy", "-ar", "48000", "-c:a", audio]);
         let (tracks, units) = read(Source::new(file.path())).await;
         assert!(matches!(tracks.audio().unwrap().codec, Codec::Aac(_)), "{audio}");
@@ -225,7 +225,7 @@ fn packet_sizes(name: &str, stream: &str) -> Vec<usize> {
         .arg(samples::clip(name))
         .output()
         .expect("ffprobe runs");
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).expect("ffprobe writes text");
     text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect()
 }
 
@@ -253,7 +253,7 @@ fn assert_steps(name: &str, times: &[MediaTime], max: Duration) {
 
 /// The first clip, coded otherwise, in Matroska.
 fn made_with(args: &[&str]) -> tempfile::NamedTempFile {
-    let file = tempfile::Builder::new().suffix(".mkv").tempfile().unwrap();
+    let file = tempfile::Builder::new().suffix(".mkv").tempfile().expect("a file can be made");
     let status = Command::new("ffmpeg")
         .args(["-v", "error", "-y", "-i"])
         .arg(samples::clip("h264-aac.mp4"))

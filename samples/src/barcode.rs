@@ -50,15 +50,8 @@ pub enum Unreadable {
 /// Reads the frame number from the 8-bit luma plane of a picture whose rows lie `stride` bytes apart.
 pub fn read(luma: &[u8], width: usize, height: usize, stride: usize) -> Result<u32, Unreadable> {
     let middle_y = height * 12 / 180;
-    let too_small = Unreadable::TooSmall {
-        width,
-        height,
-        bytes: luma.len(),
-    };
-    if width < BITS * (2 * REACH + 1)
-        || middle_y < REACH
-        || luma.len() < (middle_y + REACH) * stride + width
-    {
+    let too_small = Unreadable::TooSmall { width, height, bytes: luma.len() };
+    if width < BITS * (2 * REACH + 1) || middle_y < REACH || luma.len() < (middle_y + REACH) * stride + width {
         return Err(too_small);
     }
     let mut number = 0;
@@ -78,10 +71,8 @@ pub fn read(luma: &[u8], width: usize, height: usize, stride: usize) -> Result<u
 /// The mean of the pixels around a point.
 fn mean(luma: &[u8], stride: usize, x: usize, y: usize) -> u32 {
     let rows = y - REACH..=y + REACH;
-    let sum: u32 = rows
-        .flat_map(|row| &luma[row * stride + x - REACH..=row * stride + x + REACH])
-        .map(|&p| u32::from(p))
-        .sum();
+    let sum: u32 =
+        rows.flat_map(|row| &luma[row * stride + x - REACH..=row * stride + x + REACH]).map(|&p| u32::from(p)).sum();
     sum / 25
 }
 
@@ -99,39 +90,22 @@ mod tests {
         for name in crate::CLIPS {
             let numbers: Vec<u32> = decode(name)
                 .chunks_exact(WIDTH * HEIGHT)
-                .map(|luma| {
-                    read(luma, WIDTH, HEIGHT, WIDTH).unwrap_or_else(|e| panic!("{name}: {e}"))
-                })
+                .map(|luma| read(luma, WIDTH, HEIGHT, WIDTH).unwrap_or_else(|e| panic!("{name}: {e}")))
                 .collect();
             assert!(numbers.len() >= 150, "{name}: {} pictures", numbers.len());
-            assert!(
-                numbers
-                    .iter()
-                    .copied()
-                    .eq(0..numbers.len().try_into().unwrap()),
-                "{name}: {numbers:?}"
-            );
+            assert!(numbers.iter().copied().eq(0..numbers.len().try_into().unwrap()), "{name}: {numbers:?}");
         }
     }
 
     #[test]
     fn a_picture_without_a_code_is_not_guessed() {
         let grey = vec![128; WIDTH * HEIGHT];
-        assert_eq!(
-            read(&grey, WIDTH, HEIGHT, WIDTH),
-            Err(Unreadable::Grey {
-                block: 0,
-                mean: 128
-            })
-        );
+        assert_eq!(read(&grey, WIDTH, HEIGHT, WIDTH), Err(Unreadable::Grey { block: 0, mean: 128 }));
     }
 
     #[test]
     fn a_picture_that_is_too_small_is_refused() {
-        assert!(matches!(
-            read(&[0; 64], 8, 8, 8),
-            Err(Unreadable::TooSmall { .. })
-        ));
+        assert!(matches!(read(&[0; 64], 8, 8, 8), Err(Unreadable::TooSmall { .. })));
     }
 
     /// The luma planes of a clip, as ffmpeg decodes them.
@@ -139,24 +113,10 @@ mod tests {
         let output = Command::new("ffmpeg")
             .args(["-v", "error", "-i"])
             .arg(crate::clip(name))
-            .args([
-                "-map",
-                "0:v",
-                "-fps_mode",
-                "passthrough",
-                "-f",
-                "rawvideo",
-                "-pix_fmt",
-                "gray",
-                "-",
-            ])
+            .args(["-map", "0:v", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"])
             .output()
             .expect("ffmpeg runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     }
 }

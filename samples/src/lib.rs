@@ -2,21 +2,16 @@
 //!
 //! Tests and the demo take their video from here, so that what arrives at the far end can be held
 //! against what was sent: [`clip`] finds a clip, [`barcode`] reads a frame's number from its picture,
-//! `rtsp::Camera` serves a clip as a network camera would. Nothing in the product depends on this crate.
+//! [`rtsp::Camera`] serves a clip as a network camera would. Nothing in the product depends on this crate.
 
 use std::path::{Path, PathBuf};
 
 pub mod barcode;
+pub mod rtsp;
 
 /// The clips in `samples/clips`, as `make-clips.sh` makes them.
-pub const CLIPS: [&str; 6] = [
-    "h264-aac.mp4",
-    "h264-aac.ts",
-    "h264-bframes.mp4",
-    "h264-g711.mkv",
-    "h264-vfr.mkv",
-    "h265-aac.mp4",
-];
+pub const CLIPS: [&str; 6] =
+    ["h264-aac.mp4", "h264-aac.ts", "h264-bframes.mp4", "h264-g711.mkv", "h264-vfr.mkv", "h265-aac.mp4"];
 
 /// The path of the clip called `name`, such as `h264-aac.mp4`.
 ///
@@ -24,28 +19,17 @@ pub const CLIPS: [&str; 6] = [
 ///
 /// If there is no such clip: a test that names one by mistake should stop.
 pub fn clip(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("clips")
-        .join(name);
-    assert!(
-        path.is_file(),
-        "there is no sample clip {name:?}; samples/make-clips.sh makes {CLIPS:?}"
-    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("clips").join(name);
+    assert!(path.is_file(), "there is no sample clip {name:?}; samples/make-clips.sh makes {CLIPS:?}");
     path
 }
 
 /// The example configurations of the agent, `samples/configs/*.toml`.
 pub fn configs() -> std::io::Result<Vec<PathBuf>> {
     let mut configs = Vec::new();
-    for entry in Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("configs")
-        .read_dir()?
-    {
+    for entry in Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").read_dir()? {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
+        if path.extension().is_some_and(|extension| extension == "toml") {
             configs.push(path);
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fragment::codec::{aac, h264, h265};
+use fragment::codec::{InvalidConfig, aac, h264, h265};
 use fragment::{Codec, TrackKind};
 
 use super::Timed;
@@ -15,8 +15,8 @@ pub(crate) enum Unusable {
     NoCaps,
     #[error("{0} came without its decoder configuration")]
     NoConfig(String),
-    #[error("the decoder configuration of {0} is malformed")]
-    MalformedConfig(String),
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
     #[error("a buffer could not be read")]
     Unreadable,
 }
@@ -27,29 +27,11 @@ pub(super) fn codec(caps: &gst::CapsRef) -> Result<Codec, Unusable> {
     let name = structure.name().as_str();
     let config = structure.get::<gst::Buffer>("codec_data").map_err(|_| Unusable::NoConfig(name.to_owned()))?;
     let config = bytes(&config)?;
-    let malformed = |_| Unusable::MalformedConfig(name.to_owned());
-    match name {
-        "video/x-h264" => h264::Config::parse(config).parsed().map(Codec::H264).map_err(malformed),
-        "video/x-h265" => h265::Config::parse(config).parsed().map(Codec::H265).map_err(malformed),
-        _ => aac::Config::parse(config).parsed().map(Codec::Aac).map_err(malformed),
-    }
-}
-
-/// Takes both answers that a parser may give.
-trait Parsed<T> {
-    fn parsed(self) -> Result<T, ()>;
-}
-
-impl<T> Parsed<T> for Option<T> {
-    fn parsed(self) -> Result<T, ()> {
-        self.ok_or(())
-    }
-}
-
-impl<T, E> Parsed<T> for Result<T, E> {
-    fn parsed(self) -> Result<T, ()> {
-        self.map_err(|_| ())
-    }
+    Ok(match name {
+        "video/x-h264" => Codec::H264(h264::Config::parse(config)?),
+        "video/x-h265" => Codec::H265(h265::Config::parse(config)?),
+        _ => Codec::Aac(aac::Config::parse(config)?),
+    })
 }
 
 /// The unit of a sample. `last` is where its track has come to, for the rare buffer without a time.

@@ -1,0 +1,249 @@
+//! The RTSP source on GStreamer against the simulated camera, and the sources that encode.
+
+use std::time::{Duration, Instant};
+
+use fragment::{AccessUnit, Codec, TrackNumber, Tracks};
+use pipelines::rtsp::{Source, Transport};
+use pipelines::{Error, Event, Handle, Pipeline, Receiver, test_pattern};
+use samples::rtsp::{Camera, Command, Scheme, Settings};
+use tokio::time::timeout;
+
+/// Longer than any of these should take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+#[tokio::test]
+async fn a_camera_is_watched_over_tcp() {
+    let camera = camera("h264-aac.mp4");
+    assert_watchable(Source::new(camera.url())).await;
+}
+
+#[tokio::test]
+async fn a_camera_is_watched_over_udp() {
+    let camera = camera("h264-aac.mp4");
+    assert_watchable(Source::new(camera.url()).transport(Transport::Udp)).await;
+}
+
+#[tokio::test]
+async fn a_camera_with_h265_is_watched() {
+    let camera = camera("h265-aac.mp4");
+    let (tracks, _) = watch(Source::new(camera.url()), Duration::from_secs(2)).await;
+    assert!(matches!(tracks.video().unwrap().codec, Codec::H265(_)));
+    assert!(matches!(tracks.audio().unwrap().codec, Codec::Aac(_)));
+}
+
+#[tokio::test]
+async fn a_camera_with_telephone_audio_gives_aac() {
+    let camera = camera("h264-g711.mkv");
+    let (tracks, units) = watch(Source::new(camera.url()), Duration::from_secs(2)).await;
+    assert!(matches!(tracks.audio().unwrap().codec, Codec::Aac(_)));
+    assert!(units.iter().filter(|unit| unit.track == TrackNumber::AUDIO).count() > 20);
+}
+
+#[tokio::test]
+async fn a_camera_without_audio_is_fine() {
+    let camera = camera("h264-bframes.mp4");
+    let (tracks, units) = watch(Source::new(camera.url()), Duration::from_secs(2)).await;
+    assert!(tracks.audio().is_none());
+    assert!(units.len() > 40);
+}
+
+#[tokio::test]
+async fn a_camera_loops_without_a_seam() {
+    let camera = camera("h264-vfr.mkv");
+    let (_, units) = watch(Source::new(camera.url()), Duration::from_secs(12)).await;
+    for pair in units.windows(2) {
+        let step = pair[1].pts.since(pair[0].pts);
+        assert!(step > Duration::from_millis(20) && step < Duration::from_millis(150), "{step:?} at {:?}", pair[0].pts);
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_given_by_digest_and_in_the_clear_and_inside_the_address() {
+    for scheme in [Scheme::Digest, Scheme::Basic] {
+        let camera = guarded(scheme);
+        watch(Source::new(camera.url()).credentials("admin", "s3cret"), Duration::from_millis(200)).await;
+        let inside = camera.url().replace("rtsp://", "rtsp://admin:s3cret@");
+        watch(Source::new(inside), Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_said_in_words() {
+    let camera = guarded(Scheme::Digest);
+    for source in [Source::new(camera.url()).credentials("admin", "wrong"), Source::new(camera.url())] {
+        let (_handle, mut events) = Pipeline::start(source);
+        let error = failure(&mut events).await;
+        assert_eq!(error.to_string(), format!("the camera at {} refused the user name or the password", camera.url()));
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_the_camera_does_not_have_is_said_in_words() {
+    let camera = camera("h264-aac.mp4");
+    let (_handle, mut events) = Pipeline::start(Source::new(camera.url().replace("/cam", "/attic")));
+    let error = failure(&mut events).await;
+    assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_camera_that_is_not_there_is_said_in_words() {
+    let url = camera("h264-aac.mp4").url();
+    let (_handle, mut events) = Pipeline::start(Source::new(url.clone()));
+    let error = failure(&mut events).await;
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().starts_with(&format!("cannot open the camera at {url}")), "{error}");
+}
+
+#[tokio::test]
+async fn a_camera_that_drops_its_viewers_ends_the_pipeline() {
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let camera = camera("h264-aac.mp4");
+        let (_handle, mut events) = Pipeline::start(Source::new(camera.url()).transport(transport));
+        until_units(&mut events, 10).await;
+        camera.control(Command::Restart(Duration::from_secs(60)));
+        let last = last(&mut events).await;
+        assert!(
+            matches!(last, Event::EndOfStream | Event::Failed(Error::Lost { .. } | Error::Silent { .. })),
+            "{last:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_camera_that_falls_silent_fails_and_says_so() {
+    let camera = camera("h264-aac.mp4");
+    let (_handle, mut events) = Pipeline::start(Source::new(camera.url()));
+    until_units(&mut events, 10).await;
+    camera.control(Command::Stall(Duration::from_secs(60)));
+    let began = Instant::now();
+    let last = last(&mut events).await;
+    assert!(matches!(last, Event::Failed(Error::Silent { .. } | Error::Lost { .. })), "{last:?}");
+    assert!(began.elapsed() < Duration::from_secs(15));
+}
+
+#[tokio::test]
+async fn a_camera_can_be_watched_again_after_its_restart() {
+    let camera = camera("h264-aac.mp4");
+    watch(Source::new(camera.url()), Duration::from_millis(200)).await;
+    camera.control(Command::Restart(Duration::from_millis(500)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    watch(Source::new(camera.url()), Duration::from_millis(200)).await;
+}
+
+#[tokio::test]
+async fn two_viewers_see_the_same_pictures() {
+    let camera = camera("h264-aac.mp4");
+    let first = watch(Source::new(camera.url()), Duration::from_secs(3));
+    let second = watch(Source::new(camera.url()).transport(Transport::Udp), Duration::from_secs(3));
+    let ((_, first), (_, second)) = tokio::join!(first, second);
+    let shared = first.iter().filter(|unit| second.iter().any(|other| other.data == unit.data)).count();
+    assert!(shared > 30, "{shared} of {} and {}", first.len(), second.len());
+}
+
+#[tokio::test]
+async fn a_cameras_clock_is_told() {
+    let camera = camera("h264-aac.mp4");
+    let (handle, mut events) = Pipeline::start(Source::new(camera.url()));
+    let reading = timeout(PATIENCE, async {
+        loop {
+            match events.recv().await.expect("the camera goes on") {
+                Event::Clock(reading) => return reading,
+                Event::Failed(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+    });
+    let reading = reading.await.expect("cameras send reports every few seconds");
+    let now = i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap();
+    assert!((now - reading.wall.as_nanos()).abs() < 20_000_000_000, "{reading:?} at {now}");
+    handle.stop();
+}
+
+#[tokio::test]
+async fn the_test_pattern_is_encoded() {
+    let source = test_pattern::Source { width: 320, height: 180, fps: 10, audio: true };
+    let (handle, mut events) = Pipeline::start(source);
+    let units = until_units(&mut events, 60).await;
+    handle.stop();
+    assert!(units.iter().any(|unit| unit.track == TrackNumber::VIDEO && unit.key));
+    assert!(units.iter().any(|unit| unit.track == TrackNumber::AUDIO));
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_there_is_said_in_words() {
+    let (_handle, mut events) = Pipeline::start(pipelines::v4l2::Source::new("/dev/video99"));
+    let error = failure(&mut events).await;
+    assert!(error.to_string().contains("the camera /dev/video99"), "{error}");
+}
+
+fn camera(clip: &str) -> Camera {
+    Camera::start(&Settings::new(samples::clip(clip))).expect("the camera starts")
+}
+
+fn guarded(scheme: Scheme) -> Camera {
+    let credentials = Some(("admin".to_owned(), "s3cret".to_owned()));
+    Camera::start(&Settings { credentials, scheme, ..Settings::new(samples::clip("h264-aac.mp4")) })
+        .expect("the camera starts")
+}
+
+/// Watches for three seconds: key frames come, time ascends by the clip's steps, sound goes with it.
+async fn assert_watchable(source: Source) {
+    let (tracks, units) = watch(source, Duration::from_secs(3)).await;
+    assert!(matches!(tracks.video().unwrap().codec, Codec::H264(_)));
+    let video: Vec<&AccessUnit> = units.iter().filter(|unit| unit.track == TrackNumber::VIDEO).collect();
+    assert!(video.iter().filter(|unit| unit.key).count() >= 2);
+    for pair in video.windows(2) {
+        let step = pair[1].pts.since(pair[0].pts).as_millis();
+        assert!((30..=50).contains(&step), "{step} ms");
+    }
+    assert!(units.iter().filter(|unit| unit.track == TrackNumber::AUDIO).count() > 80);
+}
+
+/// What a camera gives until media time has come to `length`.
+async fn watch(source: Source, length: Duration) -> (Tracks, Vec<AccessUnit>) {
+    let (handle, mut events): (Handle, Receiver<Event>) = Pipeline::start(source);
+    let watched = timeout(PATIENCE, async {
+        let mut units: Vec<AccessUnit> = Vec::new();
+        let mut tracks = None;
+        while units.last().is_none_or(|unit| unit.pts.since(fragment::MediaTime::ZERO) < length) {
+            match events.recv().await.expect("the camera goes on") {
+                Event::Tracks(new) => tracks = Some(new),
+                Event::Unit(unit) => units.push(unit),
+                Event::Clock(_) => {}
+                Event::EndOfStream => panic!("the camera ended"),
+                Event::Failed(error) => panic!("{error}"),
+            }
+        }
+        (tracks.expect("tracks come first"), units)
+    });
+    let watched = watched.await.expect("units come");
+    handle.stop();
+    watched
+}
+
+async fn until_units(events: &mut Receiver<Event>, count: usize) -> Vec<AccessUnit> {
+    let mut units = Vec::new();
+    while units.len() < count {
+        match timeout(PATIENCE, events.recv()).await.expect("units come") {
+            Some(Event::Unit(unit)) => units.push(unit),
+            Some(Event::Tracks(_) | Event::Clock(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    units
+}
+
+async fn last(events: &mut Receiver<Event>) -> Event {
+    let mut last = None;
+    while let Some(event) = timeout(PATIENCE, events.recv()).await.expect("it ends") {
+        last = Some(event);
+    }
+    last.expect("there is a last event")
+}
+
+async fn failure(events: &mut Receiver<Event>) -> Error {
+    match last(events).await {
+        Event::Failed(error) => error,
+        other => panic!("{other:?}"),
+    }
+}

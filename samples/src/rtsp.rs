@@ -1,0 +1,137 @@
+//! An RTSP camera simulator on GStreamer's RTSP server.
+//!
+//! The camera has a time of its own, which began when it was switched on, and shows its clip in a loop by
+//! that time, whether anyone watches or not. Viewers share one media pipeline, as they share a real camera's
+//! encoder; who joins sees what is on. [`Command`]s make it misbehave.
+
+mod clip;
+mod command;
+mod control;
+mod feeder;
+mod plant;
+mod server;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use command::{Command, NotACommand};
+
+use clip::Clip;
+use plant::Plant;
+use server::Server;
+
+/// What a camera is made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The clip that it shows.
+    pub clip: PathBuf,
+    /// The port that it listens on, at 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// The path of its stream, such as `/cam`.
+    pub path: String,
+    /// The user name and password that it wants.
+    pub credentials: Option<(String, String)>,
+    /// How it wants them.
+    pub scheme: Scheme,
+}
+
+/// How a password travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// As a hash with a challenge.
+    #[default]
+    Digest,
+    /// In the clear, as old cameras want it.
+    Basic,
+}
+
+impl Settings {
+    /// A camera that shows `clip` at `/cam` on a free port, to anyone.
+    pub fn new(clip: impl Into<PathBuf>) -> Self {
+        Self { clip: clip.into(), port: 0, path: "/cam".to_owned(), credentials: None, scheme: Scheme::Digest }
+    }
+}
+
+/// Why a camera could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// GStreamer could not be used.
+    #[error("GStreamer failed: {0}")]
+    GStreamer(String),
+    /// The clip could not be read.
+    #[error("cannot show {}: {reason}", path.display())]
+    Clip {
+        /// The clip.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The port could not be listened on.
+    #[error("cannot listen on port {port}: {reason}")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A running camera; dropping it switches it off.
+pub struct Camera {
+    plant: Arc<Plant>,
+    server: Server,
+    path: String,
+}
+
+impl Camera {
+    /// Switches a camera on.
+    pub fn start(settings: &Settings) -> Result<Self, StartError> {
+        gst::init().map_err(|error| StartError::GStreamer(error.to_string()))?;
+        let clip =
+            Clip::read(&settings.clip).map_err(|reason| StartError::Clip { path: settings.clip.clone(), reason })?;
+        let plant = Arc::new(Plant::new(clip));
+        let server =
+            Server::start(settings, &plant).map_err(|reason| StartError::Listen { port: settings.port, reason })?;
+        Ok(Self { plant, server, path: settings.path.clone() })
+    }
+
+    /// Where to watch it, without credentials.
+    pub fn url(&self) -> String {
+        format!("rtsp://127.0.0.1:{}{}", self.server.port(), self.path)
+    }
+
+    /// Makes it misbehave.
+    pub fn control(&self, command: Command) {
+        match command {
+            Command::Stall(time) => self.plant.stall(time),
+            Command::Drop => self.server.drop_viewers(),
+            Command::Restart(time) => {
+                self.plant.begin_again(time);
+                self.server.restart(time);
+            }
+            Command::Jump { nanos } => self.plant.jump(nanos),
+        }
+    }
+
+    /// Takes commands at `port` of 127.0.0.1, one a line, for as long as the process lives.
+    pub fn listen_for_commands(self: &Arc<Self>, port: u16) -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        let address = listener.local_addr()?;
+        control::listen(listener, self);
+        Ok(address)
+    }
+
+    /// Obeys the command in `line` and answers it: `ok`, or `error` and the reason.
+    pub fn obey(&self, line: &str) -> String {
+        match line.parse::<Command>() {
+            Ok(command) => {
+                tracing::info!(?command, "obeying");
+                self.control(command);
+                "ok".to_owned()
+            }
+            Err(error) => format!("error {error}"),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The thread that feeds one media pipeline from the clip, by the camera's time.
+//!
+//! It begins at the next key frame and goes round and round, each round where the one before ended, so that
+//! timestamps go on without a seam. A jump is put into the RTP headers and not into the buffers' times, since
+//! sinks would wait for a time that lies ahead.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use gst_app::AppSrc;
+use gst_rtsp_server::prelude::*;
+
+use super::clip::{Clip, Unit};
+use super::plant::Plant;
+
+/// How long a nap is while there is nothing to do but watch for the end.
+const NAP: Duration = Duration::from_millis(5);
+
+/// The launch line of the media pipeline: a source and a payloader for each track.
+pub(super) fn line(clip: &Clip) -> String {
+    let tracks = clip.tracks.iter().enumerate().map(|(i, track)| {
+        format!("appsrc name=source{i} is-live=true format=time ! {} name=pay{i} pt={}", track.payloader, 96 + i)
+    });
+    format!("( {} )", tracks.collect::<Vec<_>>().join(" "))
+}
+
+/// Feeds `media` until it is taken down.
+pub(super) fn feed(media: &gst_rtsp_server::RTSPMedia, plant: &Arc<Plant>) {
+    let Ok(bin) = media.element().downcast::<gst::Bin>() else { return };
+    let mut sources = Vec::new();
+    for (i, track) in plant.clip.tracks.iter().enumerate() {
+        let Some(source) = bin.by_name(&format!("source{i}")).and_then(|s| s.downcast::<AppSrc>().ok()) else { return };
+        source.set_caps(Some(&track.caps));
+        sources.push(source);
+        if let Some(pad) = bin.by_name(&format!("pay{i}")).and_then(|payloader| payloader.static_pad("src")) {
+            shift_timestamps(&pad, plant);
+        }
+    }
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    media.connect_unprepared(move |_| told.store(true, Ordering::Release));
+    let plant = Arc::clone(plant);
+    thread::spawn(move || Feeder { plant, sources, over }.run());
+}
+
+struct Feeder {
+    plant: Arc<Plant>,
+    sources: Vec<AppSrc>,
+    over: Arc<AtomicBool>,
+}
+
+impl Feeder {
+    fn run(&self) {
+        let Some(running) = self.running_time() else { return };
+        // The camera's time at which the pipeline's running time was zero.
+        let origin = self.plant.time(Instant::now()).saturating_sub(running);
+        let from = origin + running;
+        for (sent, unit) in sequence(&self.plant.clip, from) {
+            if !self.wait_until(sent) {
+                return;
+            }
+            if !self.plant.is_stalled() && self.push(unit, sent.saturating_sub(origin)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The pipeline's running time, once it runs.
+    fn running_time(&self) -> Option<Duration> {
+        while !self.is_over() {
+            if let Some(running) = self.sources.first()?.current_running_time() {
+                return Some(running.into());
+            }
+            thread::sleep(NAP);
+        }
+        None
+    }
+
+    /// Waits until the camera's time is `time`; says no if the feeding is over.
+    fn wait_until(&self, time: Duration) -> bool {
+        while !self.is_over() {
+            let left = time.saturating_sub(self.plant.time(Instant::now()));
+            if left.is_zero() {
+                return true;
+            }
+            thread::sleep(left.min(NAP * 10));
+        }
+        false
+    }
+
+    fn push(&self, unit: &Unit, sent: Duration) -> Result<(), gst::FlowError> {
+        let mut buffer = unit.buffer.copy();
+        let times = buffer.make_mut();
+        let clock_time = |time: Duration| gst::ClockTime::try_from(time).ok();
+        times.set_dts(clock_time(sent));
+        times.set_pts(clock_time(sent + unit.delay));
+        self.sources[unit.track].push_buffer(buffer).map(|_| ())
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+}
+
+/// The units from the first entry at or after `from`, round after round, each with the camera's time at
+/// which it is sent.
+fn sequence(clip: &Clip, from: Duration) -> impl Iterator<Item = (Duration, &Unit)> {
+    let round = u32::try_from(from.as_nanos() / clip.length.as_nanos().max(1)).unwrap_or(0);
+    (round..)
+        .flat_map(move |round| clip.units.iter().map(move |unit| (clip.length * round + unit.sent, unit)))
+        .skip_while(move |(sent, unit)| *sent < from || !unit.entry)
+}
+
+/// Adds the camera's jump to the timestamp of every RTP packet, bytes 4 to 8 of its header.
+fn shift_timestamps(pad: &gst::Pad, plant: &Arc<Plant>) {
+    let plant = Arc::clone(plant);
+    let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
+    pad.add_probe(mask, move |pad, info| {
+        let jump = plant.jump_nanos();
+        if jump == 0 {
+            return gst::PadProbeReturn::Ok;
+        }
+        let rate = pad
+            .current_caps()
+            .and_then(|caps| caps.structure(0).and_then(|s| s.get::<i32>("clock-rate").ok()))
+            .unwrap_or(90_000);
+        let ticks = i128::from(jump) * i128::from(rate) / 1_000_000_000;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "RTP timestamps wrap at 32 bits")]
+        let ticks = ticks as u32;
+        match &mut info.data {
+            Some(gst::PadProbeData::Buffer(buffer)) => shift(buffer.make_mut(), ticks),
+            Some(gst::PadProbeData::BufferList(list)) => list.make_mut().foreach_mut(|mut buffer, _| {
+                shift(buffer.make_mut(), ticks);
+                std::ops::ControlFlow::Continue(Some(buffer))
+            }),
+            _ => {}
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+fn shift(packet: &mut gst::BufferRef, ticks: u32) {
+    let Ok(mut map) = packet.map_writable() else { return };
+    if let Some(field) = map.get_mut(4..8) {
+        let timestamp = u32::from_be_bytes([field[0], field[1], field[2], field[3]]);
+        field.copy_from_slice(&timestamp.wrapping_add(ticks).to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_follow_each_other_without_a_seam() {
+        gst::init().unwrap();
+        let clip = Clip::read(&crate::clip("h264-aac.mp4")).unwrap();
+        let pictures: Vec<Duration> = sequence(&clip, Duration::from_millis(9_500))
+            .filter(|(_, unit)| unit.track == 0)
+            .map(|(sent, _)| sent)
+            .take(600)
+            .collect();
+        assert!(pictures[0] >= clip.length, "it begins at the next key frame, in the second round");
+        for pair in pictures.windows(2) {
+            let step = pair[1] - pair[0];
+            assert!(step > Duration::from_millis(35) && step < Duration::from_millis(80), "{pair:?}");
+        }
+    }
+}
