@@ -84,8 +84,8 @@ pub(crate) fn name_of(caps: &gst::CapsRef) -> String {
 
 fn form_of(structure: &gst::StructureRef) -> Option<(&'static str, Form)> {
     let name = structure.name().as_str();
-    if name == "application/x-rtp" {
-        let encoding = structure.get::<&str>("encoding-name").ok()?;
+    // rtspsrc asks about streams before it names their media type, but with the encoding.
+    if let Ok(encoding) = structure.get::<&str>("encoding-name") {
         return RTP.iter().find(|(name, ..)| name.eq_ignore_ascii_case(encoding)).map(|(_, line, form)| (*line, *form));
     }
     if name == "audio/mpeg" {

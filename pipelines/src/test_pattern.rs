@@ -1,7 +1,7 @@
-//! A generated picture with the running time in it, and a ticking tone.
+//! A generated picture and a ticking tone.
 //!
 //! ```text
-//! gst-launch-1.0 videotestsrc is-live=true ! video/x-raw,width=640,height=360,framerate=25/1 ! timeoverlay \
+//! gst-launch-1.0 videotestsrc is-live=true ! video/x-raw,width=640,height=360,framerate=25/1 \
 //!     ! videoconvert ! video/x-raw,format=(string){I420,NV12} ! queue ! x264enc tune=zerolatency … \
 //!     ! h264parse ! video/x-h264,stream-format=avc,alignment=au ! appsink name=video \
 //!     audiotestsrc is-live=true wave=ticks ! audioconvert ! avenc_aac ! aacparse ! appsink name=audio
@@ -33,7 +33,7 @@ impl Source {
     pub(crate) fn launch(&self) -> Result<Launch, Error> {
         let Self { width, height, fps, audio } = *self;
         let size = format!("video/x-raw,width={width},height={height},framerate={fps}/1");
-        let mut line = format!("videotestsrc is-live=true ! {size} ! timeoverlay ! {}", encoded(width, height, fps)?);
+        let mut line = format!("videotestsrc is-live=true ! {size} ! {}", encoded(width, height, fps)?);
         if audio {
             line += &format!(
                 " audiotestsrc is-live=true wave=ticks samplesperbuffer=480 ! audio/x-raw,rate=48000,channels=1 ! queue \

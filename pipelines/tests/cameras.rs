@@ -189,7 +189,7 @@ fn guarded(scheme: Scheme) -> Camera {
 /// Watches for three seconds: key frames come, time ascends by the clip's steps, sound goes with it.
 async fn assert_watchable(source: Source) {
     let (tracks, units) = watch(source, Duration::from_secs(3)).await;
-    assert!(matches!(tracks.video().unwrap().codec, Codec::H264(_)));
+    assert!(matches!(&tracks.video().expect("it has video").codec, Codec::H264(_)));
     let video: Vec<&AccessUnit> = units.iter().filter(|unit| unit.track == TrackNumber::VIDEO).collect();
     assert!(video.iter().filter(|unit| unit.key).count() >= 2);
     for pair in video.windows(2) {
