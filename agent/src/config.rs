@@ -1,0 +1,120 @@
+//! The configuration: TOML as it was written, then settings that can't be wrong.
+//!
+//! Every problem is found in one go and said in words: which key, and what to write.
+//!
+//! ```toml
+//! state = "/var/lib/millrace-agent"
+//!
+//! [server]
+//! address = "video.example.org:8443"
+//! token = "mrj1_..."            # or token_file = "join.token"; needed until the device has joined
+//!
+//! [spool]
+//! bytes_max = "8 GiB"
+//!
+//! [[camera]]
+//! stream = "front"
+//! url = "rtsp://192.168.1.20/stream1"
+//! ```
+
+mod bytes;
+mod camera;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use upload::JoinToken;
+
+use crate::limits;
+
+pub use camera::{Camera, Source, Transport, V4l2Format};
+
+/// What the agent is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where it keeps its state.
+    pub state: PathBuf,
+    /// Where the fragments go.
+    pub server: Server,
+    /// How large the spool may grow.
+    pub spool_bytes_max: u64,
+    /// Where video comes from.
+    pub cameras: Vec<Camera>,
+}
+
+/// The server to upload to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// `host:port`.
+    pub address: String,
+    /// What the device joins with, if it has not yet.
+    pub token: Option<JoinToken>,
+}
+
+/// Why a configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("the configuration {path} can't be read: {source}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or has a key that does not exist.
+    #[error("the configuration can't be understood: {0}")]
+    Syntax(String),
+    /// It is TOML, and says what can't be.
+    #[error("the configuration has {}:{}", count(.0), list(.0))]
+    Wrong(Vec<String>),
+}
+
+impl Config {
+    /// Reads and checks a file. Paths in it are relative to it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        if std::fs::metadata(path).map_err(unreadable)?.len() > limits::CONFIG_BYTES_MAX {
+            return Err(ConfigError::Syntax(format!("{} is far too large to be one", path.display())));
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Checks a text. Paths in it are relative to `folder`.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let raw: raw::Config = toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        let mut problems = Vec::new();
+        let config = raw.resolve(folder, &mut problems);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(ConfigError::Wrong(problems)),
+        }
+    }
+}
+
+impl Server {
+    /// Checks `host:port`.
+    pub fn check_address(address: &str) -> Result<(), String> {
+        let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+        match port {
+            Some(Ok(1..)) => Ok(()),
+            _ => Err(format!(
+                "server.address is {address:?}: write host and port, as in address = \"video.example.org:8443\""
+            )),
+        }
+    }
+}
+
+fn count(problems: &[String]) -> String {
+    match problems.len() {
+        1 => "a problem".to_owned(),
+        n => format!("{n} problems"),
+    }
+}
+
+fn list(problems: &[String]) -> String {
+    problems.iter().map(|problem| format!("\n  - {problem}")).collect()
+}

@@ -1,0 +1,74 @@
+//! Configurations, right and wrong.
+
+use std::path::Path;
+
+use super::{Config, ConfigError, Source, Transport};
+
+const SERVER: &str = "[server]\naddress = \"localhost:8443\"\n";
+
+#[test]
+fn a_camera_needs_its_stream_and_its_address_and_nothing_else() {
+    let config = parse("[[camera]]\nstream = \"front\"\nurl = \"rtsp://cam/1\"\n").unwrap();
+    assert_eq!(config.state, Path::new("/var/lib/millrace-agent"));
+    let [camera] = &config.cameras[..] else { panic!("one camera") };
+    assert_eq!(camera.stream.as_str(), "front");
+    assert!(matches!(&camera.source, Source::Rtsp { url, transport: Transport::Tcp, .. } if url == "rtsp://cam/1"));
+}
+
+#[test]
+fn paths_are_relative_to_the_configuration() {
+    let text = format!("state = \"state\"\n{SERVER}[[camera]]\nstream = \"a\"\nfile = \"a.mp4\"\nlooped = true\n");
+    let config = Config::parse(&text, Path::new("/etc/millrace")).unwrap();
+    assert_eq!(config.state, Path::new("/etc/millrace/state"));
+    let file = Source::File { path: "/etc/millrace/a.mp4".into(), looped: true };
+    assert_eq!(config.cameras[0].source, file);
+}
+
+#[test]
+fn every_problem_names_its_key_and_what_to_write() {
+    for (cameras, key, advice) in [
+        ("[[camera]]\nurl = \"rtsp://c/1\"", "stream is missing", "stream = \"front\""),
+        ("[[camera]]\nstream = \"a b\"\ntest_pattern = true", "\"a b\" is not a stream name", "letters, digits"),
+        ("[[camera]]\nstream = \"a\"", "exactly one of url, file", "test_pattern = true"),
+        ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nfile = \"f\"", "exactly one of url", "url = "),
+        ("[[camera]]\nstream = \"a\"\nurl = \"http://c\"", "not an RTSP address", "rtsp://192.168.1.20"),
+        ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nuser = \"u\"", "user and password", "both or none"),
+        ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nfps = 5", "fps only goes with", "remove it"),
+        ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nfragment_seconds = 60", "fragment_seconds is 60", "1 to 10"),
+        ("[spool]\nbytes_max = \"8 gigs\"", "spool.bytes_max is \"8 gigs\"", "8 GiB"),
+        ("[spool]\nbytes_max = \"1 MB\"", "spool.bytes_max is \"1 MB\"", "128 MiB"),
+    ] {
+        let message = parse(cameras).unwrap_err().to_string();
+        assert!(message.contains(key) && message.contains(advice), "{cameras}\n{message}");
+    }
+}
+
+#[test]
+fn all_problems_are_said_at_once() {
+    let error = Config::parse("[server]\naddress = \"here\"\ntoken = \"x\"\n[[camera]]\n", Path::new("/")).unwrap_err();
+    let ConfigError::Wrong(problems) = error else { panic!("{error}") };
+    assert_eq!(problems.len(), 4, "{problems:#?}");
+}
+
+#[test]
+fn two_cameras_can_not_feed_one_stream() {
+    let camera = "[[camera]]\nstream = \"a\"\ntest_pattern = true\n";
+    let message = parse(&format!("{camera}{camera}")).unwrap_err().to_string();
+    assert!(message.contains("camera 2 (\"a\"): another camera has this stream"), "{message}");
+}
+
+#[test]
+fn a_misspelt_key_is_shown_with_its_line() {
+    let message = parse("[[camera]]\nstraem = \"a\"").unwrap_err().to_string();
+    assert!(message.contains("straem") && message.contains("line 4"), "{message}");
+}
+
+#[test]
+fn no_password_shows_in_debug_output() {
+    let text = "[[camera]]\nstream = \"a\"\nurl = \"rtsp://c/1\"\nuser = \"u\"\npassword = \"hush\"";
+    assert!(!format!("{:?}", parse(text).unwrap()).contains("hush"));
+}
+
+fn parse(cameras: &str) -> Result<Config, ConfigError> {
+    Config::parse(&format!("{SERVER}{cameras}"), Path::new("/etc/millrace"))
+}

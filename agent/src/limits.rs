@@ -1,0 +1,84 @@
+//! The bounds of the agent, each with its reason.
+
+use std::time::Duration;
+
+/// The spool's size where the configuration names none: nine hours of one camera at 2 Mbit/s, and
+/// small enough for the SD card of a small computer.
+pub const SPOOL_BYTES_DEFAULT: u64 = 8 * 1024 * 1024 * 1024;
+
+/// The smallest spool: room for one fragment of the largest size, and for its successor to be begun.
+pub const SPOOL_BYTES_MIN: u64 = 128 * 1024 * 1024;
+
+/// Fragments in the spool. Each costs about 200 bytes of memory, so this is 40 MB; at 2 s each it is
+/// 4.6 days of one camera, or the quota in bytes ends it before.
+pub const SPOOL_FRAGMENTS_MAX: usize = 200_000;
+
+/// The header record of a spool file: a stream name of 256 bytes and the closing bytes of a document.
+pub const SPOOL_HEADER_BYTES_MAX: usize = 4 * 1024;
+
+/// One record of a spool file: an access unit is never cut, and none is larger than a fragment.
+pub const SPOOL_RECORD_BYTES_MAX: usize = fragment::limits::FRAGMENT_BYTES_MAX + 1024;
+
+/// Refused fragments that are kept for a look; older ones make room.
+pub const REJECTED_FRAGMENTS_MAX: usize = 64;
+
+/// Cameras in one configuration. Each takes a thread and a pipeline; more belong on another device.
+pub const CAMERAS_MAX: usize = 256;
+
+/// A configuration is written by hand; anything larger is another file given by mistake.
+pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The first pause after a camera or the server failed: a short hiccup costs no more than this.
+pub const PAUSE_MIN: Duration = Duration::from_millis(500);
+
+/// The longest pause: after a day offline, live resumes within half a minute of the line's return.
+pub const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A camera or connection that worked for this long has recovered: its next pause is short again.
+pub const STEADY_AFTER: Duration = Duration::from_secs(10);
+
+/// A camera that gives no unit for this long is taken for frozen and started again.
+pub const CAMERA_SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// Audio packets that are held back until the first picture: 10 s of AAC at 48 kHz are 470.
+pub const AUDIO_HELD_MAX: usize = 512;
+
+/// Audio that begins this little before the first picture belongs to it: the priming of an AAC
+/// encoder is up to 2112 samples, 48 ms.
+pub const AUDIO_LEAD_MAX: Duration = Duration::from_millis(200);
+
+/// A dial to the server that takes longer has met a silent firewall.
+pub const DIAL_MAX: Duration = Duration::from_secs(10);
+
+/// QUIC keeps the path through NATs open by a packet this often.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// A connection without any packet for this long is dead: three keep-alives were lost.
+pub const IDLE_MAX: Duration = Duration::from_secs(20);
+
+/// Reports of the lanes that wait for the uplink's loop. They slow their lanes when it is full.
+pub const LANE_REPORTS_MAX: usize = 1024;
+
+/// Commands to one lane. The sender has one write under way per fragment, so two are ever queued.
+pub const LANE_COMMANDS_MAX: usize = 4;
+
+/// How long closing waits for the server to see the end of the connection.
+pub const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A certificate with less left than this is renewed.
+pub const RENEW_BEFORE: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Between two attempts to renew a certificate.
+pub const RENEW_PAUSE: Duration = Duration::from_secs(6 * 3600);
+
+/// Mappings of boots that are remembered for backlog that outlived its boot.
+pub const BOOTS_REMEMBERED: usize = 64;
+
+/// Sessions whose mapping is kept in memory. More than cameras times restarts in a spool's lifetime.
+pub const SESSIONS_MAPPED_MAX: usize = 16_384;
+
+/// `once` reads the file no further ahead of the upload than this.
+pub const ONCE_SPOOL_BYTES: u64 = 512 * 1024 * 1024;
+
+/// A new session may be laid this much later, so that it does not overlap the one before it.
+pub const OVERLAP_MAX: Duration = Duration::from_secs(5);

@@ -1,0 +1,267 @@
+//! `millrace-agent once FILE --stream NAME`: one file to the server, and done when all of it is on disk there.
+//!
+//! The file is read as fast as the upload takes it, through the same spool: stopped half-way, what was
+//! spooled is sent at the next start. Each ack is a line on standard output; a progress bar goes to the
+//! terminal. Unless a start time is given, the file is taken to end now, which needs its duration: it is
+//! read through once before.
+
+use std::collections::HashSet;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fragment::cutter::Settings as Cut;
+use fragment::{MediaTime, StreamName, WallTime};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pipelines::Event;
+use tokio::sync::Notify;
+use tokio::task::block_in_place;
+use tokio_util::sync::CancellationToken;
+use upload::FragmentKey;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::enrol::EnrolError;
+use crate::recorder::{Recorder, TimeSource};
+use crate::run::{RunError, Signals};
+use crate::spool::Spool;
+use crate::state::StateFolder;
+use crate::uplink::{self, Notice};
+use crate::{capture, limits};
+
+/// What to upload.
+#[derive(Debug)]
+pub struct Upload {
+    /// The file.
+    pub file: PathBuf,
+    /// Into which stream.
+    pub stream: StreamName,
+    /// When its first picture was taken.
+    pub start: Option<WallTime>,
+}
+
+/// Why not all of it was persisted.
+#[derive(Debug, thiserror::Error)]
+pub enum OnceError {
+    /// The agent can't run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The device can't become known to the server.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
+    /// The file can't be read.
+    #[error("{0}")]
+    Source(String),
+    /// Nothing in it can be uploaded.
+    #[error("{0} has no video or audio that can be uploaded")]
+    Empty(PathBuf),
+    /// The server refused some of it.
+    #[error("the server refused {refused} of {fragments} fragments; the lines above say why")]
+    Refused {
+        /// How many.
+        refused: usize,
+        /// Of how many.
+        fragments: usize,
+    },
+    /// Some of it could not be spooled.
+    #[error("{0} fragments could not be written to the spool")]
+    Lost(u64),
+    /// A signal came first.
+    #[error(
+        "interrupted; {0} fragments wait in the spool and are sent by the next `once` or `run` with this state folder"
+    )]
+    Interrupted(usize),
+}
+
+/// What has become of the file's fragments.
+#[derive(Debug, Default)]
+struct Ledger {
+    own: HashSet<FragmentKey>,
+    outstanding: HashSet<FragmentKey>,
+    refused: usize,
+}
+
+#[derive(Clone)]
+struct Report {
+    ledger: Arc<Mutex<Ledger>>,
+    settled: Arc<Notify>,
+    bar: ProgressBar,
+}
+
+/// Uploads a file. `Ok` only when all of it is PERSISTED.
+pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
+    let folder = StateFolder::open(&config.state).map_err(RunError::State)?;
+    let clock = Clock::open().map_err(RunError::Clock)?;
+    let spool = Spool::open(folder.path(), config.spool_bytes_max).map_err(RunError::Spool)?;
+    let mut signals = Signals::new().map_err(RunError::Signal)?;
+    let start = match upload.start {
+        Some(start) => start,
+        None => clock.now().wall - duration(&upload.file).await?,
+    };
+
+    let report = Report::new();
+    let stop = CancellationToken::new();
+    let observer = {
+        let report = report.clone();
+        Arc::new(move |notice: &Notice| report.note(notice))
+    };
+    let settings = uplink::Settings {
+        server: config.server,
+        state: folder.path().to_owned(),
+        spool: spool.clone(),
+        clock,
+        observer,
+    };
+    let outcome = {
+        let uplink = uplink::run(&settings, stop.clone());
+        let work = async {
+            read(&upload, start, &spool, &report).await?;
+            report.all_settled().await;
+            Ok(())
+        };
+        tokio::pin!(uplink);
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            ended = &mut uplink => Err(ended.map_or_else(OnceError::Enrol, |()| OnceError::Interrupted(0))),
+            _ = signals.recv() => Err(OnceError::Interrupted(report.outstanding())),
+        };
+        stop.cancel();
+        outcome
+    };
+    report.bar.finish_and_clear();
+    outcome?;
+    report.conclude(&upload, &spool)
+}
+
+/// How long the file plays.
+async fn duration(file: &std::path::Path) -> Result<Duration, OnceError> {
+    let (handle, mut events) = capture::fast(file);
+    let mut ends: Option<(MediaTime, MediaTime)> = None;
+    loop {
+        match events.recv().await {
+            Some(Event::Unit(unit)) => {
+                let (first, last) = ends.unwrap_or((unit.pts, unit.pts));
+                ends = Some((first.min(unit.pts), last.max(unit.pts + unit.duration.unwrap_or_default())));
+            }
+            Some(Event::Failed(error)) => return Err(OnceError::Source(error.to_string())),
+            Some(Event::Tracks(_) | Event::Clock(_)) => {}
+            Some(Event::EndOfStream) | None => break,
+        }
+    }
+    block_in_place(|| handle.stop());
+    let (first, last) = ends.ok_or_else(|| OnceError::Empty(file.to_owned()))?;
+    Ok(last.since(first))
+}
+
+/// Spools the file, no further ahead of the upload than the limit.
+async fn read(upload: &Upload, start: WallTime, spool: &Spool, report: &Report) -> Result<(), OnceError> {
+    let noted = report.clone();
+    let mut recorder = Recorder::new(upload.stream.clone(), spool.clone(), TimeSource::Given(start), Cut::default())
+        .on_begun(move |key| noted.begun(key));
+    let (handle, mut events) = capture::fast(&upload.file);
+    loop {
+        while spool.counters().bytes > limits::ONCE_SPOOL_BYTES {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        match events.recv().await {
+            Some(Event::Tracks(tracks)) => block_in_place(|| recorder.tracks(&tracks)),
+            Some(Event::Unit(unit)) => block_in_place(|| recorder.unit(unit)),
+            Some(Event::Clock(_)) => {}
+            Some(Event::Failed(error)) => return Err(OnceError::Source(error.to_string())),
+            Some(Event::EndOfStream) | None => break,
+        }
+    }
+    block_in_place(|| {
+        recorder.end();
+        handle.stop();
+    });
+    Ok(())
+}
+
+impl Report {
+    fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        if !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} fragments persisted, {elapsed}");
+        bar.set_style(style.expect("the template is constant"));
+        Self { ledger: Arc::default(), settled: Arc::default(), bar }
+    }
+
+    fn begun(&self, key: &FragmentKey) {
+        let mut ledger = self.ledger();
+        ledger.own.insert(key.clone());
+        ledger.outstanding.insert(key.clone());
+        self.bar.inc_length(1);
+    }
+
+    fn note(&self, notice: &Notice) {
+        match notice {
+            Notice::Connected { device } => self.say(&format!("CONNECTED as {device}")),
+            Notice::Disconnected { why, pause } => {
+                self.say(&format!("DISCONNECTED {why}; trying again in {:.1} s", pause.as_secs_f64()));
+            }
+            Notice::Buffering(key) => self.say(&format!("BUFFERING {key}")),
+            Notice::Received(key) => self.say(&format!("RECEIVED {key}")),
+            Notice::Persisted(key, number) => {
+                let number = number.map_or(0, |number| number.0);
+                self.say(&format!("PERSISTED {key} number {number}"));
+                self.settle(key, false);
+            }
+            Notice::Rejected { key, code, message } => {
+                self.say(&format!("ERROR {key} {code} {message}"));
+                self.settle(key, true);
+            }
+        }
+    }
+
+    fn settle(&self, key: &FragmentKey, refused: bool) {
+        let mut ledger = self.ledger();
+        if ledger.outstanding.remove(key) {
+            ledger.refused += usize::from(refused);
+            self.bar.inc(1);
+            self.settled.notify_one();
+        }
+    }
+
+    async fn all_settled(&self) {
+        while self.outstanding() > 0 {
+            self.settled.notified().await;
+        }
+    }
+
+    fn outstanding(&self) -> usize {
+        self.ledger().outstanding.len()
+    }
+
+    fn conclude(&self, upload: &Upload, spool: &Spool) -> Result<(), OnceError> {
+        let (fragments, refused) = {
+            let ledger = self.ledger();
+            (ledger.own.len(), ledger.refused)
+        };
+        let counters = spool.counters();
+        match (fragments, refused, counters.lost + counters.dropped) {
+            (0, _, 0) => Err(OnceError::Empty(upload.file.clone())),
+            (_, 0, 0) => {
+                self.say(&format!("all {fragments} fragments of {} are persisted", upload.file.display()));
+                Ok(())
+            }
+            (_, 0, lost) => Err(OnceError::Lost(lost)),
+            (_, refused, _) => Err(OnceError::Refused { refused, fragments }),
+        }
+    }
+
+    fn say(&self, line: &str) {
+        self.bar.suspend(|| {
+            use std::io::Write as _;
+            // A reader that went away is no reason to stop uploading.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        });
+    }
+
+    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

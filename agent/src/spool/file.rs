@@ -1,0 +1,239 @@
+//! The bytes of a spool file: one fragment, from its first unit on.
+//!
+//! ```text
+//! [magic: 5 = "MRSP" 0x01]                     the last byte is the version of this layout
+//! record*
+//!   [kind: 1][length of body: u32][crc32c of kind, length and body: u32][body]       big endian
+//!
+//! first record   'H'  protobuf Header: 1 stream: string    2 session: fixed64   3 sequence: uint32
+//!                     4 ordinal: uint64    5 wall_ns: sint64    6 clock_quality: uint32
+//!                     7 boot: bytes (16, or none)    8 since_boot_ns: uint64    9 closing: bytes
+//! then           'C'  [elapsed_ns: u64][payload]    whole Matroska elements; elapsed is how long the
+//!                                                   fragment plays with this chunk in it
+//! last           'T'  [duration_ns: u64][bytes: u64][crc32c of the payload: u32]
+//! ```
+//!
+//! The payloads, joined, are the fragment. `closing` are the bytes that end its document: a recovery
+//! appends them to a fragment that was torn, and so needs to know no Matroska. The ordinal orders
+//! fragments by capture, across boots with wrong clocks.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, WallTime};
+use prost::Message as _;
+use upload::{FragmentKey, Trailer};
+
+use crate::calendar::Start;
+use crate::limits;
+
+/// What a spool file begins with.
+pub(super) const MAGIC: [u8; 5] = *b"MRSP\x01";
+/// Kind, length and checksum.
+pub(super) const RECORD_HEAD_BYTES: usize = 9;
+/// Always the same, so that it can be looked for at a file's end.
+pub(super) const TRAILER_RECORD_BYTES: usize = RECORD_HEAD_BYTES + 20;
+const ELAPSED_BYTES: usize = 8;
+
+const KIND_HEADER: u8 = b'H';
+const KIND_CHUNK: u8 = b'C';
+const KIND_TRAILER: u8 = b'T';
+
+/// What is known of a fragment when its first unit is captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Which fragment.
+    pub key: FragmentKey,
+    /// Its place in the order of capture on this device.
+    pub ordinal: u64,
+    /// When it began.
+    pub start: Start,
+    /// The bytes that end its document.
+    pub closing: Bytes,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Record {
+    Header(Header),
+    Chunk { elapsed: Duration, payload: Bytes },
+    Trailer(Trailer),
+}
+
+/// Why a record can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file can't be read.
+    #[error("a spool file can't be read: {0}")]
+    Io(#[from] io::Error),
+    /// The bytes are not what was written.
+    #[error("a spool file is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+pub(super) fn encode_header(header: &Header) -> Bytes {
+    let (boot, since_boot) = match header.start.monotonic {
+        Some(time) => (Bytes::copy_from_slice(&time.boot.0.to_be_bytes()), time.since_boot),
+        None => (Bytes::new(), Duration::ZERO),
+    };
+    let body = proto::Header {
+        stream: header.key.stream.to_string(),
+        session: header.key.id.session.0,
+        sequence: header.key.id.sequence.0,
+        ordinal: header.ordinal,
+        wall_ns: header.start.wall.as_nanos(),
+        clock_quality: header.start.quality.to_wire().into(),
+        boot,
+        since_boot_ns: nanos(since_boot),
+        closing: header.closing.clone(),
+    };
+    let mut out = BytesMut::with_capacity(256);
+    out.put_slice(&MAGIC);
+    put_record(&mut out, KIND_HEADER, &[&body.encode_to_vec()]);
+    out.freeze()
+}
+
+pub(super) fn encode_chunk(elapsed: Duration, pieces: &[Bytes]) -> Bytes {
+    let elapsed = nanos(elapsed).to_be_bytes();
+    let payload: usize = pieces.iter().map(Bytes::len).sum();
+    let mut out = BytesMut::with_capacity(RECORD_HEAD_BYTES + ELAPSED_BYTES + payload);
+    let mut body: Vec<&[u8]> = Vec::with_capacity(pieces.len() + 1);
+    body.push(&elapsed);
+    body.extend(pieces.iter().map(Bytes::as_ref));
+    put_record(&mut out, KIND_CHUNK, &body);
+    out.freeze()
+}
+
+pub(super) fn encode_trailer(trailer: &Trailer) -> Bytes {
+    let mut body = BytesMut::with_capacity(20);
+    body.put_u64(nanos(trailer.duration));
+    body.put_u64(trailer.bytes);
+    body.put_u32(trailer.crc32c);
+    let mut out = BytesMut::with_capacity(TRAILER_RECORD_BYTES);
+    put_record(&mut out, KIND_TRAILER, &[&body]);
+    out.freeze()
+}
+
+pub(super) fn read_magic(from: &mut impl Read) -> Result<(), ReadError> {
+    let mut magic = [0; MAGIC.len()];
+    match from.read_exact(&mut magic) {
+        Ok(()) if magic == MAGIC => Ok(()),
+        Ok(()) => Err(ReadError::Damaged("it does not begin like one")),
+        Err(error) => Err(short(error)),
+    }
+}
+
+/// The next record. A file that ends within or before it is damaged, too: the trailer tells the end.
+pub(super) fn read_record(from: &mut impl Read) -> Result<Record, ReadError> {
+    let mut head = [0; RECORD_HEAD_BYTES];
+    from.read_exact(&mut head).map_err(short)?;
+    let (kind, mut rest) = (head[0], &head[1..]);
+    let length = rest.get_u32() as usize;
+    let checksum = rest.get_u32();
+    let max = match kind {
+        KIND_HEADER => limits::SPOOL_HEADER_BYTES_MAX,
+        KIND_CHUNK => limits::SPOOL_RECORD_BYTES_MAX,
+        KIND_TRAILER => TRAILER_RECORD_BYTES,
+        _ => return Err(ReadError::Damaged("a record of no known kind")),
+    };
+    if length > max {
+        return Err(ReadError::Damaged("a record is too long"));
+    }
+    let mut body = Vec::with_capacity(length);
+    if from.take(length as u64).read_to_end(&mut body)? < length {
+        return Err(ReadError::Damaged("it ends within a record"));
+    }
+    if crc32c::crc32c_append(crc32c::crc32c(&head[..5]), &body) != checksum {
+        return Err(ReadError::Damaged("a record's checksum differs"));
+    }
+    parse_record(kind, body.into())
+}
+
+fn parse_record(kind: u8, mut body: Bytes) -> Result<Record, ReadError> {
+    match kind {
+        KIND_HEADER => parse_header(body).map(Record::Header).ok_or(ReadError::Damaged("its header makes no sense")),
+        KIND_CHUNK if body.len() > ELAPSED_BYTES => {
+            let elapsed = Duration::from_nanos(body.get_u64());
+            Ok(Record::Chunk { elapsed, payload: body })
+        }
+        KIND_TRAILER if body.len() == 20 => Ok(Record::Trailer(Trailer {
+            duration: Duration::from_nanos(body.get_u64()),
+            bytes: body.get_u64(),
+            crc32c: body.get_u32(),
+        })),
+        _ => Err(ReadError::Damaged("a record has the wrong length")),
+    }
+}
+
+fn parse_header(body: Bytes) -> Option<Header> {
+    let mut header = proto::Header::decode(body).ok()?;
+    let monotonic = match header.boot.len() {
+        0 => None,
+        16 => Some(MonotonicTime {
+            boot: BootId(header.boot.get_u128()),
+            since_boot: Duration::from_nanos(header.since_boot_ns),
+        }),
+        _ => return None,
+    };
+    let id = FragmentId { session: SessionId(header.session), sequence: Sequence(header.sequence) };
+    Some(Header {
+        key: FragmentKey { stream: header.stream.parse().ok()?, id },
+        ordinal: header.ordinal,
+        start: Start {
+            monotonic,
+            wall: WallTime::from_nanos(header.wall_ns),
+            quality: ClockQuality::from_wire(u8::try_from(header.clock_quality).unwrap_or(0)),
+        },
+        closing: header.closing,
+    })
+}
+
+fn put_record(out: &mut BytesMut, kind: u8, body: &[&[u8]]) {
+    let length: usize = body.iter().map(|piece| piece.len()).sum();
+    let length = u32::try_from(length).expect("a record is smaller than a fragment, which is at most 50 MiB");
+    let start = out.len();
+    out.put_u8(kind);
+    out.put_u32(length);
+    let checksum =
+        body.iter().fold(crc32c::crc32c(&out[start..]), |checksum, piece| crc32c::crc32c_append(checksum, piece));
+    out.put_u32(checksum);
+    body.iter().for_each(|piece| out.put_slice(piece));
+}
+
+fn short(error: io::Error) -> ReadError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => ReadError::Damaged("it ends within a record"),
+        _ => ReadError::Io(error),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+mod proto {
+    use bytes::Bytes;
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Header {
+        #[prost(string, tag = "1")]
+        pub(super) stream: String,
+        #[prost(fixed64, tag = "2")]
+        pub(super) session: u64,
+        #[prost(uint32, tag = "3")]
+        pub(super) sequence: u32,
+        #[prost(uint64, tag = "4")]
+        pub(super) ordinal: u64,
+        #[prost(sint64, tag = "5")]
+        pub(super) wall_ns: i64,
+        #[prost(uint32, tag = "6")]
+        pub(super) clock_quality: u32,
+        #[prost(bytes = "bytes", tag = "7")]
+        pub(super) boot: Bytes,
+        #[prost(uint64, tag = "8")]
+        pub(super) since_boot_ns: u64,
+        #[prost(bytes = "bytes", tag = "9")]
+        pub(super) closing: Bytes,
+    }
+}

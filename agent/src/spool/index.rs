@@ -1,0 +1,143 @@
+//! What the spool holds, in memory: pure bookkeeping, no I/O.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use upload::{FragmentKey, Trailer};
+
+use super::file::Header;
+use crate::limits;
+
+/// One fragment in the spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which fragment.
+    pub key: FragmentKey,
+    /// Its payload bytes on disk.
+    pub bytes: u64,
+    /// The size of its file.
+    pub file_bytes: u64,
+    /// Known once it is whole.
+    pub trailer: Option<Trailer>,
+}
+
+/// What is in the spool and what has passed through it in this run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Counters {
+    /// Fragments in the spool now.
+    pub fragments: u64,
+    /// The size of their files.
+    pub bytes: u64,
+    /// Fragments that were captured to their end.
+    pub spooled: u64,
+    /// Fragments that left because the server has them on disk.
+    pub persisted: u64,
+    /// Fragments that left because the server refused them for good.
+    pub rejected: u64,
+    /// Fragments that left unsent, because the spool was full.
+    pub dropped: u64,
+    /// Fragments that could not be written, whole or in part.
+    pub lost: u64,
+}
+
+/// Fragments by their place in the order of capture.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    entries: BTreeMap<u64, Entry>,
+    ordinals: HashMap<FragmentKey, u64>,
+    changes: BTreeSet<u64>,
+    next_ordinal: u64,
+    counters: Counters,
+}
+
+impl Index {
+    pub(super) fn next_ordinal(&self) -> u64 {
+        self.next_ordinal
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        Counters { fragments: self.entries.len() as u64, ..self.counters }
+    }
+
+    pub(super) fn entry(&self, ordinal: u64) -> Option<&Entry> {
+        self.entries.get(&ordinal)
+    }
+
+    pub(super) fn next(&self, after: Option<u64>) -> Option<(u64, &Entry)> {
+        let from = after.map_or(0, |after| after + 1);
+        self.entries.range(from..).next().map(|(&ordinal, entry)| (ordinal, entry))
+    }
+
+    pub(super) fn is_over(&self, bytes_max: u64) -> bool {
+        self.counters.bytes > bytes_max || self.entries.len() > limits::SPOOL_FRAGMENTS_MAX
+    }
+
+    pub(super) fn take_ordinal(&mut self) -> u64 {
+        self.next_ordinal += 1;
+        self.next_ordinal - 1
+    }
+
+    pub(super) fn take_changes(&mut self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.changes)
+    }
+
+    pub(super) fn insert(&mut self, ordinal: u64, entry: Entry) {
+        self.next_ordinal = self.next_ordinal.max(ordinal + 1);
+        self.counters.bytes += entry.file_bytes;
+        self.ordinals.insert(entry.key.clone(), ordinal);
+        self.entries.insert(ordinal, entry);
+        self.changes.insert(ordinal);
+    }
+
+    pub(super) fn insert_recovered(&mut self, header: Header, trailer: Trailer, file_bytes: u64) {
+        let entry = Entry { key: header.key, bytes: trailer.bytes, file_bytes, trailer: Some(trailer) };
+        self.insert(header.ordinal, entry);
+    }
+
+    pub(super) fn grow(&mut self, ordinal: u64, bytes: u64, record_bytes: u64) {
+        if let Some(entry) = self.entries.get_mut(&ordinal) {
+            entry.bytes = bytes;
+            entry.file_bytes += record_bytes;
+            self.counters.bytes += record_bytes;
+            self.changes.insert(ordinal);
+        }
+    }
+
+    pub(super) fn finish(&mut self, ordinal: u64, trailer: Trailer, record_bytes: u64) {
+        self.grow(ordinal, trailer.bytes, record_bytes);
+        if let Some(entry) = self.entries.get_mut(&ordinal) {
+            entry.trailer = Some(trailer);
+            self.counters.spooled += 1;
+        }
+    }
+
+    pub(super) fn replace(&mut self, key: &FragmentKey, trailer: Trailer, file_bytes: u64) {
+        let Some(&ordinal) = self.ordinals.get(key) else {
+            return;
+        };
+        if let Some(entry) = self.entries.get_mut(&ordinal) {
+            self.counters.bytes = self.counters.bytes - entry.file_bytes + file_bytes;
+            self.counters.spooled += u64::from(entry.trailer.is_none());
+            *entry = Entry { bytes: trailer.bytes, file_bytes, trailer: Some(trailer), ..entry.clone() };
+            self.changes.insert(ordinal);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &FragmentKey, count: impl FnOnce(&mut Counters)) -> Option<Entry> {
+        let ordinal = self.ordinals.remove(key)?;
+        let entry = self.entries.remove(&ordinal).expect("each ordinal has its entry");
+        self.counters.bytes -= entry.file_bytes;
+        self.changes.insert(ordinal);
+        count(&mut self.counters);
+        Some(entry)
+    }
+
+    /// Takes out the oldest fragment that is whole: one being captured can't make room.
+    pub(super) fn drop_oldest(&mut self) -> Option<Entry> {
+        let oldest = self.entries.values().find(|entry| entry.trailer.is_some())?.key.clone();
+        self.remove(&oldest, |counters| counters.dropped += 1)
+    }
+
+    pub(super) fn note_lost(&mut self) {
+        self.counters.lost += 1;
+    }
+}

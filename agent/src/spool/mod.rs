@@ -1,0 +1,275 @@
+//! The spool: fragments on disk from their first unit until the server has them on its disk.
+//!
+//! One file per fragment (file.rs), written before anything of it is sent, synced at its end, removed
+//! when PERSISTED is in. What is in memory is an index that is rebuilt from the files at the start
+//! (recovery.rs). The spool is bounded: when it is full the oldest whole fragment makes room for the
+//! newest, which is counted and logged. It knows no Matroska and no network.
+
+mod file;
+mod index;
+mod reader;
+mod recovery;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use upload::{FragmentKey, Trailer};
+
+use crate::calendar::Start;
+use crate::{limits, state};
+use index::Index;
+use recovery::Recovered;
+
+pub use file::{Header, ReadError};
+pub use index::{Counters, Entry};
+pub use reader::Reader;
+pub use writer::Writer;
+
+/// A handle to the spool. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    folder: PathBuf,
+    rejected: PathBuf,
+    bytes_max: u64,
+    index: Mutex<Index>,
+    /// Ordinals below this were captured by an earlier run.
+    first_own_ordinal: u64,
+    changed: Notify,
+}
+
+impl Spool {
+    /// Opens the spool of a state folder, which the caller has locked, and recovers what is in it.
+    pub fn open(state: &Path, bytes_max: u64) -> io::Result<Self> {
+        let folder = state.join("spool");
+        fs::create_dir_all(&folder)?;
+        let index = load(&folder)?;
+        let first_own_ordinal = index.next_ordinal();
+        Ok(Self {
+            shared: Arc::new(Shared {
+                folder,
+                rejected: state.join("rejected"),
+                bytes_max,
+                index: Mutex::new(index),
+                first_own_ordinal,
+                changed: Notify::new(),
+            }),
+        })
+    }
+
+    /// Begins a fragment. `closing` are the bytes that end its document.
+    pub fn create(&self, key: FragmentKey, start: Start, closing: Bytes) -> io::Result<Writer> {
+        self.make_room();
+        let ordinal = self.index().take_ordinal();
+        let path = self.path(&key);
+        if let Some(folder) = path.parent()
+            && !folder.exists()
+        {
+            fs::create_dir_all(folder)?;
+            state::sync_folder(&self.shared.folder)?;
+        }
+        let header = Header { key: key.clone(), ordinal, start, closing };
+        let writer = Writer::create(self.clone(), header, path)?;
+        self.index().insert(ordinal, Entry { key, bytes: 0, file_bytes: 0, trailer: None });
+        self.shared.changed.notify_one();
+        Ok(writer)
+    }
+
+    /// Reads a fragment from its beginning.
+    pub fn read(&self, key: &FragmentKey) -> Result<Reader, ReadError> {
+        Reader::open(&self.path(key))
+    }
+
+    /// Whether this run of the agent captured it.
+    pub fn is_own(&self, header: &Header) -> bool {
+        header.ordinal >= self.shared.first_own_ordinal
+    }
+
+    /// The server has it on disk: forgets it and gives the file that remains to be removed. A crash
+    /// before that sends it once more, and the server knows it.
+    #[must_use = "the file has to be removed"]
+    pub fn release(&self, key: &FragmentKey) -> Option<PathBuf> {
+        self.index().remove(key, |counters| counters.persisted += 1).map(|entry| self.path(&entry.key))
+    }
+
+    /// The server will never take it: moves it out of the way, for a look.
+    pub fn reject(&self, key: &FragmentKey) -> io::Result<()> {
+        if self.index().remove(key, |counters| counters.rejected += 1).is_none() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.shared.rejected)?;
+        let name = format!("{}-{}.frag", key.stream, key.id);
+        fs::rename(self.path(key), self.shared.rejected.join(name))?;
+        prune_rejected(&self.shared.rejected)
+    }
+
+    /// Ends a fragment that turned out to be damaged at its last whole chunk.
+    pub fn repair(&self, key: &FragmentKey) {
+        let path = self.path(key);
+        let repaired = recovery::repair(&path);
+        self.note_repaired(key, &path, repaired);
+    }
+
+    /// Waits until something changed since [`Self::take_changes`].
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    /// The ordinals of what began, grew, ended or left since the last call.
+    pub fn take_changes(&self) -> BTreeSet<u64> {
+        self.index().take_changes()
+    }
+
+    /// The fragment at this place in the order of capture.
+    pub fn entry(&self, ordinal: u64) -> Option<Entry> {
+        self.index().entry(ordinal).cloned()
+    }
+
+    /// The next fragment behind `after`, in the order of capture.
+    pub fn next(&self, after: Option<u64>) -> Option<(u64, Entry)> {
+        self.index().next(after).map(|(ordinal, entry)| (ordinal, entry.clone()))
+    }
+
+    /// The ordinal that the next fragment will get.
+    pub fn next_ordinal(&self) -> u64 {
+        self.index().next_ordinal()
+    }
+
+    /// What is in it and what has passed through it.
+    pub fn counters(&self) -> Counters {
+        self.index().counters()
+    }
+
+    /// Counts a fragment or its rest that could not be written.
+    pub fn note_lost(&self) {
+        self.index().note_lost();
+    }
+
+    fn note_grown(&self, ordinal: u64, bytes: u64, record_bytes: u64) {
+        self.index().grow(ordinal, bytes, record_bytes);
+        self.shared.changed.notify_one();
+    }
+
+    fn note_finished(&self, ordinal: u64, trailer: Trailer, record_bytes: u64) {
+        self.index().finish(ordinal, trailer, record_bytes);
+        self.shared.changed.notify_one();
+    }
+
+    fn note_repaired(&self, key: &FragmentKey, path: &Path, repaired: io::Result<Recovered>) {
+        match repaired {
+            Ok(Recovered::Whole { trailer, file_bytes, .. } | Recovered::Shortened { trailer, file_bytes, .. }) => {
+                tracing::warn!(fragment = %key, duration = ?trailer.duration, "ended a fragment early");
+                self.index().replace(key, trailer, file_bytes);
+            }
+            Ok(Recovered::Empty) => {
+                self.index().remove(key, |_| {});
+                remove(path);
+            }
+            Err(error) => {
+                tracing::error!(fragment = %key, %error, "a fragment can't be recovered; it stays on disk");
+                self.index().remove(key, |counters| counters.lost += 1);
+            }
+        }
+        self.shared.changed.notify_one();
+    }
+
+    /// Drops the oldest whole fragments until another one fits.
+    fn make_room(&self) {
+        let mut dropped = 0u64;
+        loop {
+            let mut index = self.index();
+            if !index.is_over(self.shared.bytes_max) {
+                break;
+            }
+            let Some(entry) = index.drop_oldest() else {
+                break;
+            };
+            drop(index);
+            remove(&self.path(&entry.key));
+            dropped += 1;
+        }
+        if dropped > 0 {
+            tracing::warn!(
+                dropped,
+                bytes_max = self.shared.bytes_max,
+                "the spool is full: dropped its oldest fragments"
+            );
+            self.shared.changed.notify_one();
+        }
+    }
+
+    fn path(&self, key: &FragmentKey) -> PathBuf {
+        self.shared.folder.join(key.stream.as_str()).join(format!("{}.frag", key.id))
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        // The index is consistent after each of its methods, whichever thread died holding it.
+        self.shared.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes a spool file. One that can't be removed is recovered at the next start and sent again.
+pub fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "a spool file can't be removed");
+    }
+}
+
+fn load(folder: &Path) -> io::Result<Index> {
+    let mut index = Index::default();
+    let mut shortened = 0u64;
+    for stream in fs::read_dir(folder)? {
+        let stream = stream?.path();
+        if !stream.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(&stream)? {
+            let path = file?.path();
+            if path.extension().is_none_or(|extension| extension != "frag") {
+                continue;
+            }
+            match recovery::recover(&path) {
+                Ok(Recovered::Whole { header, trailer, file_bytes }) => {
+                    index.insert_recovered(header, trailer, file_bytes)
+                }
+                Ok(Recovered::Shortened { header, trailer, file_bytes }) => {
+                    shortened += 1;
+                    index.insert_recovered(header, trailer, file_bytes);
+                }
+                Ok(Recovered::Empty) => remove(&path),
+                Err(error) => tracing::error!(path = %path.display(), %error, "a spool file can't be recovered"),
+            }
+        }
+    }
+    let Counters { fragments, bytes, .. } = index.counters();
+    if fragments > 0 {
+        tracing::info!(fragments, bytes, shortened, "found fragments of an earlier run in the spool");
+    }
+    Ok(index)
+}
+
+fn prune_rejected(folder: &Path) -> io::Result<()> {
+    let mut files = Vec::new();
+    for file in fs::read_dir(folder)? {
+        let file = file?;
+        files.push((file.metadata()?.modified()?, file.path()));
+    }
+    files.sort();
+    let surplus = files.len().saturating_sub(limits::REJECTED_FRAGMENTS_MAX);
+    files[..surplus].iter().for_each(|(_, path)| remove(path));
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! What the spool promises, over real files.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, WallTime};
+use upload::FragmentKey;
+
+use super::{ReadError, Spool};
+use crate::calendar::Start;
+
+const CLOSING: Bytes = Bytes::from_static(b"</fragment>");
+const PIECES: [&[u8]; 3] = [b"first unit", b"a second one", b"3"];
+const ROOM: u64 = 1 << 30;
+
+#[test]
+fn a_fragment_reads_back_as_it_was_written_in_any_steps() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    write_whole(&spool, 0);
+    for step in 1..40 {
+        assert_eq!(read_all(&spool, &key(0), step), whole());
+    }
+}
+
+#[test]
+fn a_growing_fragment_can_be_read_as_far_as_it_has_grown() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    let mut writer = spool.create(key(0), start(), CLOSING).unwrap();
+    let mut reader = spool.read(&key(0)).unwrap();
+    for piece in PIECES {
+        writer.append(Duration::from_millis(40), &[Bytes::from_static(piece)]).unwrap();
+        let got: BytesMut = reader.read(piece.len()).unwrap().into_iter().flatten().collect();
+        assert_eq!(&got[..], piece);
+    }
+}
+
+#[test]
+fn a_file_torn_at_any_byte_comes_back_as_its_whole_chunks_and_a_proper_end() {
+    let origin = tempfile::tempdir().unwrap();
+    write_whole(&Spool::open(origin.path(), ROOM).unwrap(), 0);
+    let file = origin.path().join("spool/front").join(format!("{}.frag", key(0).id));
+    let bytes = fs::read(&file).unwrap();
+    for torn_at in 0..=bytes.len() {
+        let state = torn_state(&bytes[..torn_at]);
+        let spool = Spool::open(state.path(), ROOM).unwrap();
+        let Some((_, entry)) = spool.next(None) else {
+            assert!(torn_at < bytes.len() / 2, "nothing was left of {torn_at} of {} bytes", bytes.len());
+            continue;
+        };
+        let trailer = entry.trailer.expect("what was recovered is whole");
+        let got = read_all(&spool, &entry.key, 7);
+        assert!(ends_properly(&got), "torn at {torn_at}: {got:?}");
+        assert_eq!((trailer.bytes, trailer.crc32c), (got.len() as u64, crc32c::crc32c(&got)));
+        drop(spool);
+        let again = Spool::open(state.path(), ROOM).unwrap();
+        assert_eq!(again.next(None).unwrap().1.trailer, Some(trailer), "a second recovery changes nothing");
+    }
+}
+
+#[test]
+fn a_fragment_that_grew_no_trailer_before_its_writer_went_is_ended_early() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    let mut writer = spool.create(key(0), start(), CLOSING).unwrap();
+    writer.append(Duration::from_millis(40), &[Bytes::from_static(PIECES[0])]).unwrap();
+    drop(writer);
+    assert_eq!(read_all(&spool, &key(0), 100), [PIECES[0], &CLOSING].concat());
+    assert_eq!(spool.next(None).unwrap().1.trailer.unwrap().duration, Duration::from_millis(40));
+}
+
+#[test]
+fn a_changed_byte_is_found_when_it_is_read_and_repaired_to_what_is_before_it() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    write_whole(&spool, 0);
+    let file = state.path().join("spool/front").join(format!("{}.frag", key(0).id));
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"second").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let damaged = spool.read(&key(0)).unwrap().read(whole().len());
+    assert!(matches!(damaged, Err(ReadError::Damaged(_))));
+    spool.repair(&key(0));
+    assert_eq!(read_all(&spool, &key(0), 100), [PIECES[0], &CLOSING].concat());
+}
+
+#[test]
+fn a_full_spool_drops_its_oldest_fragment_and_counts_it() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), 500).unwrap();
+    (0..20).for_each(|sequence| write_whole(&spool, sequence));
+    let counters = spool.counters();
+    assert!(counters.bytes < 1000 && counters.dropped > 10, "{counters:?}");
+    assert_eq!(counters.fragments + counters.dropped, 20);
+    assert_eq!(spool.next(None).unwrap().1.key, key(20 - u32::try_from(counters.fragments).unwrap()));
+    assert_eq!(fs::read_dir(state.path().join("spool/front")).unwrap().count() as u64, counters.fragments);
+}
+
+#[test]
+fn what_is_released_is_forgotten_and_what_is_rejected_is_kept_aside() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    (0..2).for_each(|sequence| write_whole(&spool, sequence));
+    super::remove(&spool.release(&key(0)).unwrap());
+    spool.reject(&key(1)).unwrap();
+    assert_eq!(spool.next(None), None);
+    assert_eq!(spool.counters().bytes, 0);
+    assert_eq!(fs::read_dir(state.path().join("spool/front")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(state.path().join("rejected")).unwrap().count(), 1);
+}
+
+#[test]
+fn the_order_of_capture_survives_a_restart_and_goes_on() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    (0..3).for_each(|sequence| write_whole(&spool, sequence));
+    drop(spool);
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    write_whole(&spool, 3);
+    let mut after = None;
+    for sequence in 0..4 {
+        let (ordinal, entry) = spool.next(after).unwrap();
+        assert_eq!(entry.key, key(sequence));
+        assert_eq!(spool.is_own(spool.read(&entry.key).unwrap().header()), sequence == 3);
+        after = Some(ordinal);
+    }
+}
+
+fn key(sequence: u32) -> FragmentKey {
+    FragmentKey {
+        stream: "front".parse().unwrap(),
+        id: FragmentId { session: SessionId(7), sequence: Sequence(sequence) },
+    }
+}
+
+fn start() -> Start {
+    let monotonic = MonotonicTime { boot: BootId(5), since_boot: Duration::from_secs(9) };
+    Start { monotonic: Some(monotonic), wall: WallTime::from_millis(1), quality: ClockQuality::Synchronised }
+}
+
+fn write_whole(spool: &Spool, sequence: u32) {
+    let mut writer = spool.create(key(sequence), start(), CLOSING).unwrap();
+    for (i, piece) in (1..).zip(PIECES) {
+        writer.append(Duration::from_millis(40 * i), &[Bytes::from_static(piece)]).unwrap();
+    }
+    writer.finish(Duration::from_millis(120)).unwrap();
+}
+
+fn whole() -> Vec<u8> {
+    [&PIECES.concat()[..], &CLOSING].concat()
+}
+
+fn ends_properly(bytes: &[u8]) -> bool {
+    (1..=PIECES.len()).any(|n| bytes == [&PIECES[..n].concat()[..], &CLOSING].concat())
+}
+
+fn read_all(spool: &Spool, key: &FragmentKey, step: usize) -> Vec<u8> {
+    let (mut at, mut after) = (None, None);
+    while let Some((ordinal, entry)) = spool.next(after) {
+        after = Some(ordinal);
+        at = at.or((entry.key == *key).then_some(entry));
+    }
+    let mut missing = usize::try_from(at.expect("the spool has it").bytes).unwrap();
+    let mut reader = spool.read(key).unwrap();
+    let mut out = Vec::new();
+    while missing > 0 {
+        let bytes = step.min(missing);
+        out.extend(reader.read(bytes).unwrap().into_iter().flatten());
+        missing -= bytes;
+    }
+    out
+}
+
+fn torn_state(bytes: &[u8]) -> tempfile::TempDir {
+    let state = tempfile::tempdir().unwrap();
+    let folder: &Path = &state.path().join("spool/front");
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join(format!("{}.frag", key(0).id)), bytes).unwrap();
+    state
+}

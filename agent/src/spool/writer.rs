@@ -1,0 +1,74 @@
+//! Appends to the spool file of one fragment while it is captured.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use upload::Trailer;
+
+use super::file::{self, Header};
+use super::{Spool, recovery};
+use crate::state;
+
+/// A fragment that is being captured. Dropped before [`Self::finish`], it is ended at its last whole
+/// chunk, as after a crash.
+#[derive(Debug)]
+pub struct Writer {
+    spool: Spool,
+    header: Header,
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    crc32c: u32,
+    elapsed: Duration,
+    finished: bool,
+}
+
+impl Writer {
+    pub(super) fn create(spool: Spool, header: Header, path: PathBuf) -> io::Result<Self> {
+        let mut file = File::create_new(&path)?;
+        file.write_all(&file::encode_header(&header))?;
+        Ok(Self { spool, header, path, file, bytes: 0, crc32c: 0, elapsed: Duration::ZERO, finished: false })
+    }
+
+    /// Appends whole Matroska elements. With them the fragment plays for `elapsed`.
+    pub fn append(&mut self, elapsed: Duration, pieces: &[Bytes]) -> io::Result<()> {
+        let record = file::encode_chunk(elapsed, pieces);
+        self.file.write_all(&record)?;
+        for piece in pieces {
+            self.bytes += piece.len() as u64;
+            self.crc32c = crc32c::crc32c_append(self.crc32c, piece);
+        }
+        self.elapsed = self.elapsed.max(elapsed);
+        self.spool.note_grown(self.header.ordinal, self.bytes, record.len() as u64);
+        Ok(())
+    }
+
+    /// Ends the fragment. When this returns it is on disk: (1) closing bytes and trailer, (2) sync the
+    /// file, (3) sync the folder that names it.
+    pub fn finish(mut self, duration: Duration) -> io::Result<Trailer> {
+        let closing = self.header.closing.clone();
+        self.append(duration, std::slice::from_ref(&closing))?;
+        let trailer = Trailer { duration, bytes: self.bytes, crc32c: self.crc32c };
+        let record = file::encode_trailer(&trailer);
+        self.file.write_all(&record)?;
+        self.file.sync_data()?;
+        if let Some(folder) = self.path.parent() {
+            state::sync_folder(folder)?;
+        }
+        self.finished = true;
+        self.spool.note_finished(self.header.ordinal, trailer, record.len() as u64);
+        Ok(trailer)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.finished {
+            let repaired = recovery::repair(&self.path);
+            self.spool.note_repaired(&self.header.key, &self.path, repaired);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What the agent is doing, in numbers: `status.json` in the state folder, and one line on a terminal.
+//!
+//! Replaced each second by rename, without a sync: it is for a look, and is made anew at each start.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::recorder::Recorded;
+use crate::spool::{Counters, Spool};
+use crate::uplink::Notice;
+
+/// How often it is written.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The content of `status.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Whether the server has answered on the present connection.
+    pub connected: bool,
+    /// What the server calls this device.
+    pub device: Option<String>,
+    /// Why there is no connection.
+    pub disconnected_because: Option<String>,
+    /// The spool.
+    pub spool: Counters,
+    /// Each camera.
+    pub cameras: Vec<CameraSnapshot>,
+}
+
+/// One camera in `status.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CameraSnapshot {
+    /// Its stream.
+    pub stream: String,
+    /// Whether it gives video.
+    pub up: bool,
+    /// Pictures in the last second.
+    pub fps: f64,
+    /// Pictures since the agent started.
+    pub pictures: u64,
+    /// Units that belong to no fragment.
+    pub dropped: u64,
+    /// How often it failed and was started again.
+    pub failures: u64,
+}
+
+/// The counters of one camera, written by its thread.
+#[derive(Debug, Default)]
+pub struct CameraStatus {
+    stream: String,
+    up: AtomicBool,
+    pictures: AtomicU64,
+    dropped: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// The state of the connection, written by the uplink.
+#[derive(Debug, Default)]
+struct Connection {
+    device: Option<String>,
+    why_not: Option<String>,
+}
+
+/// All counters.
+#[derive(Clone, Debug)]
+pub struct Status {
+    cameras: Vec<Arc<CameraStatus>>,
+    connection: Arc<Mutex<Connection>>,
+    spool: Spool,
+    path: PathBuf,
+}
+
+impl CameraStatus {
+    /// The counters of the camera of `stream`.
+    pub fn new(stream: &str) -> Self {
+        Self { stream: stream.to_owned(), ..Self::default() }
+    }
+
+    /// It gives video.
+    pub fn up(&self) {
+        self.up.store(true, Relaxed);
+    }
+
+    /// It gives none.
+    pub fn down(&self) {
+        self.up.store(false, Relaxed);
+    }
+
+    /// It failed.
+    pub fn failed(&self) {
+        self.failures.fetch_add(1, Relaxed);
+    }
+
+    /// What it has recorded so far.
+    pub fn recorded(&self, recorded: Recorded) {
+        self.pictures.store(recorded.pictures, Relaxed);
+        self.dropped.store(recorded.dropped, Relaxed);
+    }
+}
+
+impl Status {
+    /// Counters for these cameras, to be written to `status.json` in the folder `state`.
+    pub fn new(state: &std::path::Path, spool: Spool, cameras: Vec<Arc<CameraStatus>>) -> Self {
+        Self { cameras, connection: Arc::default(), spool, path: state.join("status.json") }
+    }
+
+    /// The uplink tells.
+    pub fn note(&self, notice: &Notice) {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        match notice {
+            Notice::Connected { device } => {
+                *connection = Connection { device: Some(device.clone()), why_not: None };
+            }
+            Notice::Disconnected { why, .. } => {
+                *connection = Connection { device: None, why_not: Some(why.clone()) };
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes until `stop`, and once more.
+    pub async fn run(self, stop: CancellationToken) {
+        let on_terminal = std::io::stderr().is_terminal();
+        let mut before = vec![0; self.cameras.len()];
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => {}
+            }
+            let snapshot = self.snapshot(&mut before);
+            if let Err(error) = self.write(&snapshot) {
+                tracing::debug!(%error, "status.json can't be written");
+            }
+            if on_terminal {
+                let _ = write!(std::io::stderr(), "\r\x1b[K{}", snapshot.line());
+            }
+            if stop.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    fn snapshot(&self, before: &mut [u64]) -> Snapshot {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let cameras = self.cameras.iter().zip(before).map(|(camera, before)| {
+            let pictures = camera.pictures.load(Relaxed);
+            let since = pictures - std::mem::replace(before, pictures);
+            CameraSnapshot {
+                stream: camera.stream.clone(),
+                up: camera.up.load(Relaxed),
+                #[expect(clippy::cast_precision_loss, reason = "pictures of one second are few")]
+                fps: since as f64 / INTERVAL.as_secs_f64(),
+                pictures,
+                dropped: camera.dropped.load(Relaxed),
+                failures: camera.failures.load(Relaxed),
+            }
+        });
+        Snapshot {
+            connected: connection.device.is_some(),
+            device: connection.device.clone(),
+            disconnected_because: connection.why_not.clone(),
+            cameras: cameras.collect(),
+            spool: self.spool.counters(),
+        }
+    }
+
+    fn write(&self, snapshot: &Snapshot) -> std::io::Result<()> {
+        let beside = self.path.with_extension("json.new");
+        std::fs::write(&beside, serde_json::to_vec_pretty(snapshot)?)?;
+        std::fs::rename(&beside, &self.path)
+    }
+}
+
+impl Snapshot {
+    /// All that matters, in one line.
+    pub fn line(&self) -> String {
+        let up = self.cameras.iter().filter(|camera| camera.up).count();
+        let fps: f64 = self.cameras.iter().map(|camera| camera.fps).sum();
+        let Counters { fragments, bytes, spooled, persisted, dropped, lost, .. } = self.spool;
+        let link = if self.connected { "connected" } else { "offline" };
+        let mut line = format!(
+            "{link} · cameras {up}/{} · {fps:.0} fps · captured {spooled} · persisted {persisted} · in the spool {fragments} ({:.1} MB)",
+            self.cameras.len(),
+            f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX)) / 1024.0,
+        );
+        if dropped + lost > 0 {
+            line += &format!(" · dropped {dropped} · lost {lost}");
+        }
+        line
+    }
+}

@@ -1,0 +1,626 @@
+//! The connection to the server: the only file that names quinn.
+//!
+//! It reconnects for ever and never touches capture: what it sends it reads from the spool, and what it
+//! can't send stays there. Which fragment goes when is decided by [`upload::Sender`]; here its actions are
+//! carried out. Each fragment that is under way has a *lane*, a task that owns its QUIC stream and its
+//! reader, so that a slow stream or disk holds up one fragment only.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fragment::FragmentNumber;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt, WriteError};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use upload::wire::{MessageError, SERVER_NAME, chunk_head};
+use upload::{Action, CloseCode, ErrorCode, FragmentHeader, FragmentKey, FromAgent, Hello, Priority, Sender, Trailer};
+
+use crate::backoff::Backoff;
+use crate::calendar::Calendar;
+use crate::clock::Clock;
+use crate::enrol::{self, EnrolError};
+use crate::feed::Feed;
+use crate::identity::Identity;
+use crate::spool::{self, Reader, Spool};
+use crate::{VERSION, config, limits, trust};
+
+/// What an uplink needs.
+pub struct Settings {
+    /// Where to, and what to join with.
+    pub server: config::Server,
+    /// The state folder, which the caller has locked.
+    pub state: std::path::PathBuf,
+    /// What to send.
+    pub spool: Spool,
+    /// The device's clocks.
+    pub clock: Clock,
+    /// Is told what happens; must not block.
+    pub observer: Arc<dyn Fn(&Notice) + Send + Sync>,
+}
+
+/// What happened, for display and for `once`.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// The server answered, and knows this device by this name.
+    Connected {
+        /// The name.
+        device: String,
+    },
+    /// There is no connection; another attempt follows after the pause.
+    Disconnected {
+        /// Why.
+        why: String,
+        /// How long until the next attempt.
+        pause: Duration,
+    },
+    /// The first bytes of a fragment are at the server.
+    Buffering(FragmentKey),
+    /// All of it is at the server.
+    Received(FragmentKey),
+    /// It is on the server's disk, and has left the spool.
+    Persisted(FragmentKey, Option<FragmentNumber>),
+    /// The server will never take it.
+    Rejected {
+        /// Which.
+        key: FragmentKey,
+        /// Why, for programs.
+        code: ErrorCode,
+        /// Why, for people.
+        message: String,
+    },
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The name has no address.
+    #[error("{address} can't be resolved: {why}")]
+    Unresolved {
+        /// What was looked up.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// No socket could be opened, or no packet sent.
+    #[error("no connection to {address}: {why}")]
+    Failed {
+        /// Where to.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// Nothing came back.
+    #[error("no answer from {address}: check that the server runs, and that UDP to its port passes")]
+    NoAnswer {
+        /// Where to.
+        address: String,
+    },
+    /// The other end is not the server that this device joined.
+    #[error("the server at {address} can't be trusted: {why}")]
+    Untrusted {
+        /// Where to.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// The server ended the connection.
+    #[error("the server at {address} closed the connection: {code}{}{message}", if .message.is_empty() { "" } else { ": " })]
+    Closed {
+        /// Where to.
+        address: String,
+        /// Why, for programs.
+        code: CloseCode,
+        /// Why, for people.
+        message: String,
+    },
+    /// What the server says breaks the protocol.
+    #[error("the server at {address} does not speak this agent's protocol: {why}")]
+    Protocol {
+        /// Where to.
+        address: String,
+        /// What is wrong.
+        why: MessageError,
+    },
+}
+
+/// One request and its answer on a connection of its own.
+pub async fn exchange(address: &str, tls: rustls::ClientConfig, request: Bytes) -> Result<Bytes, DialError> {
+    let (endpoint, connection) = dial(address, tls).await?;
+    let lost =
+        |error: &dyn std::fmt::Display| DialError::Failed { address: address.to_owned(), why: error.to_string() };
+    let (mut send, mut recv) = connection.open_bi().await.map_err(|error| explain(address, &error))?;
+    let answer = async {
+        send.write_all(&request).await.map_err(|error| explain_write(address, error))?;
+        // Finishing can only fail after a reset, which is ours alone to do.
+        let _ = send.finish();
+        recv.read_to_end(upload::limits::MESSAGE_BYTES_MAX + 8).await.map_err(|error| match error {
+            quinn::ReadToEndError::Read(quinn::ReadError::ConnectionLost(error)) => explain(address, &error),
+            other => lost(&other),
+        })
+    };
+    let answer = tokio::time::timeout(limits::DIAL_MAX, answer)
+        .await
+        .map_err(|_| DialError::NoAnswer { address: address.to_owned() })??;
+    close(&endpoint, &connection).await;
+    Ok(answer.into())
+}
+
+/// Connects, to see whether the server is there and is the right one.
+pub async fn probe(address: &str, tls: rustls::ClientConfig) -> Result<(), DialError> {
+    let (endpoint, connection) = dial(address, tls).await?;
+    close(&endpoint, &connection).await;
+    Ok(())
+}
+
+/// Connects and uploads, for ever, until `stop`. What is left then stays in the spool.
+pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), EnrolError> {
+    let mut backoff = Backoff::new(fastrand::u64(..));
+    let mut calendar = Calendar::open(&settings.state, settings.clock.boot());
+    let mut last_renewal: Option<Instant> = None;
+    loop {
+        let began = Instant::now();
+        let attempt = async {
+            let server = &settings.server;
+            let identity = enrol::identity(&settings.state, &server.address, server.token.as_ref()).await?;
+            let mut line = Line::connect(settings, &mut calendar, &identity, stop.clone()).await?;
+            let ended = line.drive().await;
+            line.close().await;
+            if line.renewal_due && last_renewal.is_none_or(|last| last.elapsed() > limits::RENEW_PAUSE) {
+                last_renewal = Some(Instant::now());
+                enrol::renew(&settings.state, &server.address, &identity).await?;
+                tracing::info!("renewed the device's certificate");
+            }
+            Ok::<_, EnrolError>(ended?)
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = attempt => outcome,
+            () = stop.cancelled() => return Ok(()),
+        };
+        // While no one is connected no one needs the changes; they are not to pile up.
+        settings.spool.take_changes();
+        match outcome {
+            Ok(()) if stop.is_cancelled() => return Ok(()),
+            Ok(()) => {}
+            Err(error) if error.is_retryable() => {
+                backoff.worked_for(began.elapsed());
+                let pause = backoff.pause();
+                let why = error.to_string();
+                tracing::warn!(why, ?pause, "not connected; what is captured waits in the spool");
+                (settings.observer)(&Notice::Disconnected { why, pause });
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One connection, from welcome to its end.
+struct Line<'a> {
+    settings: &'a Settings,
+    calendar: &'a mut Calendar,
+    endpoint: Endpoint,
+    connection: Connection,
+    control: RecvStream,
+    /// Held open: its end would be the end of the session.
+    _hello: SendStream,
+    sender: Sender,
+    feed: Feed,
+    lanes: HashMap<FragmentKey, Lane>,
+    reports: mpsc::Receiver<Report>,
+    reporter: mpsc::Sender<Report>,
+    began: Instant,
+    welcomed: bool,
+    renewal_due: bool,
+    stop: CancellationToken,
+}
+
+impl<'a> Line<'a> {
+    async fn connect(
+        settings: &'a Settings,
+        calendar: &'a mut Calendar,
+        identity: &Identity,
+        stop: CancellationToken,
+    ) -> Result<Self, EnrolError> {
+        let tls = trust::upload(identity).map_err(|error| EnrolError::Crypto(error.to_string()))?;
+        let address = &settings.server.address;
+        let (endpoint, connection) = dial(address, tls).await?;
+        let (mut hello, control) = connection.open_bi().await.map_err(|error| explain(address, &error))?;
+        let now = settings.clock.now();
+        let message = FromAgent::Hello(Hello {
+            agent_version: VERSION.to_owned(),
+            device_time: now.wall,
+            clock_quality: now.quality,
+        });
+        hello.write_all(&message.encode()).await.map_err(|error| explain_write(address, error))?;
+        let (reporter, reports) = mpsc::channel(limits::LANE_REPORTS_MAX);
+        let mut sender = Sender::new(fastrand::u64(..));
+        let feed = Feed::new(&settings.spool, &mut sender);
+        Ok(Self {
+            settings,
+            calendar,
+            endpoint,
+            connection,
+            control,
+            _hello: hello,
+            sender,
+            feed,
+            lanes: HashMap::new(),
+            reports,
+            reporter,
+            began: Instant::now(),
+            welcomed: false,
+            renewal_due: false,
+            stop,
+        })
+    }
+
+    /// Until the connection ends or the agent stops.
+    async fn drive(&mut self) -> Result<(), DialError> {
+        let address = self.settings.server.address.clone();
+        loop {
+            while let Some(action) = self.sender.poll_action(self.now()) {
+                if !self.act(action) {
+                    return Err(DialError::NoAnswer { address });
+                }
+            }
+            if self.renewal_due && self.sender.pending() == 0 {
+                return Ok(());
+            }
+            let timeout = self.sender.poll_timeout().map(|at| tokio::time::Instant::from_std(self.began + at));
+            tokio::select! {
+                read = self.control.read_chunk(64 * 1024, true) => match read {
+                    Ok(Some(chunk)) => self.hear(&chunk.bytes)?,
+                    Ok(None) => {
+                        let why = "it ended the control stream".to_owned();
+                        return Err(DialError::Failed { address, why });
+                    }
+                    Err(quinn::ReadError::ConnectionLost(error)) => return Err(explain(&address, &error)),
+                    Err(error) => return Err(DialError::Failed { address, why: error.to_string() }),
+                },
+                report = self.reports.recv() => {
+                    if let Some(report) = report {
+                        self.take_report(report);
+                    }
+                }
+                () = self.settings.spool.changed() => self.feed.update(&self.settings.spool, &mut self.sender),
+                () = sleep_until(timeout) => {}
+                () = self.stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        for (_, lane) in self.lanes.drain() {
+            lane.cancel.cancel();
+        }
+        close(&self.endpoint, &self.connection).await;
+    }
+
+    /// Time as the sender counts it.
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn hear(&mut self, bytes: &[u8]) -> Result<(), DialError> {
+        let address = || self.settings.server.address.clone();
+        let now = self.now();
+        self.sender.handle_control(now, bytes).map_err(|why| DialError::Protocol { address: address(), why })?;
+        if let Some(welcome) = self.sender.welcome().filter(|_| !self.welcomed).cloned() {
+            self.welcomed = true;
+            if let Err(error) = self.calendar.handle_server_time(self.settings.clock.now(), welcome.server_time) {
+                tracing::warn!(%error, "what is known of the clock can't be written down");
+            }
+            self.renewal_due = welcome.certificate_expires.since(welcome.server_time) < limits::RENEW_BEFORE;
+            tracing::info!(device = welcome.device, address = address(), "connected");
+            (self.settings.observer)(&Notice::Connected { device: welcome.device });
+        }
+        Ok(())
+    }
+
+    /// Carries out one action. `false`: the connection is of no use any more.
+    fn act(&mut self, action: Action) -> bool {
+        let spool = &self.settings.spool;
+        let notice = match action {
+            Action::Open { key, priority } => {
+                self.open(&key, priority);
+                return true;
+            }
+            Action::Write { key, range } => {
+                let bytes = usize::try_from(range.end - range.start).expect("a chunk fits memory");
+                self.command(&key, Command::Write(bytes));
+                return true;
+            }
+            Action::Finish { key, trailer } => {
+                self.command(&key, Command::Finish(trailer));
+                return true;
+            }
+            Action::Reset { key } => {
+                if let Some(lane) = self.lanes.remove(&key) {
+                    lane.cancel.cancel();
+                }
+                return true;
+            }
+            Action::Reconnect => return false,
+            Action::Postponed { key, code, message, pause } => {
+                tracing::warn!(fragment = %key, %code, message, ?pause, "the server can't take a fragment now");
+                return true;
+            }
+            Action::Progress { key, whole: false } => Notice::Buffering(key),
+            Action::Progress { key, whole: true } => Notice::Received(key),
+            Action::Persisted { key, number } => {
+                self.lanes.remove(&key);
+                if let Some(path) = spool.release(&key) {
+                    tokio::task::spawn_blocking(move || spool::remove(&path));
+                }
+                tracing::debug!(
+                    target: "millrace_agent", stream = %key.stream, fragment = %key.id,
+                    number = number.map_or(0, |number| number.0), "persisted"
+                );
+                Notice::Persisted(key, number)
+            }
+            Action::Rejected { key, code, message } => {
+                self.lanes.remove(&key);
+                tracing::error!(fragment = %key, %code, message, "the server refused a fragment for good");
+                if let Err(error) = spool.reject(&key) {
+                    tracing::warn!(fragment = %key, %error, "a refused fragment can't be moved aside");
+                }
+                Notice::Rejected { key, code, message }
+            }
+        };
+        (self.settings.observer)(&notice);
+        true
+    }
+
+    fn open(&mut self, key: &FragmentKey, priority: Priority) {
+        let (commands, queue) = mpsc::channel(limits::LANE_COMMANDS_MAX);
+        let cancel = self.stop.child_token();
+        let reader = match self.settings.spool.read(key) {
+            Ok(reader) => reader,
+            Err(error) => {
+                tracing::warn!(fragment = %key, %error, "a fragment can't be read back");
+                self.repair(key);
+                return;
+            }
+        };
+        let header = reader.header();
+        let (start, quality) = self.calendar.resolve(key.id, header.start, self.settings.spool.is_own(header));
+        let header = FragmentHeader {
+            key: key.clone(),
+            start,
+            quality,
+            monotonic: header.start.monotonic,
+            live: priority == Priority::Live,
+        };
+        let work = Work {
+            key: key.clone(),
+            connection: self.connection.clone(),
+            header: header.encode(),
+            priority,
+            reader,
+            queue,
+            reports: self.reporter.clone(),
+        };
+        tokio::spawn(work.run(cancel.clone()));
+        self.lanes.insert(key.clone(), Lane { commands, cancel });
+    }
+
+    fn command(&mut self, key: &FragmentKey, command: Command) {
+        if let Some(lane) = self.lanes.get(key)
+            && lane.commands.try_send(command).is_err()
+        {
+            // The lane has ended, and its report is on the way.
+            tracing::debug!(fragment = %key, "a command for a lane that has ended");
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        let now = self.now();
+        match report {
+            Report::Written(key) => self.sender.handle_written(&key),
+            Report::Stopped(key) => {
+                self.lanes.remove(&key);
+                self.sender.handle_stopped(now, &key);
+            }
+            Report::Damaged(key) => self.repair(&key),
+        }
+    }
+
+    fn repair(&mut self, key: &FragmentKey) {
+        if let Some(lane) = self.lanes.remove(key) {
+            lane.cancel.cancel();
+        }
+        self.settings.spool.repair(key);
+        self.feed.again(&self.settings.spool, &mut self.sender, key);
+    }
+}
+
+/// The loop's end of a lane.
+struct Lane {
+    commands: mpsc::Sender<Command>,
+    cancel: CancellationToken,
+}
+
+enum Command {
+    Write(usize),
+    Finish(Trailer),
+}
+
+enum Report {
+    Written(FragmentKey),
+    Stopped(FragmentKey),
+    Damaged(FragmentKey),
+}
+
+/// The task's end of a lane.
+struct Work {
+    key: FragmentKey,
+    connection: Connection,
+    header: Bytes,
+    priority: Priority,
+    reader: Reader,
+    queue: mpsc::Receiver<Command>,
+    reports: mpsc::Sender<Report>,
+}
+
+/// Why a lane ended before its fragment.
+enum LaneError {
+    /// The connection is gone, which the loop notices by itself.
+    Gone,
+    Stopped,
+    Damaged,
+}
+
+impl Work {
+    async fn run(mut self, cancel: CancellationToken) {
+        let reports = self.reports.clone();
+        let key = self.key.clone();
+        let opened = tokio::select! {
+            opened = self.connection.open_uni() => opened,
+            () = cancel.cancelled() => return,
+        };
+        let Ok(mut stream) = opened else {
+            return;
+        };
+        let sent = tokio::select! {
+            sent = self.send(&mut stream) => sent,
+            () = cancel.cancelled() => Err(LaneError::Gone),
+        };
+        let report = match sent {
+            Ok(()) => return,
+            Err(LaneError::Gone) => None,
+            Err(LaneError::Stopped) => Some(Report::Stopped(key)),
+            Err(LaneError::Damaged) => Some(Report::Damaged(key)),
+        };
+        // Dropping would finish the stream, as if this had been all of it.
+        let _ = stream.reset(VarInt::from_u32(0));
+        if let Some(report) = report {
+            let _ = reports.send(report).await;
+        }
+    }
+
+    async fn send(&mut self, stream: &mut SendStream) -> Result<(), LaneError> {
+        let _ = stream.set_priority(self.priority.quic());
+        stream.write_all(&self.header).await?;
+        while let Some(command) = self.queue.recv().await {
+            match command {
+                Command::Write(bytes) => {
+                    let mut pieces = self.read(bytes).await?;
+                    stream.write_all_chunks(&mut pieces).await?;
+                    self.reports.send(Report::Written(self.key.clone())).await.map_err(|_| LaneError::Gone)?;
+                }
+                Command::Finish(trailer) => {
+                    stream.write_all(&trailer.encode()).await?;
+                    let _ = stream.finish();
+                    return Ok(());
+                }
+            }
+        }
+        Err(LaneError::Gone)
+    }
+
+    /// One chunk: its head and its bytes. What was written a moment ago is in the page cache, so the thread
+    /// is held up only by backlog, for the time of one read of the disk.
+    async fn read(&mut self, bytes: usize) -> Result<Vec<Bytes>, LaneError> {
+        let pieces = tokio::task::block_in_place(|| self.reader.read(bytes));
+        let pieces = pieces.map_err(|error| {
+            tracing::warn!(fragment = %self.key, %error, "a fragment can't be read back");
+            LaneError::Damaged
+        })?;
+        let mut chunk = Vec::with_capacity(pieces.len() + 1);
+        chunk.push(Bytes::copy_from_slice(&chunk_head(bytes)));
+        chunk.extend(pieces);
+        Ok(chunk)
+    }
+}
+
+impl From<WriteError> for LaneError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Stopped(_) => Self::Stopped,
+            _ => Self::Gone,
+        }
+    }
+}
+
+/// A connection, by the first of the server's addresses that answers.
+async fn dial(address: &str, tls: rustls::ClientConfig) -> Result<(Endpoint, Connection), DialError> {
+    let unresolved = |why: String| DialError::Unresolved { address: address.to_owned(), why };
+    let addresses: Vec<SocketAddr> =
+        tokio::net::lookup_host(address).await.map_err(|error| unresolved(error.to_string()))?.collect();
+    let crypto = QuicClientConfig::try_from(tls)
+        .map_err(|error| DialError::Failed { address: address.to_owned(), why: error.to_string() })?;
+    let mut transport = quinn::TransportConfig::default();
+    transport.keep_alive_interval(Some(limits::KEEP_ALIVE));
+    let idle = limits::IDLE_MAX.try_into().expect("20 s is a QUIC idle timeout");
+    transport.max_idle_timeout(Some(idle));
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
+    let mut last = unresolved("the name has no address".to_owned());
+    for to in addresses {
+        match dial_one(address, to, config.clone()).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn dial_one(address: &str, to: SocketAddr, config: ClientConfig) -> Result<(Endpoint, Connection), DialError> {
+    let failed = |why: String| DialError::Failed { address: address.to_owned(), why };
+    let from: SocketAddr =
+        if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let endpoint = Endpoint::client(from).map_err(|error| failed(error.to_string()))?;
+    let connecting = endpoint.connect_with(config, to, SERVER_NAME).map_err(|error| failed(error.to_string()))?;
+    match tokio::time::timeout(limits::DIAL_MAX, connecting).await {
+        Ok(Ok(connection)) => Ok((endpoint, connection)),
+        Ok(Err(error)) => Err(explain(address, &error)),
+        Err(_) => Err(DialError::NoAnswer { address: address.to_owned() }),
+    }
+}
+
+async fn close(endpoint: &Endpoint, connection: &Connection) {
+    connection.close(VarInt::from_u32(CloseCode::Done.number()), b"");
+    let _ = tokio::time::timeout(limits::CLOSE_WAIT_MAX, endpoint.wait_idle()).await;
+}
+
+/// TLS alerts arrive as QUIC error 0x100 + alert (RFC 9001, section 4.8).
+const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
+
+fn explain(address: &str, error: &ConnectionError) -> DialError {
+    let address = address.to_owned();
+    match error {
+        ConnectionError::ApplicationClosed(close) => DialError::Closed {
+            address,
+            code: CloseCode::from_number(u32::try_from(close.error_code.into_inner()).unwrap_or(u32::MAX)),
+            message: String::from_utf8_lossy(&close.reason).into_owned(),
+        },
+        ConnectionError::TimedOut => DialError::NoAnswer { address },
+        // Raised on this side: the server's certificate was refused.
+        ConnectionError::TransportError(error) if CRYPTO_ERRORS.contains(&u64::from(error.code)) => {
+            DialError::Untrusted { address, why: error.reason.clone() }
+        }
+        other => DialError::Failed { address, why: other.to_string() },
+    }
+}
+
+fn explain_write(address: &str, error: WriteError) -> DialError {
+    match error {
+        WriteError::ConnectionLost(error) => explain(address, &error),
+        other => DialError::Failed { address: address.to_owned(), why: other.to_string() },
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

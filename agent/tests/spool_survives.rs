@@ -1,0 +1,172 @@
+//! The agent's core without a camera and without a server: units in, whole fragments on disk, whatever
+//! happens to the process in between.
+
+use std::path::Path;
+use std::time::Duration;
+
+use agent::clock::Clock;
+use agent::recorder::{Recorder, TimeSource};
+use agent::spool::Spool;
+use bytes::Bytes;
+use fragment::cutter::Settings;
+use fragment::{AccessUnit, ClockQuality, Codec, MediaTime, Track, TrackKind, TrackNumber, Tracks, WallTime, mkv};
+
+const ROOM: u64 = 1 << 30;
+const START: WallTime = WallTime::from_millis(1_700_000_000_000);
+
+#[test]
+fn what_is_recorded_is_spooled_as_documents_of_its_units() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    record(&spool, 0..100);
+    let documents = documents(&spool);
+    assert_eq!(documents.iter().map(|document| document.units.len()).collect::<Vec<_>>(), [50, 50]);
+    let frames: Vec<u8> = documents.iter().flat_map(|document| &document.units).map(|unit| unit.data[0]).collect();
+    assert_eq!(frames, (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_fragment_leaves_a_shorter_one() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    let mut recorder = recorder(&spool);
+    (0..60).for_each(|frame| recorder.unit(picture(frame)));
+    let copy = copy_of_spool(state.path());
+    let recovered = Spool::open(copy.path(), ROOM).unwrap();
+    let documents = documents(&recovered);
+    assert_eq!(documents.iter().map(|document| document.units.len()).collect::<Vec<_>>(), [50, 10]);
+    let (_, torn) = recovered.next(Some(0)).unwrap();
+    assert_eq!(torn.trailer.unwrap().duration, Duration::from_millis(400));
+}
+
+#[test]
+fn a_jump_in_time_begins_a_new_session() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    let mut recorder = recorder(&spool);
+    (0..50).for_each(|frame| recorder.unit(picture(frame)));
+    let later = Duration::from_secs(3600);
+    (50..100).for_each(|frame| recorder.unit(AccessUnit { pts: picture(frame).pts + later, ..picture(frame) }));
+    recorder.end();
+    let (first, second) = (spool.next(None).unwrap().1.key.id, spool.next(Some(0)).unwrap().1.key.id);
+    assert_ne!(first.session, second.session);
+    assert_eq!(second.sequence.0, 0);
+}
+
+#[test]
+fn sessions_of_a_camera_that_starts_again_at_once_do_not_overlap() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    let mut recorder =
+        Recorder::new("front".parse().unwrap(), spool.clone(), TimeSource::Arrival(Clock::open().unwrap()), settings());
+    for _ in 0..2 {
+        recorder.tracks(&tracks());
+        (0..50).for_each(|frame| recorder.unit(picture(frame)));
+        recorder.end();
+    }
+    let starts: Vec<_> =
+        keys(&spool).iter().map(|key| spool.read(key).unwrap().header().start.monotonic.unwrap()).collect();
+    let apart = starts[1].since(starts[0]).unwrap();
+    assert!(apart >= Duration::from_secs(2), "{apart:?}");
+}
+
+#[test]
+fn audio_in_front_of_the_first_picture_is_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    let mut recorder = recorder(&spool);
+    recorder.unit(sound(0));
+    recorder.unit(picture(0));
+    recorder.unit(sound(20));
+    recorder.end();
+    let [document] = &documents(&spool)[..] else { panic!("one fragment") };
+    let sounds = document.units.iter().filter(|unit| unit.track == TrackNumber::AUDIO).count();
+    assert_eq!(sounds, 2);
+}
+
+#[test]
+fn a_given_start_time_is_kept_with_its_quality() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    record(&spool, 0..100);
+    let starts: Vec<_> = keys(&spool).iter().map(|key| spool.read(key).unwrap().header().start).collect();
+    assert_eq!(starts.iter().map(|start| start.wall).collect::<Vec<_>>(), [START, START + Duration::from_secs(2)]);
+    assert!(starts.iter().all(|start| start.quality == ClockQuality::Given));
+}
+
+fn settings() -> Settings {
+    Settings { target: Duration::from_secs(2), ..Settings::default() }
+}
+
+fn recorder(spool: &Spool) -> Recorder {
+    let mut recorder = Recorder::new("front".parse().unwrap(), spool.clone(), TimeSource::Given(START), settings());
+    recorder.tracks(&tracks());
+    recorder
+}
+
+fn record(spool: &Spool, frames: std::ops::Range<u8>) {
+    let mut recorder = recorder(spool);
+    frames.for_each(|frame| recorder.unit(picture(frame)));
+    recorder.end();
+}
+
+fn tracks() -> Tracks {
+    let track = |number, id: &str, kind| Track {
+        number,
+        codec: Codec::Other { id: id.to_owned(), private: Bytes::new(), kind },
+    };
+    Tracks::new(vec![
+        track(TrackNumber::VIDEO, "V_TEST", TrackKind::Video),
+        track(TrackNumber::AUDIO, "A_TEST", TrackKind::Audio),
+    ])
+    .unwrap()
+}
+
+/// 25 pictures a second, each 25th a key frame.
+fn picture(frame: u8) -> AccessUnit {
+    AccessUnit {
+        track: TrackNumber::VIDEO,
+        pts: MediaTime::from_millis(40 * i64::from(frame)),
+        duration: Some(Duration::from_millis(40)),
+        key: frame.is_multiple_of(25),
+        data: vec![frame; 1000].into(),
+    }
+}
+
+fn sound(millis: i64) -> AccessUnit {
+    let (track, pts) = (TrackNumber::AUDIO, MediaTime::from_millis(millis));
+    AccessUnit { track, pts, duration: None, key: true, data: Bytes::from_static(b"sound") }
+}
+
+fn keys(spool: &Spool) -> Vec<upload::FragmentKey> {
+    let (mut keys, mut after) = (Vec::new(), None);
+    while let Some((ordinal, entry)) = spool.next(after) {
+        keys.push(entry.key);
+        after = Some(ordinal);
+    }
+    keys
+}
+
+fn documents(spool: &Spool) -> Vec<mkv::Document> {
+    let (mut documents, mut after) = (Vec::new(), None);
+    while let Some((ordinal, entry)) = spool.next(after) {
+        let bytes = usize::try_from(entry.trailer.expect("it is whole").bytes).unwrap();
+        let pieces = spool.read(&entry.key).unwrap().read(bytes).unwrap();
+        let payload: Vec<u8> = pieces.into_iter().flatten().collect();
+        documents.push(mkv::document(payload.into()).expect("a spooled fragment is a document"));
+        after = Some(ordinal);
+    }
+    documents
+}
+
+/// What a crash now would leave behind.
+fn copy_of_spool(state: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let folder = copy.path().join("spool/front");
+    std::fs::create_dir_all(&folder).unwrap();
+    for file in std::fs::read_dir(state.join("spool/front")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    copy
+}
