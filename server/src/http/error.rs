@@ -1,0 +1,95 @@
+//! Every way in which a request can fail, and the one place that maps them to HTTP.
+//!
+//! The answer's body is JSON: `{"error": <stable code>, "message": <words for a person>}`.
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// Why a request was not answered as asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    /// Neither a console session nor the console key was given.
+    #[error(
+        "not logged in: open the address that the server printed at its start, or send the console key as a Bearer token"
+    )]
+    NotLoggedIn,
+    /// The request can't be understood; the text says what is wrong.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The path leads nowhere.
+    #[error("there is nothing at this address")]
+    NotFound,
+    /// No stream has this name, or it was deleted.
+    #[error("there is no stream {0:?}")]
+    UnknownStream(String),
+    /// The stream of a playback token was deleted.
+    #[error("the stream of this playback address no longer exists")]
+    StreamGone,
+    /// Nothing is stored that could be played as asked.
+    #[error("{0}")]
+    NothingToPlay(String),
+    /// A playback token that this server has not made, or that was changed.
+    #[error("this playback address is not valid: it was changed or made by another server; ask for a new one")]
+    InvalidToken,
+    /// A playback token past its time.
+    #[error("this playback address has expired; ask for a new one")]
+    ExpiredToken,
+    /// A segment that the token doesn't cover, or that is past its retention.
+    #[error("this segment is not part of what the playback address covers, or its retention has ended")]
+    SegmentGone,
+    /// The range of the past is longer than one playlist may be.
+    #[error("{0}")]
+    RangeTooLong(String),
+    /// A fragment that can't be played in a browser.
+    #[error("fragment {number} can't be played: {reason}")]
+    Unplayable {
+        /// The fragment.
+        number: fragment::FragmentNumber,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The storage failed; the text is for the log.
+    #[error("{0}")]
+    Storage(String),
+}
+
+impl Problem {
+    /// The status and the stable code of a problem.
+    fn kind(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NotLoggedIn => (StatusCode::UNAUTHORIZED, "not_logged_in"),
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::UnknownStream(_) => (StatusCode::NOT_FOUND, "unknown_stream"),
+            Self::StreamGone => (StatusCode::NOT_FOUND, "stream_gone"),
+            Self::NothingToPlay(_) => (StatusCode::NOT_FOUND, "nothing_to_play"),
+            Self::InvalidToken => (StatusCode::FORBIDDEN, "invalid_token"),
+            Self::ExpiredToken => (StatusCode::FORBIDDEN, "expired_token"),
+            Self::SegmentGone => (StatusCode::NOT_FOUND, "segment_gone"),
+            Self::RangeTooLong(_) => (StatusCode::BAD_REQUEST, "range_too_long"),
+            Self::Unplayable { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unplayable"),
+            Self::Storage(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage"),
+        }
+    }
+
+    /// What the client reads. Storage errors name files and belong in the log.
+    fn message(&self) -> String {
+        match self {
+            Self::Storage(_) => "the server can't read its storage; its log says why".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, code) = self.kind();
+        if let Self::Storage(reason) = &self {
+            tracing::error!(%reason, "a request failed in the storage");
+        }
+        let body = Json(serde_json::json!({ "error": code, "message": self.message() }));
+        // A problem may pass (nothing to play yet), so no cache may keep it.
+        (status, [(header::CACHE_CONTROL, "no-store")], body).into_response()
+    }
+}

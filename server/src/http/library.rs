@@ -1,0 +1,161 @@
+//! What the HTTP side asks of the archive, in the words of playback.
+//!
+//! The archive's calls block; each of them runs where blocking does no harm. Errors of the storage become
+//! one [`Problem`] here: no request can do anything about them but say so.
+
+use archive::Archive;
+use bytes::Bytes;
+use fragment::{FragmentNumber, StreamName, WallTime};
+use hls::timeline::{Entry, LivePosition, Timeline};
+
+use super::error::Problem;
+
+/// A stream, as far as playback is concerned.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    pub(crate) id: u64,
+    pub(crate) name: StreamName,
+}
+
+impl From<archive::Stream> for Stream {
+    fn from(stream: archive::Stream) -> Self {
+        Self { id: stream.id, name: stream.name }
+    }
+}
+
+/// A stored fragment: its place in the timeline, and its size.
+#[derive(Clone, Debug)]
+pub(crate) struct Fragment {
+    pub(crate) entry: Entry,
+    pub(crate) bytes: u64,
+}
+
+impl Fragment {
+    /// Its mean rate.
+    pub(crate) fn bits_per_second(&self) -> u64 {
+        let millis = u64::try_from(self.entry.duration.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.bytes.saturating_mul(8000) / millis
+    }
+}
+
+impl From<archive::Stored> for Fragment {
+    fn from(stored: archive::Stored) -> Self {
+        Self {
+            bytes: stored.bytes,
+            entry: Entry {
+                number: stored.number,
+                id: stored.id,
+                start: stored.start,
+                duration: stored.duration,
+                tracks_fingerprint: stored.tracks_fingerprint,
+                live: stored.live.map(|live| LivePosition {
+                    media_sequence: live.media_sequence,
+                    discontinuity_sequence: live.discontinuity_sequence,
+                }),
+            },
+        }
+    }
+}
+
+/// The archive, asked from async code.
+#[derive(Clone)]
+pub(crate) struct Library {
+    archive: Archive,
+}
+
+impl Library {
+    pub(crate) fn new(archive: Archive) -> Self {
+        Self { archive }
+    }
+
+    /// All streams in the order of their names.
+    pub(crate) async fn list(&self, now: WallTime) -> Result<Vec<archive::Overview>, Problem> {
+        self.ask(move |archive| archive.overview(now)).await
+    }
+
+    pub(crate) async fn find(&self, name: &StreamName) -> Result<Option<Stream>, Problem> {
+        let name = name.clone();
+        Ok(self.ask(move |archive| archive.find_stream(&name)).await?.map(Stream::from))
+    }
+
+    /// The stream of a token.
+    pub(crate) async fn stream(&self, id: u64) -> Result<Stream, Problem> {
+        self.ask(move |archive| archive.stream(id)).await?.map(Stream::from).ok_or(Problem::StreamGone)
+    }
+
+    /// The newest fragments of the live timeline.
+    pub(crate) async fn live(&self, stream: &Stream, now: WallTime) -> Result<Vec<Fragment>, Problem> {
+        let id = stream.id;
+        let found = self.ask(move |archive| archive.latest_live(id, hls::limits::LIVE_SEGMENTS_MAX, now)).await?;
+        Ok(found.into_iter().map(Fragment::from).collect())
+    }
+
+    pub(crate) async fn live_timeline(&self, stream: &Stream, now: WallTime) -> Result<Timeline, Problem> {
+        Ok(Timeline::live(entries(self.live(stream, now).await?)))
+    }
+
+    /// The fragments of a range of the past, the one that contains its start included.
+    pub(crate) async fn past(
+        &self,
+        stream: &Stream,
+        start: WallTime,
+        end: WallTime,
+        now: WallTime,
+    ) -> Result<Vec<Fragment>, Problem> {
+        let (id, max) = (stream.id, hls::limits::PAST_SEGMENTS_MAX);
+        let found = self.ask(move |archive| archive.range(id, start..end, max + 1, now)).await?;
+        if found.len() > max {
+            return Err(Problem::RangeTooLong(format!(
+                "more than {max} fragments lie in the range, the most that one playlist may have; ask for less"
+            )));
+        }
+        Ok(found.into_iter().map(Fragment::from).collect())
+    }
+
+    pub(crate) async fn past_timeline(
+        &self,
+        stream: &Stream,
+        start: WallTime,
+        end: WallTime,
+        now: WallTime,
+    ) -> Result<Timeline, Problem> {
+        Ok(Timeline::past(entries(self.past(stream, start, end, now).await?)))
+    }
+
+    pub(crate) async fn fragment(
+        &self,
+        stream: &Stream,
+        number: FragmentNumber,
+        now: WallTime,
+    ) -> Result<Option<Fragment>, Problem> {
+        let id = stream.id;
+        Ok(self.ask(move |archive| archive.fragment(id, number, now)).await?.map(Fragment::from))
+    }
+
+    /// The stored bytes of a fragment: a Matroska document.
+    pub(crate) async fn read(&self, stream: &Stream, fragment: &Fragment) -> Result<Bytes, Problem> {
+        let (id, number) = (stream.id, fragment.entry.number);
+        self.ask(move |archive| archive.read(id, number)).await?.ok_or(Problem::SegmentGone)
+    }
+
+    /// Whether the archive takes and gives video, else why not.
+    pub(crate) fn health(&self) -> Result<(), String> {
+        self.archive.health()
+    }
+
+    async fn ask<T, E, F>(&self, question: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        E: std::error::Error + Send + 'static,
+        F: FnOnce(&Archive) -> Result<T, E> + Send + 'static,
+    {
+        let archive = self.archive.clone();
+        let answer = tokio::task::spawn_blocking(move || question(&archive)).await;
+        let answer = answer.map_err(|error| Problem::Storage(error.to_string()))?;
+        answer.map_err(|error| Problem::Storage(error.to_string()))
+    }
+}
+
+fn entries(fragments: Vec<Fragment>) -> Vec<Entry> {
+    fragments.into_iter().map(|fragment| fragment.entry).collect()
+}

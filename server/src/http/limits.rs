@@ -1,0 +1,36 @@
+//! The bounds of the HTTP side, each with its reason.
+
+use std::time::Duration;
+
+/// How long a playback URL works unless asked otherwise, and the longest that may be asked: the
+/// longest of Kinesis Video Streams' GetHLSStreamingSessionURL.
+pub(crate) const PLAYBACK_EXPIRY_MAX: Duration = Duration::from_secs(12 * 3600);
+
+/// The longest range of the past in one playlist; with fragments of 2 s as many segments as
+/// `hls::limits::PAST_SEGMENTS_MAX`.
+pub(crate) const PAST_RANGE_MAX: Duration = Duration::from_secs(12 * 3600);
+
+/// How long a browser stays logged in to the console.
+pub(crate) const CONSOLE_SESSION: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A stream counts as live while its newest fragment arrived this recently: two of the longest fragments
+/// that cameras usually make (key frames up to 5 s apart), and the time to upload one.
+pub(crate) const LIVE_WITHIN: Duration = Duration::from_secs(15);
+
+/// Bytes of finished media segments kept in memory. All viewers of a live stream ask for the same few
+/// newest segments within seconds of each other: 64 MiB hold the last minute of 4 cameras at 2 Mbit/s, or the last
+/// segments of a hundred.
+pub(crate) const SEGMENT_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Initialisation segments kept in memory, at about 1 KiB each. A stream has one at a time.
+pub(crate) const RENDITION_CACHE_MAX: usize = 1024;
+
+/// Segments built at the same time: each holds a fragment three times over (sealed, plain, MP4), up to
+/// 150 MiB for the largest fragment allowed, and building is bound by processors anyway.
+pub(crate) const SEGMENTS_BUILDING_MAX: usize = 8;
+
+/// The largest request body: bodies are a few fields of JSON.
+pub(crate) const REQUEST_BYTES_MAX: usize = 16 * 1024;
+
+/// The longest playback token: ours have 84 characters; longer ones are not worth decoding.
+pub(crate) const TOKEN_CHARACTERS_MAX: usize = 256;

@@ -1,0 +1,136 @@
+//! The HTTP side: console, JSON API, HLS playback, health and metrics.
+//!
+//! ```text
+//! GET  /                                   the watch page, or the login page          console.rs
+//! GET  /console/…                          its static files
+//! GET  /api/streams                        streams and what is stored of them         api.rs
+//! POST /api/streams/{name}/playback        a playback URL for live or for the past
+//! GET  /hls/{token}/{file}                 playlists and segments                     playback.rs
+//! GET  /healthz, /metrics                  for the machines that watch this one       health.rs
+//! ```
+//!
+//! The console and the API ask for the console key; playback for a token of its own, so that its URL can
+//! be given to a player or to a person without giving away the console. Only playback allows other
+//! origins. Health and metrics are open: they name streams and count, and show no picture.
+
+mod api;
+mod console;
+mod error;
+mod health;
+mod library;
+pub(crate) mod limits;
+mod playback;
+mod rendition;
+mod seal;
+mod segment_cache;
+mod token;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use archive::Archive;
+use aws_lc_rs::constant_time;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use fragment::{StreamName, WallTime};
+use tokio::sync::Semaphore;
+
+use error::Problem;
+use library::Library;
+use rendition::Renditions;
+use seal::Sealer;
+use segment_cache::SegmentCache;
+
+/// Whether a device that feeds a stream is connected just now.
+pub(crate) trait Presence: Send + Sync {
+    /// Whether a connected device may send this stream.
+    fn is_connected(&self, stream: &StreamName) -> bool;
+}
+
+/// What the HTTP side is made of.
+pub(crate) struct Parts {
+    /// Where the video is.
+    pub(crate) archive: Archive,
+    /// The key of playback tokens and console sessions.
+    pub(crate) token_key: [u8; 32],
+    /// What opens the console.
+    pub(crate) console_key: String,
+    /// Renders the metrics in Prometheus' text format.
+    pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Who is connected.
+    pub(crate) presence: Box<dyn Presence>,
+}
+
+/// What all requests share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct State(Arc<Shared>);
+
+struct Shared {
+    library: Library,
+    sealer: Sealer,
+    console_key: String,
+    metrics: Box<dyn Fn() -> String + Send + Sync>,
+    presence: Box<dyn Presence>,
+    segments: SegmentCache,
+    renditions: Renditions,
+    building: Semaphore,
+}
+
+impl State {
+    /// Puts the parts together.
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(Shared {
+            library: Library::new(parts.archive),
+            sealer: Sealer::new(&parts.token_key),
+            console_key: parts.console_key,
+            metrics: parts.metrics,
+            presence: parts.presence,
+            segments: SegmentCache::new(limits::SEGMENT_CACHE_BYTES_MAX),
+            renditions: Renditions::default(),
+            building: Semaphore::new(limits::SEGMENTS_BUILDING_MAX),
+        }))
+    }
+
+    fn library(&self) -> &Library {
+        &self.0.library
+    }
+
+    fn sealer(&self) -> &Sealer {
+        &self.0.sealer
+    }
+
+    fn console_key(&self) -> &str {
+        &self.0.console_key
+    }
+
+    fn is_console_key(&self, key: &str) -> bool {
+        constant_time::verify_slices_are_equal(key.as_bytes(), self.0.console_key.as_bytes()).is_ok()
+    }
+}
+
+/// The routes of the HTTP side.
+pub(crate) fn router(state: State) -> Router {
+    Router::new()
+        .route("/", get(console::index))
+        .route("/console/app.js", get(console::script))
+        .route("/console/style.css", get(console::style))
+        .route("/console/hls.light.min.js", get(console::hls))
+        .route("/api/streams", get(api::streams))
+        .route("/api/streams/{name}/playback", post(api::playback))
+        .route("/hls/{token}/{file}", get(playback::file).options(playback::preflight))
+        .route("/healthz", get(health::healthz))
+        .route("/metrics", get(health::metrics))
+        .fallback(async || Problem::NotFound)
+        .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES_MAX))
+        .with_state(state)
+}
+
+/// The wall time of a request. A clock before 1970 counts as 1970: tokens then live longer, nothing else.
+fn now() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime::from_nanos(0) + since
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! Finished segments in memory, bounded by bytes; the one that was not asked for longest goes first.
+//!
+//! Building a segment means reading, opening and rewriting a fragment; viewers of a live stream all ask
+//! for the same ones. What may be read is decided before the cache is asked: it knows no retention.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use fragment::FragmentNumber;
+
+/// The stream's id and the fragment's number.
+pub(crate) type Key = (u64, FragmentNumber);
+
+/// A cache of finished segments.
+pub(crate) struct SegmentCache {
+    bytes_max: usize,
+    contents: Mutex<Contents>,
+}
+
+#[derive(Default)]
+struct Contents {
+    segments: HashMap<Key, Slot>,
+    /// By the tick of their last use, the oldest first.
+    order: BTreeMap<u64, Key>,
+    tick: u64,
+    bytes: usize,
+}
+
+struct Slot {
+    segment: Bytes,
+    used: u64,
+}
+
+impl SegmentCache {
+    /// An empty cache for at most `bytes_max` bytes of segments.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, contents: Mutex::default() }
+    }
+
+    /// The segment, if it is here.
+    pub(crate) fn find(&self, key: Key) -> Option<Bytes> {
+        let mut contents = self.lock();
+        contents.tick += 1;
+        let tick = contents.tick;
+        let slot = contents.segments.get_mut(&key)?;
+        let before = std::mem::replace(&mut slot.used, tick);
+        let segment = slot.segment.clone();
+        contents.order.remove(&before);
+        contents.order.insert(tick, key);
+        Some(segment)
+    }
+
+    /// Keeps a segment, at the cost of the oldest. One larger than a quarter of the cache is not kept.
+    pub(crate) fn insert(&self, key: Key, segment: Bytes) {
+        if segment.len() > self.bytes_max / 4 {
+            return;
+        }
+        let mut contents = self.lock();
+        contents.remove(key);
+        contents.tick += 1;
+        let used = contents.tick;
+        contents.bytes += segment.len();
+        contents.order.insert(used, key);
+        contents.segments.insert(key, Slot { segment, used });
+        while contents.bytes > self.bytes_max {
+            let Some(oldest) = contents.order.first_key_value().map(|(_, key)| *key) else { break };
+            contents.remove(oldest);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        // A cache is right in any state that a panic elsewhere could leave it in, or merely smaller.
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Contents {
+    fn remove(&mut self, key: Key) {
+        if let Some(slot) = self.segments.remove(&key) {
+            self.order.remove(&slot.used);
+            self.bytes -= slot.segment.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_is_found() {
+        let cache = SegmentCache::new(100);
+        cache.insert(key(1), segment(10));
+        assert_eq!(cache.find(key(1)), Some(segment(10)));
+        assert_eq!(cache.find(key(2)), None);
+    }
+
+    #[test]
+    fn the_longest_unused_goes_first() {
+        let cache = SegmentCache::new(40);
+        for i in 0..4 {
+            cache.insert(key(i), segment(10));
+        }
+        cache.find(key(0));
+        cache.insert(key(4), segment(10));
+        assert!(cache.find(key(0)).is_some());
+        assert!(cache.find(key(1)).is_none());
+    }
+
+    #[test]
+    fn replacing_a_segment_counts_it_once() {
+        let cache = SegmentCache::new(40);
+        for _ in 0..10 {
+            cache.insert(key(1), segment(10));
+        }
+        cache.insert(key(2), segment(10));
+        assert!(cache.find(key(1)).is_some());
+        assert_eq!(cache.lock().bytes, 20);
+    }
+
+    #[test]
+    fn one_huge_segment_does_not_clear_the_cache() {
+        let cache = SegmentCache::new(40);
+        cache.insert(key(1), segment(10));
+        cache.insert(key(2), segment(11));
+        assert!(cache.find(key(1)).is_some());
+        assert!(cache.find(key(2)).is_none());
+    }
+
+    fn key(number: u64) -> Key {
+        (1, FragmentNumber(number))
+    }
+
+    fn segment(bytes: usize) -> Bytes {
+        vec![7; bytes].into()
+    }
+}
