@@ -34,7 +34,9 @@ impl Agent {
                 Source::Rtsp(url) => format!("\n[[camera]]\nstream = {stream:?}\nurl = {url:?}\ntransport = \"tcp\"\n"),
                 Source::Loop(name) => {
                     let file = crate::clip(name);
-                    format!("\n[[camera]]\nstream = {stream:?}\nfile = {file:?}\nlooped = true\n")
+                    format!(
+                        "\n[[camera]]\nstream = {stream:?}\nfile = {file:?}\nlooped = true\nfragment_seconds = 1.0\n"
+                    )
                 }
             };
         }

@@ -81,7 +81,7 @@ fn settle(agent: &mut Agent, server: &Server) {
     let waiting = agent.spooled();
     until("the spool empties", Duration::from_secs(60), || waiting.iter().all(|file| !file.exists()).then_some(()));
     agent.stop();
-    assert_eq!(server.metric("millrace_errors_total"), 0.0, "no fragment was refused");
+    assert_eq!(server.metric("millrace_fragments_refused_total"), 0.0, "no fragment was refused");
 }
 
 /// Nothing is stored twice, and everything that is stored can be read to its last frame.
