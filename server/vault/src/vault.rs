@@ -304,3 +304,6 @@ fn check_size(what: &'static str, bytes: usize, max: usize) -> Result<(), PutErr
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! A process that stores fragments is killed at random instants: nothing acknowledged is lost.
+//!
+//! The test starts itself as the process to kill: the ignored test below, told where to store by an
+//! environment variable.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use archive::{Archive, Fragment};
+use bytes::Bytes;
+use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
+
+const FOLDER: &str = "MILLRACE_TEST_KILL_FOLDER";
+const ROUNDS: u64 = 8;
+
+#[test]
+fn what_was_acknowledged_survives_kill_9_at_any_instant() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut acknowledged = Vec::new();
+    for round in 1..=ROUNDS {
+        acknowledged.extend(store_until_killed(folder.path(), round));
+        let archive = open(folder.path());
+        let stream = archive.find_or_create_stream(&"front".parse().unwrap(), at(0)).unwrap();
+        for &id in &acknowledged {
+            let stored = archive.find(stream.id, id, at(60)).unwrap();
+            let stored = stored.unwrap_or_else(|| panic!("{id} was acknowledged and is missing"));
+            assert_eq!(archive.read(stream.id, stored.number).unwrap().unwrap(), payload(id));
+        }
+        assert_every_row_has_its_frame(&archive, stream.id);
+    }
+    assert!(acknowledged.len() > 20, "only {} fragments were acknowledged", acknowledged.len());
+}
+
+#[test]
+#[ignore = "the process that the test above kills"]
+fn storing_process() {
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    runtime.block_on(async {
+        let archive = open(Path::new(&folder));
+        let stream = archive.find_or_create_stream(&"front".parse().unwrap(), at(0)).unwrap();
+        let session = SessionId(u64::from(std::process::id()));
+        let next = Arc::new(AtomicU32::new(0));
+        let mut stores = Vec::new();
+        for _ in 0..8 {
+            let (archive, next) = (archive.clone(), next.clone());
+            stores.push(tokio::spawn(async move {
+                loop {
+                    let sequence = Sequence(next.fetch_add(1, Ordering::Relaxed));
+                    let id = FragmentId { session, sequence };
+                    archive.store(stream.id, fragment(id)).await.unwrap();
+                    println!("stored {id}");
+                }
+            }));
+        }
+        for store in stores {
+            store.await.unwrap();
+        }
+    });
+}
+
+/// Runs a storing process, kills it after a while, and answers what it had said to be stored.
+fn store_until_killed(folder: &Path, round: u64) -> Vec<FragmentId> {
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "storing_process", "--ignored", "--nocapture"])
+        .env(FOLDER, folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(process.stdout.take().unwrap());
+    let mut lines = output.lines().map_while(Result::ok);
+    let mut stored: Vec<FragmentId> = lines.by_ref().find_map(|line| parse(&line)).into_iter().collect();
+    // Counted from the first acknowledgement, so that a slow machine is killed at work too.
+    std::thread::sleep(Duration::from_millis(23 * round));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    stored.extend(lines.filter_map(|line| parse(&line)));
+    stored
+}
+
+fn assert_every_row_has_its_frame(archive: &Archive, stream: u64) {
+    let rows = archive.range(stream, at(-1)..at(1_000_000), usize::MAX, at(60)).unwrap();
+    let mut ids: Vec<FragmentId> = rows.iter().map(|stored| stored.id).collect();
+    ids.sort_unstable();
+    let count = ids.len();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "a fragment is there twice");
+    for stored in &rows {
+        assert_eq!(archive.read(stream, stored.number).unwrap().unwrap(), payload(stored.id));
+    }
+}
+
+/// The harness may print its own words before the first line of ours.
+fn parse(line: &str) -> Option<FragmentId> {
+    line.split_once("stored ")?.1.parse().ok()
+}
+
+fn open(folder: &Path) -> Archive {
+    let ring = Arc::new(vault::Keyring::of_vault(folder).unwrap());
+    Archive::open(folder, ring, vault::Options::default()).unwrap()
+}
+
+fn fragment(id: FragmentId) -> Fragment {
+    Fragment {
+        id,
+        start: at(i64::from(id.sequence.0)),
+        quality: ClockQuality::Synchronised,
+        duration: Duration::from_secs(1),
+        tracks_fingerprint: 7,
+        codecs: Vec::new(),
+        arrived: at(0),
+        payload: payload(id),
+    }
+}
+
+fn payload(id: FragmentId) -> Bytes {
+    let bytes = 1000 + (id.sequence.0 as usize * 7919) % 60_000;
+    Bytes::from(id.to_string().bytes().cycle().take(bytes).collect::<Vec<u8>>())
+}
+
+fn at(secs: i64) -> WallTime {
+    WallTime::from_millis((1_767_225_600 + secs) * 1000)
+}
