@@ -90,7 +90,7 @@ async fn pictures_with_b_frames_come_in_decoding_order_with_the_times_they_are_s
 
 #[tokio::test]
 async fn a_looped_file_goes_on_without_a_jump() {
-    for name in ["h264-aac.mp4", "h264-bframes.mp4", "h264-g711.mkv", "h264-aac.ts"] {
+    for name in ["h264-aac.mp4", "h264-bframes.mp4", "h264-g711.mkv", "h264-vfr.mkv", "h264-aac.ts"] {
         let source = Source::new(samples::clip(name)).looped(true).pace(Pace::Fast);
         let (handle, mut events) = Pipeline::start(source);
         let mut video: Vec<MediaTime> = Vec::new();
@@ -106,11 +106,12 @@ async fn a_looped_file_goes_on_without_a_jump() {
         }
         handle.stop();
         assert_eq!(tracks, 1, "{name}");
+        // A round is as long as its longest track, and an encoder pads the sound by up to two packets.
         // The last pictures may still miss those that are shown before them.
         video.truncate(video.len() - 10);
         video.sort_unstable();
-        assert_steps(name, &video, Duration::from_millis(150));
-        assert_steps(name, &audio, Duration::from_millis(150));
+        assert_steps(name, &video, Duration::from_millis(25)..Duration::from_millis(200));
+        assert_steps(name, &audio, Duration::from_millis(1)..Duration::from_millis(150));
     }
 }
 
@@ -244,10 +245,9 @@ fn slices(mut data: &[u8]) -> Vec<u8> {
     slices
 }
 
-fn assert_steps(name: &str, times: &[MediaTime], max: Duration) {
+fn assert_steps(name: &str, times: &[MediaTime], allowed: std::ops::Range<Duration>) {
     for pair in times.windows(2) {
-        assert!(pair[1] > pair[0], "{name}: {pair:?} do not ascend");
-        assert!(pair[1].since(pair[0]) < max, "{name}: a gap between {pair:?}");
+        assert!(pair[1] > pair[0] && allowed.contains(&pair[1].since(pair[0])), "{name}: a step between {pair:?}");
     }
 }
 

@@ -22,7 +22,21 @@ pub(super) struct Timeline {
 #[derive(Clone, Copy)]
 struct Span {
     start: i64,
+    /// Where the last unit is shown.
+    last: i64,
+    /// Where the last unit ends, by its own duration.
     end: i64,
+    units: i64,
+}
+
+impl Span {
+    /// From the first unit's beginning to the last unit's end. Where files give the last unit no duration, or
+    /// a token one of a millisecond, it gets the mean of the others.
+    fn length(self) -> i64 {
+        let before_last = self.last - self.start;
+        let mean = before_last / (self.units - 1).max(1);
+        (self.end - self.start).max(before_last + mean)
+    }
 }
 
 impl Timeline {
@@ -41,9 +55,11 @@ impl Timeline {
     pub(super) fn place(&mut self, kind: TrackKind, pts: i64, duration: Option<Duration>) -> MediaTime {
         let duration = duration.and_then(|duration| i64::try_from(duration.as_nanos()).ok()).unwrap_or(0);
         let end = pts.saturating_add(duration);
-        let span = self.span(kind).get_or_insert(Span { start: pts, end });
+        let span = self.span(kind).get_or_insert(Span { start: pts, last: pts, end, units: 0 });
         span.start = span.start.min(pts);
+        span.last = span.last.max(pts);
         span.end = span.end.max(end);
+        span.units += 1;
         self.begin(Some(pts));
         self.media(pts).unwrap_or(MediaTime::ZERO)
     }
@@ -55,8 +71,7 @@ impl Timeline {
 
     /// Ends a round. Says whether it had any length.
     pub(super) fn next_round(&mut self) -> bool {
-        let length =
-            [self.video.take(), self.audio.take()].into_iter().flatten().map(|span| span.end - span.start).max();
+        let length = [self.video.take(), self.audio.take()].into_iter().flatten().map(Span::length).max();
         self.offset = self.offset.saturating_add(length.unwrap_or(0));
         length.is_some_and(|length| length > 0)
     }
@@ -92,6 +107,17 @@ mod tests {
         assert!(timeline.next_round());
         assert_eq!(timeline.place(TrackKind::Audio, -10, FRAME), MediaTime::from_nanos(50));
         assert_eq!(timeline.place(TrackKind::Video, 0, FRAME), MediaTime::from_nanos(60));
+    }
+
+    #[test]
+    fn a_last_unit_without_a_duration_is_shown_as_long_as_the_others() {
+        let mut timeline = Timeline::default();
+        timeline.begin(Some(0));
+        for pts in [0, 30, 80] {
+            timeline.place(TrackKind::Video, pts, None);
+        }
+        assert!(timeline.next_round());
+        assert_eq!(timeline.place(TrackKind::Video, 0, None), MediaTime::from_nanos(120));
     }
 
     #[test]

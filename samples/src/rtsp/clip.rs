@@ -115,13 +115,16 @@ impl Clip {
     }
 }
 
-/// How long a track is, from its first unit's beginning to its last unit's end.
+/// How long a track is, from its first unit's beginning to its last unit's end. Files may give the last unit
+/// no duration, or a token one; it gets at least the mean of the others.
 fn span(units: &[Unit], track: usize) -> Option<Duration> {
-    let of_track = || units.iter().filter(|unit| unit.track == track);
-    let last = of_track().next_back()?;
-    let before = of_track().nth_back(1)?;
-    let duration = last.buffer.duration().map(Duration::from).unwrap_or(last.sent - before.sent);
-    Some(last.sent + duration - of_track().next()?.sent)
+    let shown = || units.iter().filter(|unit| unit.track == track).map(|unit| unit.sent + unit.delay);
+    let last = units.iter().rfind(|unit| unit.track == track)?;
+    let (first_shown, last_shown) = (shown().min()?, shown().max()?);
+    let steps = u32::try_from(shown().count().saturating_sub(1)).ok()?.max(1);
+    let mean = (last_shown - first_shown) / steps;
+    let duration = last.buffer.duration().map(Duration::from).unwrap_or_default();
+    Some(last_shown - first_shown + duration.max(mean))
 }
 
 fn run(pipeline: &gst::Pipeline) -> Result<(), String> {
