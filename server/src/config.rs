@@ -1,0 +1,29 @@
+//! Resolved settings: what the rest of the server is started with. `cli` makes them from raw arguments.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything that it stores lies.
+    pub data: PathBuf,
+    /// Where browsers and programs come in.
+    pub http: SocketAddr,
+    /// Where devices come in (UDP).
+    pub quic: SocketAddr,
+}
+
+impl Config {
+    /// The data folder unless another is named.
+    pub const DATA: &str = "millrace-data";
+
+    /// For this machine only, unless asked otherwise: the watch page has no TLS yet.
+    pub const HTTP: &str = "127.0.0.1:8080";
+
+    /// For the whole network: devices prove themselves.
+    pub const QUIC: &str = "0.0.0.0:8443";
+
+    /// The port of devices unless another is named.
+    pub const QUIC_PORT: u16 = 8443;
+}

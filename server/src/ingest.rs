@@ -1,0 +1,558 @@
+//! The server's end of the upload, on QUIC. The only file that names quinn.
+//!
+//! A thin shell: it accepts connections, admits devices, gives each fragment's stream a task that feeds
+//! [`Intake`], and writes acks. What a fragment has to be is decided in `intake`, who may send it in
+//! `devices`, what a token is worth in `join`.
+//!
+//! TLS asks for a client certificate and verifies one that is given, but lets a connection without one pass:
+//! enrolment has none yet. An upload without one is closed with a code and a sentence that a device can
+//! show. Until a device has been admitted it may open one stream and send a window of bytes, no more.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
+use quinn::{Connection, Endpoint, EndpointConfig, Incoming, ReadError, RecvStream, SendStream, VarInt};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::server::WebPkiClientVerifier;
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use upload::wire::{self, MessageReader};
+use upload::{Ack, AckKind, CloseCode, ErrorCode, FragmentHeader, FragmentKey, FromAgent, FromServer, Hello, Welcome};
+
+use crate::budget::{Budget, Reservation, Share};
+use crate::ca::{self, Ca, CaError};
+use crate::devices::{AdmissionError, Admitted, Devices};
+use crate::intake::{Intake, Refusal, Step, Whole};
+use crate::join::Registrar;
+use crate::live::{Live, Presence, Shown};
+use crate::storage::Storage;
+use crate::{limits, telemetry};
+
+/// Why ingest can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The port is taken, or not ours to take.
+    #[error("can't listen for devices on udp {0}: {1}; choose another address with --quic")]
+    Listen(SocketAddr, io::Error),
+    /// The server's certificate can't be made.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// TLS does not take what we give it.
+    #[error("TLS can't be set up: {0}")]
+    Tls(String),
+}
+
+/// What ingest works with.
+pub(crate) struct Parts {
+    pub(crate) ca: Arc<Ca>,
+    pub(crate) devices: Devices,
+    pub(crate) storage: Storage,
+    pub(crate) live: Live,
+}
+
+/// A running ingest.
+pub(crate) struct Ingest {
+    endpoint: Endpoint,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+struct Shared {
+    registrar: Registrar,
+    storage: Storage,
+    live: Live,
+    budget: Budget,
+    stop: CancellationToken,
+    next_connection: AtomicU64,
+}
+
+impl Ingest {
+    /// Begins to accept devices.
+    pub(crate) fn start(address: SocketAddr, parts: Parts) -> Result<Self, IngestError> {
+        let config = server_config(&parts.ca)?;
+        let listen = |error| IngestError::Listen(address, error);
+        let socket = UdpSocket::bind(address).map_err(listen)?;
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).map_err(listen)?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let shared = Arc::new(Shared {
+            registrar: Registrar { ca: parts.ca, devices: parts.devices },
+            storage: parts.storage,
+            live: parts.live,
+            budget: Budget::new(limits::INTAKE_BYTES_MAX),
+            stop: stop.clone(),
+            next_connection: AtomicU64::new(0),
+        });
+        tasks.spawn(accept(endpoint.clone(), shared, tasks.clone()));
+        Ok(Self { endpoint, stop, tasks })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Stops accepting, lets commits under way finish and their acks leave, closes all connections.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if timeout(limits::SHUTDOWN_WAIT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("connections did not end in time; closing them");
+        }
+        self.endpoint.close(number(CloseCode::ShuttingDown), b"the server shuts down");
+        // The closes have to leave; a peer that is gone does not answer.
+        let _ = timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+    }
+}
+
+fn server_config(ca: &Ca) -> Result<quinn::ServerConfig, IngestError> {
+    let tls = |error: &dyn std::error::Error| IngestError::Tls(error.to_string());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.certificate().clone()).map_err(|e| tls(&e))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| tls(&e))?;
+    let identity = ca.server_identity()?;
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|e| tls(&e))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(identity.chain, identity.key)
+        .map_err(|e| tls(&e))?;
+    config.alpn_protocols = vec![wire::UPLOAD_ALPN.to_vec(), wire::JOIN_ALPN.to_vec()];
+    let config = QuicServerConfig::try_from(config).map_err(|e| tls(&e))?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(config));
+    config.transport_config(Arc::new(transport()));
+    Ok(config)
+}
+
+fn transport() -> quinn::TransportConfig {
+    let mut transport = quinn::TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        // None before a device is admitted.
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(limits::STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(limits::CONNECTION_WINDOW))
+        .max_idle_timeout(Some(limits::IDLE_TIMEOUT.try_into().expect("15 s fit in a varint")))
+        .keep_alive_interval(Some(limits::KEEP_ALIVE));
+    transport
+}
+
+async fn accept(endpoint: Endpoint, shared: Arc<Shared>, tasks: TaskTracker) {
+    loop {
+        let incoming = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            incoming = endpoint.accept() => incoming,
+        };
+        let Some(incoming) = incoming else { return };
+        let open = endpoint.open_connections();
+        telemetry::connections(open);
+        if open >= limits::CONNECTIONS_MAX {
+            tracing::warn!(open, "a connection was refused: there are as many as this server takes");
+            incoming.refuse();
+            continue;
+        }
+        tasks.spawn(connect(incoming, shared.clone()));
+    }
+}
+
+/// One connection from its handshake to its end.
+async fn connect(incoming: Incoming, shared: Arc<Shared>) {
+    let remote = incoming.remote_address();
+    let connection = match timeout(limits::GREETING_WAIT, incoming).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return tracing::info!(%remote, %error, "a handshake failed"),
+        Err(_) => return tracing::info!(%remote, "a handshake took too long"),
+    };
+    let certificate = client_certificate(&connection);
+    if protocol(&connection).as_deref() == Some(wire::JOIN_ALPN) {
+        return join(&connection, certificate.as_ref(), &shared.registrar).await;
+    }
+    match admit(certificate, &shared.registrar.devices) {
+        Ok((device, certificate)) => Session::run(connection, device, certificate, shared).await,
+        Err((code, message)) => {
+            tracing::warn!(%remote, %code, message, "a device was not admitted");
+            connection.close(number(code), message.as_bytes());
+        }
+    }
+}
+
+fn protocol(connection: &Connection) -> Option<Vec<u8>> {
+    connection.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol
+}
+
+fn client_certificate(connection: &Connection) -> Option<CertificateDer<'static>> {
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    chain.into_iter().next()
+}
+
+type NotAdmitted = (CloseCode, String);
+
+fn admit(
+    certificate: Option<CertificateDer<'static>>,
+    devices: &Devices,
+) -> Result<(Admitted, CertificateDer<'static>), NotAdmitted> {
+    let Some(certificate) = certificate else {
+        let message = "an upload needs the device's certificate; enrol with a join token first";
+        return Err((CloseCode::CertificateRequired, message.to_owned()));
+    };
+    match devices.admit(&certificate) {
+        Ok(admitted) => Ok((admitted, certificate)),
+        Err(error) => Err((close_code(&error), error.to_string())),
+    }
+}
+
+fn close_code(error: &AdmissionError) -> CloseCode {
+    match error {
+        AdmissionError::Unknown(_) => CloseCode::DeviceUnknown,
+        AdmissionError::Revoked(_) => CloseCode::DeviceRevoked,
+        AdmissionError::Replaced(_) => CloseCode::CertificateReplaced,
+        AdmissionError::Storage(_) => CloseCode::Overloaded,
+    }
+}
+
+/// Answers one join request and closes.
+async fn join(connection: &Connection, certificate: Option<&CertificateDer<'static>>, registrar: &Registrar) {
+    let exchange = async {
+        let (mut send, mut recv) = connection.accept_bi().await.ok()?;
+        let bytes = recv.read_to_end(upload::limits::MESSAGE_BYTES_MAX).await.ok()?;
+        let mut reader = MessageReader::new();
+        reader.push(&bytes);
+        let message = reader.pull(upload::limits::MESSAGE_BYTES_MAX).ok()??;
+        let request = upload::join::JoinRequest::decode(message).ok()?;
+        let (registrar, present) = (registrar.clone(), certificate.cloned());
+        let answer = move || registrar.answer(&request, present.as_deref(), crate::storage::now());
+        let reply = tokio::task::spawn_blocking(answer).await.ok()?;
+        send.write_all(&reply.encode()).await.ok()?;
+        send.finish().ok()?;
+        // The reply has to arrive before the close does.
+        let _ = send.stopped().await;
+        Some(())
+    };
+    let remote = connection.remote_address();
+    match timeout(limits::GREETING_WAIT, exchange).await {
+        Ok(Some(())) => connection.close(number(CloseCode::Done), b"done"),
+        Ok(None) | Err(_) => {
+            tracing::info!(%remote, "a join request could not be read");
+            connection.close(number(CloseCode::ProtocolViolation), b"not a join request");
+        }
+    }
+}
+
+/// One device's connection, as its fragments see it.
+struct Session {
+    device: Admitted,
+    presence: Presence,
+    share: Share,
+    storage: Storage,
+    stop: CancellationToken,
+    acks: mpsc::Sender<Ack>,
+}
+
+impl Session {
+    /// Takes fragments until the connection or the server ends.
+    async fn run(connection: Connection, device: Admitted, certificate: CertificateDer<'static>, shared: Arc<Shared>) {
+        let name = device.name.clone();
+        let remote = connection.remote_address();
+        let changes = shared.registrar.devices.changes();
+        let greeting = timeout(limits::GREETING_WAIT, greet(&connection, &device, &certificate)).await;
+        let (send, control) = match greeting {
+            Ok(Ok(streams)) => streams,
+            Ok(Err(why)) => {
+                tracing::warn!(%remote, device = %name, why, "a device broke the protocol");
+                return connection.close(number(CloseCode::ProtocolViolation), why.as_bytes());
+            }
+            Err(_) => return connection.close(number(CloseCode::ProtocolViolation), b"no Hello came"),
+        };
+        tracing::info!(%remote, device = %name, "a device connected");
+        let (acks, queue) = mpsc::channel(limits::ACKS_QUEUED_MAX);
+        let writer = tokio::spawn(write_acks(send, queue));
+        let id = shared.next_connection.fetch_add(1, Ordering::Relaxed);
+        let session = Arc::new(Self {
+            device,
+            presence: shared.live.connect(id),
+            share: shared.budget.share(limits::CONNECTION_BYTES_MAX, limits::RESERVATION_WAIT),
+            storage: shared.storage.clone(),
+            stop: shared.stop.child_token(),
+            acks,
+        });
+        let fragments = TaskTracker::new();
+        let devices = &shared.registrar.devices;
+        let end = session.accept(&connection, control, &fragments, changes, devices, &certificate).await;
+        // Fragments that are complete are stored and acknowledged; the others break off.
+        session.stop.cancel();
+        fragments.close();
+        fragments.wait().await;
+        drop(session);
+        if writer.await.is_err() {
+            tracing::error!("the writer of acks panicked");
+        }
+        tracing::info!(%remote, device = %name, end = end.1, "a device's connection ended");
+        connection.close(number(end.0), end.1.as_bytes());
+    }
+
+    /// Gives each fragment a task until there is a reason to end, which it gives back.
+    async fn accept(
+        self: &Arc<Self>,
+        connection: &Connection,
+        control: RecvStream,
+        fragments: &TaskTracker,
+        mut changes: broadcast::Receiver<()>,
+        devices: &Devices,
+        certificate: &CertificateDer<'static>,
+    ) -> (CloseCode, String) {
+        let mut control = std::pin::pin!(follow_control(control));
+        loop {
+            tokio::select! {
+                stream = connection.accept_uni() => match stream {
+                    Ok(stream) => drop(fragments.spawn(self.clone().receive(stream))),
+                    Err(error) => return (CloseCode::Done, error.to_string()),
+                },
+                why = &mut control => return (CloseCode::ProtocolViolation, why.to_owned()),
+                // Told, or told more than it could hold: either way something changed.
+                _ = changes.recv() => if let Err(error) = devices.admit(certificate) {
+                    return (close_code(&error), error.to_string());
+                },
+                () = self.stop.cancelled() => {
+                    return (CloseCode::ShuttingDown, "the server shuts down".to_owned());
+                }
+            }
+        }
+    }
+
+    /// One fragment from its first byte to its last ack.
+    async fn receive(self: Arc<Self>, mut stream: RecvStream) {
+        let mut under_way =
+            UnderWay { intake: Intake::new(), reservation: self.share.reservation(), key: None, shown: None };
+        let outcome = self.read(&mut stream, &mut under_way).await;
+        let key = under_way.key.clone();
+        let outcome = match outcome {
+            Ok(End::Whole(last_byte)) => self.store(under_way, last_byte).await,
+            Ok(End::Duplicate(kind)) => {
+                let _ = stream.stop(number(CloseCode::Done));
+                return self.acks.send(kind).await.unwrap_or(());
+            }
+            Ok(End::Gone) => return,
+            Err(refusal) => Err(refusal),
+        };
+        let Err(refusal) = outcome else { return };
+        telemetry::refused(refusal.code);
+        let _ = stream.stop(VarInt::from_u32(refusal.code.number()));
+        let device = &self.device.name;
+        match key {
+            Some(key) => {
+                tracing::warn!(%device, fragment = %key, code = %refusal.code, why = %refusal, "a fragment was refused");
+                self.ack(key, refused(&refusal)).await;
+            }
+            None => tracing::warn!(%device, why = %refusal, "a stream that is no fragment was stopped"),
+        }
+    }
+
+    /// Reads the stream to its end through intake.
+    async fn read(&self, stream: &mut RecvStream, under_way: &mut UnderWay) -> Result<End, Refusal> {
+        let mut pieces = vec![Bytes::new(); limits::PIECES_PER_READ];
+        loop {
+            let read = tokio::select! {
+                biased;
+                read = timeout(limits::FRAGMENT_SILENCE_MAX, stream.read_chunks(&mut pieces)) => read,
+                () = self.stop.cancelled() => return Ok(End::Gone),
+            };
+            let count = match read {
+                Ok(Ok(Some(count))) => count,
+                Ok(Ok(None)) => return Ok(End::Whole(Instant::now())),
+                Ok(Err(ReadError::ConnectionLost(_))) => return Ok(End::Gone),
+                Ok(Err(error)) => return Err(truncated(&error.to_string())),
+                Err(_) => return Err(truncated("nothing came for a minute")),
+            };
+            for piece in &mut pieces[..count] {
+                under_way.intake.push(std::mem::take(piece));
+                if let Some(end) = self.steps(under_way).await? {
+                    return Ok(end);
+                }
+            }
+            let bytes = usize::try_from(under_way.intake.bytes()).unwrap_or(usize::MAX);
+            let held = under_way.reservation.hold(bytes).await;
+            held.map_err(|e| Refusal::new(ErrorCode::Overloaded, e.to_string()))?;
+        }
+    }
+
+    async fn steps(&self, under_way: &mut UnderWay) -> Result<Option<End>, Refusal> {
+        while let Some(step) = under_way.intake.step(crate::storage::now())? {
+            match step {
+                Step::Header(header) => {
+                    under_way.key = Some(header.key.clone());
+                    if let Some(end) = self.begin(&header)? {
+                        return Ok(Some(end));
+                    }
+                    under_way.shown = self.presence.show(&header);
+                    self.ack(header.key, AckKind::Buffering).await;
+                }
+                Step::Media(piece) => {
+                    if let Some(shown) = &under_way.shown {
+                        shown.push(&piece);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// May this fragment come, and is it here already?
+    fn begin(&self, header: &FragmentHeader) -> Result<Option<End>, Refusal> {
+        let FragmentKey { stream, id } = &header.key;
+        if !self.device.may_write(stream) {
+            let message = format!("the device {} may not write to the stream {stream}", self.device.name);
+            return Err(Refusal::new(ErrorCode::StreamNotPermitted, message));
+        }
+        let Some(number) = self.storage.find(stream, *id)? else { return Ok(None) };
+        telemetry::duplicate(stream);
+        Ok(Some(End::Duplicate(Ack { key: header.key.clone(), kind: AckKind::Persisted, number: Some(number) })))
+    }
+
+    async fn store(&self, under_way: UnderWay, last_byte: Instant) -> Result<(), Refusal> {
+        let UnderWay { intake, reservation, key: _, shown } = under_way;
+        let whole: Whole = intake.finish()?;
+        let key = whole.header.key.clone();
+        self.ack(key.clone(), AckKind::Received).await;
+        let bytes = whole.payload.len();
+        let stored = self.storage.store(whole).await?;
+        drop((reservation, shown));
+        if stored.duplicate {
+            telemetry::duplicate(&key.stream);
+        } else {
+            telemetry::persisted(&key.stream, bytes, last_byte.elapsed());
+        }
+        let ack = Ack { key, kind: AckKind::Persisted, number: Some(stored.number) };
+        // The connection may have ended meanwhile: the device asks again with the same identity.
+        let _ = self.acks.send(ack).await;
+        Ok(())
+    }
+
+    async fn ack(&self, key: FragmentKey, kind: AckKind) {
+        let _ = self.acks.send(Ack { key, kind, number: None }).await;
+    }
+}
+
+/// A fragment on its way in.
+struct UnderWay {
+    intake: Intake,
+    reservation: Reservation,
+    key: Option<FragmentKey>,
+    shown: Option<Shown>,
+}
+
+/// How reading a fragment's stream ended well.
+enum End {
+    /// All of it is here; its last byte came at this instant.
+    Whole(Instant),
+    /// It was stored before: this is the answer.
+    Duplicate(Ack),
+    /// Connection or server ended: there is no one to answer.
+    Gone,
+}
+
+fn truncated(why: &str) -> Refusal {
+    Refusal::new(ErrorCode::Truncated, format!("the stream broke off before the fragment's trailer: {why}"))
+}
+
+fn refused(refusal: &Refusal) -> AckKind {
+    AckKind::Error { code: refusal.code, message: refusal.message.clone(), retryable: refusal.code.is_retryable() }
+}
+
+/// Takes Hello, answers Welcome, opens the window.
+async fn greet(
+    connection: &Connection,
+    device: &Admitted,
+    certificate: &CertificateDer<'static>,
+) -> Result<(SendStream, RecvStream), &'static str> {
+    const LOST: &str = "the connection ended before Hello";
+    let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| LOST)?;
+    let hello = read_hello(&mut recv).await?;
+    tracing::debug!(device = %device.name, agent = %hello.agent_version, clock = %hello.clock_quality, "hello");
+    let expires = ca::subject_and_expiry(certificate).map(|(_, expires)| expires);
+    let welcome = FromServer::Welcome(Welcome {
+        server_time: crate::storage::now(),
+        fragments_in_flight: limits::FRAGMENTS_IN_FLIGHT,
+        bytes_in_flight: limits::BYTES_IN_FLIGHT,
+        fragment_bytes: fragment::limits::FRAGMENT_BYTES_MAX as u64,
+        fragment_duration: fragment::limits::FRAGMENT_DURATION_MAX,
+        device: device.name.to_string(),
+        certificate_expires: expires.ok_or("the certificate can't be read")?,
+    });
+    send.write_all(&welcome.encode()).await.map_err(|_| LOST)?;
+    connection.set_max_concurrent_uni_streams(VarInt::from_u32(limits::FRAGMENTS_IN_FLIGHT));
+    Ok((send, recv))
+}
+
+async fn read_hello(recv: &mut RecvStream) -> Result<Hello, &'static str> {
+    const BAD: &str = "the first message is not Hello";
+    let mut reader = MessageReader::new();
+    loop {
+        if let Some(message) = reader.pull(upload::limits::MESSAGE_BYTES_MAX).map_err(|_| BAD)? {
+            return match FromAgent::decode(message) {
+                Ok(FromAgent::Hello(hello)) if reader.is_empty() => Ok(hello),
+                _ => Err(BAD),
+            };
+        }
+        let chunk = recv.read_chunk(upload::limits::MESSAGE_BYTES_MAX, true).await;
+        reader.push(&chunk.map_err(|_| BAD)?.ok_or(BAD)?.bytes);
+    }
+}
+
+/// Reads on what the device says, so that a protocol error is noticed. Ends only on one.
+async fn follow_control(mut recv: RecvStream) -> &'static str {
+    let mut reader = MessageReader::new();
+    loop {
+        match recv.read_chunk(upload::limits::MESSAGE_BYTES_MAX, true).await {
+            Ok(Some(chunk)) => reader.push(&chunk.bytes),
+            Ok(None) => return "the device ended the control stream",
+            Err(ReadError::ConnectionLost(_)) => std::future::pending::<()>().await,
+            Err(_) => return "the device abandoned the control stream",
+        }
+        loop {
+            match reader.pull(upload::limits::MESSAGE_BYTES_MAX).map(|message| message.map(FromAgent::decode)) {
+                // Nothing that a device says after Hello is known to this version.
+                Ok(Some(Ok(_))) => {}
+                Ok(None) => break,
+                Ok(Some(Err(_))) | Err(_) => return "a control message can't be read",
+            }
+        }
+    }
+}
+
+/// Writes acks in bundles: one packet for all that are ready. Ends when the session and its fragments have.
+async fn write_acks(mut send: SendStream, mut queue: mpsc::Receiver<Ack>) {
+    let mut bundle = BytesMut::new();
+    while let Some(ack) = queue.recv().await {
+        bundle.extend_from_slice(&FromServer::Ack(ack).encode());
+        while bundle.len() < limits::ACK_BUNDLE_BYTES
+            && let Ok(ack) = queue.try_recv()
+        {
+            bundle.extend_from_slice(&FromServer::Ack(ack).encode());
+        }
+        if send.write_all(&bundle).await.is_err() {
+            // No one reads acks any more: closing the queue lets the fragments go on without them.
+            return;
+        }
+        bundle.clear();
+    }
+    if send.finish().is_ok() {
+        // The last acks have to arrive before the close does; a device that is gone does not answer.
+        let _ = timeout(Duration::from_secs(2), send.stopped()).await;
+    }
+}
+
+fn number(code: CloseCode) -> VarInt {
+    VarInt::from_u32(code.number())
+}

@@ -1,0 +1,252 @@
+//! Intake: is a fragment what it claims to be? Decides on each fragment as its bytes come.
+//!
+//! Payload is parsed as Matroska on its way, so that a malformed fragment is refused at its first wrong byte
+//! and not after 50 MB. The pieces are kept as they came, and joined once, when the fragment is whole. Nothing
+//! here waits or knows QUIC: bytes in, a [`Step`] out.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use fragment::mkv::{self, Event};
+use fragment::{Codec, MediaTime, TrackNumber, Tracks, WallTime};
+use upload::{ErrorCode, FragmentHeader, FragmentReceiver, ReceiveError, Received, Trailer};
+
+use crate::ca::sha256;
+use crate::limits;
+
+/// Why a fragment is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refusal {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<ReceiveError> for Refusal {
+    fn from(error: ReceiveError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+impl From<mkv::Error> for Refusal {
+    fn from(error: mkv::Error) -> Self {
+        Self::new(ErrorCode::InvalidMkv, error.to_string())
+    }
+}
+
+/// What came out of the bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Which fragment this is. Comes first.
+    Header(FragmentHeader),
+    /// More payload.
+    Media(Bytes),
+}
+
+/// A fragment that is whole and well formed.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) header: FragmentHeader,
+    pub(crate) payload: Bytes,
+    pub(crate) duration: Duration,
+    pub(crate) tracks: Tracks,
+}
+
+/// One fragment under way.
+pub(crate) struct Intake {
+    receiver: FragmentReceiver,
+    document: Document,
+    header: Option<FragmentHeader>,
+    pieces: Vec<Bytes>,
+    trailer: Option<Trailer>,
+}
+
+impl Intake {
+    /// A fragment of which nothing is known.
+    pub(crate) fn new() -> Self {
+        let bytes_max = fragment::limits::FRAGMENT_BYTES_MAX as u64;
+        Self {
+            receiver: FragmentReceiver::new(bytes_max),
+            document: Document::new(),
+            header: None,
+            pieces: Vec::new(),
+            trailer: None,
+        }
+    }
+
+    /// Takes the next bytes of the stream. Follow with [`Self::step`] until `None`.
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        self.receiver.push(bytes);
+    }
+
+    /// What came out, or `None` when more bytes are needed.
+    pub(crate) fn step(&mut self, now: WallTime) -> Result<Option<Step>, Refusal> {
+        while let Some(part) = self.receiver.pull()? {
+            match part {
+                Received::Header(header) => {
+                    check_start(&header, now)?;
+                    self.header = Some(header.clone());
+                    return Ok(Some(Step::Header(header)));
+                }
+                Received::Media(piece) => {
+                    self.document.push(piece.clone())?;
+                    self.pieces.push(piece.clone());
+                    return Ok(Some(Step::Media(piece)));
+                }
+                Received::Trailer(trailer) => self.trailer = Some(trailer),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Payload bytes so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.receiver.bytes()
+    }
+
+    /// The stream has ended: the whole fragment, if it is one.
+    pub(crate) fn finish(self) -> Result<Whole, Refusal> {
+        self.receiver.finish()?;
+        let (Some(header), Some(trailer)) = (self.header, self.trailer) else {
+            unreachable!("a receiver that finished has given header and trailer")
+        };
+        let duration_max = fragment::limits::FRAGMENT_DURATION_MAX;
+        if trailer.duration > duration_max {
+            let message =
+                format!("the fragment lasts {:?}, but at most {duration_max:?} are allowed", trailer.duration);
+            return Err(Refusal::new(ErrorCode::FragmentTooLong, message));
+        }
+        let tracks = self.document.finish()?;
+        Ok(Whole { header, payload: joined(self.pieces, trailer.bytes), duration: trailer.duration, tracks })
+    }
+}
+
+/// The fragment's start can't be kept: too far ahead, or before the epoch.
+fn check_start(header: &FragmentHeader, now: WallTime) -> Result<(), Refusal> {
+    if header.start > now + limits::FUTURE_MAX || header.start < WallTime::from_nanos(0) {
+        let ahead = header.start.since(now);
+        let message = format!("the fragment's start lies {ahead:?} in the future, or before 1970");
+        return Err(Refusal::new(ErrorCode::InvalidTimestamp, message));
+    }
+    Ok(())
+}
+
+/// The one copy of a payload: the vault seals what lies in one piece.
+fn joined(mut pieces: Vec<Bytes>, bytes: u64) -> Bytes {
+    if pieces.len() == 1 {
+        return pieces.remove(0);
+    }
+    let mut whole = BytesMut::with_capacity(usize::try_from(bytes).unwrap_or(0));
+    for piece in pieces {
+        whole.extend_from_slice(&piece);
+    }
+    whole.freeze()
+}
+
+/// The Matroska document of a fragment, as far as it has come: exactly one document with tracks and a
+/// cluster that begins with a key frame.
+struct Document {
+    reader: mkv::Reader,
+    documents: u32,
+    tracks: Option<Tracks>,
+    started: bool,
+    first: Option<MediaTime>,
+}
+
+impl Document {
+    fn new() -> Self {
+        Self {
+            reader: mkv::Reader::new(mkv::Limits::default()),
+            documents: 0,
+            tracks: None,
+            started: false,
+            first: None,
+        }
+    }
+
+    fn push(&mut self, bytes: Bytes) -> Result<(), Refusal> {
+        self.reader.push(bytes);
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Result<(), Refusal> {
+        while let Some(event) = self.reader.next()? {
+            self.take(event)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), Refusal> {
+        match event {
+            Event::Ebml => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    return Err(invalid("a fragment holds one Matroska document, and here a second one begins"));
+                }
+            }
+            Event::Tracks(tracks) => self.tracks = Some(tracks),
+            Event::Block(block) => self.take_block(block.track, block.pts, block.key)?,
+            Event::Segment | Event::Info(_) | Event::Cluster { .. } | Event::ClusterEnd | Event::Tags(_) => {}
+        }
+        Ok(())
+    }
+
+    fn take_block(&mut self, track: TrackNumber, pts: MediaTime, key: bool) -> Result<(), Refusal> {
+        let decodes_from = match &self.tracks {
+            Some(tracks) => tracks.video().map(|video| video.number),
+            None => return Err(invalid("a block comes before the Tracks")),
+        };
+        if !self.started && decodes_from.is_none_or(|video| video == track) {
+            if !key {
+                return Err(invalid("the fragment does not begin with a key frame"));
+            }
+            self.started = true;
+        }
+        let first = *self.first.get_or_insert(pts);
+        // Twice: B-frames and audio may lie on both sides of the first block.
+        if pts.since(first) > fragment::limits::FRAGMENT_DURATION_MAX * 2 {
+            let message = format!("a block lies {:?} after the first", pts.since(first));
+            return Err(Refusal::new(ErrorCode::FragmentTooLong, message));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Tracks, Refusal> {
+        self.reader.finish()?;
+        self.drain()?;
+        if !self.started {
+            return Err(invalid("the document holds no frame to begin with"));
+        }
+        self.tracks.ok_or_else(|| invalid("the document has no Tracks"))
+    }
+}
+
+fn invalid(why: &str) -> Refusal {
+    Refusal::new(ErrorCode::InvalidMkv, why)
+}
+
+/// What two fragments have in common exactly when one initialisation segment fits both.
+pub(crate) fn fingerprint(tracks: &Tracks) -> u64 {
+    let mut text = Vec::new();
+    for track in tracks {
+        let (id, private): (&str, &[u8]) = match &track.codec {
+            Codec::H264(config) => ("h264", config.as_bytes()),
+            Codec::H265(config) => ("h265", config.as_bytes()),
+            Codec::Aac(config) => ("aac", config.as_bytes()),
+            Codec::Other { id, private, .. } => (id, private),
+        };
+        text.push(track.number.get());
+        for part in [id.as_bytes(), private] {
+            text.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            text.extend_from_slice(part);
+        }
+    }
+    let [a, b, c, d, e, f, g, h, ..] = sha256(&text);
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}

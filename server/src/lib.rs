@@ -1,0 +1,28 @@
+//! The media server: takes fragments over QUIC, keeps them sealed in the vault, plays them as HLS.
+//!
+//! It records no camera and decodes no picture: devices send whole fragments, browsers get them
+//! repackaged. The way of a fragment: `ingest` (QUIC) → `intake` (is it what it claims to be?) →
+//! `archive::Archive::store` → the ack. Everything else stands around that: `devices`, `ca` and `join` say
+//! who may send, `live` shows what is under way, `retention` deletes, `admin` is the way in for the
+//! operator's commands, `http` the way out for viewers.
+//!
+//! Start reading at [`serve::Server`].
+
+mod admin;
+mod budget;
+mod ca;
+pub mod cli;
+pub mod config;
+mod data_folder;
+mod devices;
+mod http;
+mod ingest;
+mod intake;
+mod join;
+mod limits;
+mod live;
+mod office;
+mod retention;
+pub mod serve;
+mod storage;
+mod telemetry;

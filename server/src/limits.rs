@@ -1,0 +1,96 @@
+//! The bounds of ingest and administration, each with its reason. The HTTP side has its own.
+
+use std::time::Duration;
+
+/// Connections at one time, one per device: what one machine of this kind is meant for, times ten.
+pub(crate) const CONNECTIONS_MAX: usize = 4096;
+
+/// Fragments under way on one connection: 500 cameras live at once, with room for backlog.
+pub(crate) const FRAGMENTS_IN_FLIGHT: u32 = upload::limits::FRAGMENTS_IN_FLIGHT;
+
+/// What the welcome lets a device have unacknowledged before it begins more backlog.
+pub(crate) const BYTES_IN_FLIGHT: u64 = upload::limits::BYTES_IN_FLIGHT;
+
+/// Bytes of one connection that are read and not yet stored. Live fragments are not held back by the
+/// device's window: 500 cameras at 2 Mbit/s have up to 250 MB under way with fragments of 2 s.
+pub(crate) const CONNECTION_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes of all connections that are read and not yet stored: the memory that uploads can take.
+pub(crate) const INTAKE_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// The step in which a fragment draws on those two: rare enough to cost nothing, small against a fragment.
+pub(crate) const RESERVATION_STEP: usize = 128 * 1024;
+
+/// How long a fragment waits for such room before it is given up with OVERLOADED. Long enough for a
+/// slow disk, short enough that fragments that hold room and wait for more let go of it.
+pub(crate) const RESERVATION_WAIT: Duration = Duration::from_secs(10);
+
+/// QUIC's window of one fragment stream: 1 MiB keeps a single camera at 80 Mbit/s over 100 ms.
+pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// QUIC's window of one connection: bytes that arrived and are not read. 16 MiB fill 1 Gbit/s over 130 ms.
+pub(crate) const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// Pieces that are taken from QUIC at once: each is at most a packet, so this is about 80 KiB.
+pub(crate) const PIECES_PER_READ: usize = 64;
+
+/// The time without any sign of life after which a connection is gone. The device pings before that.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often the server pings a silent device, so that both ends notice a loss within the idle timeout.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// How long a device may take from the handshake to its Hello or its join request.
+pub(crate) const GREETING_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a fragment stream may be silent: a live fragment grows many times a second, and a device that
+/// waits for room in its window is not waiting on us. An abandoned stream frees its memory after this.
+pub(crate) const FRAGMENT_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Acks waiting to be written: three per fragment under way. When it is full, fragments wait.
+pub(crate) const ACKS_QUEUED_MAX: usize = 4096;
+
+/// The largest bundle of acks written at once.
+pub(crate) const ACK_BUNDLE_BYTES: usize = 64 * 1024;
+
+/// How far in the future a fragment may begin: clocks of devices differ, and a player must not be led
+/// into tomorrow by one that is wrong.
+pub(crate) const FUTURE_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// How long a join token is good.
+pub(crate) const TOKEN_VALIDITY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a used or expired token is remembered, so that its refusal says which of the two it is.
+pub(crate) const TOKEN_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long a device's certificate is good; devices renew at two thirds.
+pub(crate) const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Certificates of a device that are accepted: the present one, and the one before, because the
+/// answer to a renewal may be lost on its way.
+pub(crate) const CERTIFICATES_PER_DEVICE: usize = 2;
+
+/// The longest device name: the most that a certificate's common name holds.
+pub(crate) const DEVICE_NAME_BYTES_MAX: usize = 64;
+
+/// Streams that a device can be restricted to by name; more are better served by no restriction.
+pub(crate) const STREAMS_PER_DEVICE_MAX: usize = 256;
+
+/// The largest certificate request: RSA-4096 with all its attributes is below this.
+pub(crate) const CSR_BYTES_MAX: usize = 8 * 1024;
+
+/// Attempts of a conditional commit: it fails only when an other commit changed the same device just then.
+pub(crate) const COMMIT_ATTEMPTS_MAX: usize = 8;
+
+/// Fragments of one stream under way that the live window shows: one being captured and one ending.
+pub(crate) const LIVE_FRAGMENTS_PER_STREAM: usize = 2;
+
+/// How often what has expired is deleted.
+pub(crate) const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long a shutdown waits for commits under way and their acks before it closes regardless. A commit
+/// takes milliseconds, on a bad disk a second.
+pub(crate) const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
+
+/// The largest admin request or answer.
+pub(crate) const ADMIN_BYTES_MAX: usize = 4 * 1024 * 1024;

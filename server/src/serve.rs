@@ -1,0 +1,177 @@
+//! A running server: starts the parts in order, stops them in the opposite one.
+//!
+//! Order of a start: data folder, vault (and its lock), CA, ports, tasks. Ports are taken before anything is
+//! announced, so that a server that prints its address serves. Order of a stop: no new connections, commits
+//! under way and their acks, HTTP, tasks, and last the vault.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{AdminSocket, SocketError};
+use crate::ca::{Ca, CaError};
+use crate::config::Config;
+use crate::data_folder::{self, DataFolder, FolderError};
+use crate::devices::Devices;
+use crate::ingest::{self, Ingest, IngestError};
+use crate::live::Live;
+use crate::office::Office;
+use crate::storage::{Storage, StorageError};
+use crate::{http, retention, telemetry};
+
+/// Why a server can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its data folder can't be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Its data can't be opened.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Its certificate authority can't be opened.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// Its admin socket can't be opened.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// It can't listen for devices.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// It can't listen for browsers.
+    #[error("can't listen for browsers on tcp {0}: {1}; choose another address with --http")]
+    Http(SocketAddr, io::Error),
+    /// It can't count.
+    #[error("metrics can't be set up: {0}")]
+    Metrics(String),
+    /// A step did not come back.
+    #[error("the start failed: {0}")]
+    Internal(String),
+}
+
+/// A server that runs until [`Server::stop`].
+pub struct Server {
+    http: SocketAddr,
+    quic: SocketAddr,
+    console_key: String,
+    ingest: Ingest,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    storage: Storage,
+}
+
+/// What a server and an offline command have in common: the data folder, opened and locked.
+pub(crate) struct Opened {
+    pub(crate) storage: Storage,
+    pub(crate) ca: Arc<Ca>,
+    pub(crate) devices: Devices,
+}
+
+impl Opened {
+    /// Opens the data folder. Blocks.
+    pub(crate) fn new(folder: &DataFolder) -> Result<Self, StartError> {
+        let storage = Storage::open(folder)?;
+        let ca = Arc::new(Ca::open(&folder.ca_file())?);
+        let devices = Devices::new(storage.archive().vault().catalog().clone());
+        Ok(Self { storage, ca, devices })
+    }
+}
+
+impl Server {
+    /// Starts a server.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let folder = DataFolder::open(&config.data)?;
+        let console_key = data_folder::read_or_create(&folder.console_key(), new_key)?.trim().to_owned();
+        let metrics = telemetry::start_metrics().map_err(|e| StartError::Metrics(e.to_string()))?;
+        let opening = folder.clone();
+        let opened = tokio::task::spawn_blocking(move || Opened::new(&opening)).await;
+        let Opened { storage, ca, devices } = opened.map_err(|e| StartError::Internal(e.to_string()))??;
+        let listener = TcpListener::bind(config.http).await.map_err(|e| StartError::Http(config.http, e))?;
+        let http = listener.local_addr().map_err(|e| StartError::Http(config.http, e))?;
+        let live = Live::default();
+        let parts =
+            ingest::Parts { ca: ca.clone(), devices: devices.clone(), storage: storage.clone(), live: live.clone() };
+        let ingest = Ingest::start(config.quic, parts)?;
+        let quic = ingest.address().map_err(|e| IngestError::Listen(config.quic, e))?;
+        let admin = AdminSocket::open(&folder.admin_socket())?;
+
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let quic_name = Some(reachable(quic).to_string());
+        let office = Office { ca, devices: devices.clone(), storage: storage.clone(), quic: quic_name };
+        tasks.spawn(admin.serve(office, stop.clone()));
+        tasks.spawn(retention::run(storage.clone(), devices, stop.clone()));
+        let state = http::State::new(http::Parts {
+            archive: storage.archive().clone(),
+            token_key: *storage.archive().vault().derive_key("playback tokens"),
+            console_key: console_key.clone(),
+            metrics: Box::new(move || metrics.render()),
+            presence: Box::new(live),
+        });
+        tasks.spawn(serve_http(listener, http::router(state), stop.clone()));
+        Ok(Self { http, quic, console_key, ingest, stop, tasks, storage })
+    }
+
+    /// Where browsers and programs come in.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where devices come in.
+    pub fn quic(&self) -> SocketAddr {
+        self.quic
+    }
+
+    /// The address that opens the watch page.
+    pub fn watch_url(&self) -> String {
+        format!("http://{}/?key={}", reachable(self.http), self.console_key)
+    }
+
+    /// Stops in order: what is acknowledged is stored, and what is stored is acknowledged if its device is
+    /// still there.
+    pub async fn stop(self) {
+        self.ingest.stop().await;
+        self.stop.cancel();
+        self.tasks.close();
+        // A browser may hold a response open for as long as it likes.
+        if tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await.is_err() {
+            tracing::info!("some HTTP connections did not end in time");
+        }
+        // The last handle closes the vault, which waits for its committer.
+        let _ = tokio::task::spawn_blocking(move || drop(self.storage)).await;
+    }
+}
+
+async fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = serve.await {
+        tracing::error!(%error, "the HTTP listener failed");
+    }
+}
+
+/// A key that opens the watch page.
+fn new_key() -> String {
+    let mut key = [0; 24];
+    rand::fill(&mut key).expect("the system gives random numbers");
+    URL_SAFE_NO_PAD.encode(key) + "\n"
+}
+
+/// An address to tell others, for one that may mean "all of this machine's". Connecting a UDP socket sends
+/// nothing: it asks which of our addresses faces the network.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if !address.ip().is_unspecified() {
+        return address;
+    }
+    let facing = || {
+        let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+        socket.connect(("192.0.2.1", 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    SocketAddr::new(facing().unwrap_or(IpAddr::from([127, 0, 0, 1])), address.port())
+}

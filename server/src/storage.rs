@@ -1,0 +1,178 @@
+//! Archive and vault as the server's own parts use them: from async code, and in terms of refusals.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use archive::{Archive, Overview, QueryError, Retention, StoreError, StoreOutcome, Stream, StreamError};
+use fragment::{Codec, FragmentId, FragmentNumber, StreamName, WallTime};
+use serde::{Deserialize, Serialize};
+use upload::ErrorCode;
+use vault::{Keyring, KeyringError, Options};
+
+use crate::data_folder::DataFolder;
+use crate::intake::{self, Refusal, Whole};
+
+/// Why the storage can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// Another server has it open.
+    #[error("the data folder {0} is in use by another millrace; stop that one, or name another folder with --data")]
+    InUse(String),
+    /// The archive can't be opened.
+    #[error(transparent)]
+    Archive(archive::OpenError),
+    /// The master keyring can't be used.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+}
+
+/// A stream and what is stored of it, for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StreamInfo {
+    pub(crate) name: String,
+    pub(crate) retention_seconds: u64,
+    pub(crate) fragments: u64,
+    pub(crate) bytes: u64,
+    pub(crate) first_ns: Option<i64>,
+    pub(crate) last_ns: Option<i64>,
+}
+
+/// What retention has deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deleted {
+    pub(crate) fragments: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The archive, as ingest, retention and the office use it.
+#[derive(Clone)]
+pub(crate) struct Storage {
+    archive: Archive,
+}
+
+/// The wall time. A clock before 1970 counts as 1970.
+pub(crate) fn now() -> WallTime {
+    WallTime::from_nanos(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+impl Storage {
+    /// Opens the vault of the data folder and takes its lock. Blocks.
+    pub(crate) fn open(folder: &DataFolder) -> Result<Self, StorageError> {
+        let path = folder.vault();
+        let keyring = Keyring::of_vault(&path)?;
+        let archive = Archive::open(&path, Arc::new(keyring), Options::default()).map_err(|error| match error {
+            archive::OpenError::Vault(vault::OpenError::Locked(path)) => {
+                StorageError::InUse(path.parent().unwrap_or(&path).display().to_string())
+            }
+            error => StorageError::Archive(error),
+        })?;
+        Ok(Self { archive })
+    }
+
+    /// The archive itself.
+    pub(crate) fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// The number of a fragment that is stored already. A read of one row: it blocks for microseconds.
+    pub(crate) fn find(&self, stream: &StreamName, id: FragmentId) -> Result<Option<FragmentNumber>, Refusal> {
+        let Some(stream) = self.archive.find_stream(stream)? else { return Ok(None) };
+        let stored = self.archive.find(stream.id, id, now())?;
+        Ok(stored.map(|stored| stored.number))
+    }
+
+    /// Stores a fragment, in a stream that is created if there is none. On disk when it answers.
+    pub(crate) async fn store(&self, whole: Whole) -> Result<StoreOutcome, Refusal> {
+        let stream = self.find_or_create(&whole.header.key.stream).await?;
+        let codecs = whole.tracks.iter().map(|track| &track.codec).filter_map(Codec::rfc6381);
+        let fragment = archive::Fragment {
+            id: whole.header.key.id,
+            start: whole.header.start,
+            quality: whole.header.quality,
+            duration: whole.duration,
+            tracks_fingerprint: intake::fingerprint(&whole.tracks),
+            codecs: codecs.collect(),
+            arrived: now(),
+            payload: whole.payload,
+        };
+        self.archive.store(stream.id, fragment).await.map_err(|error| store_refusal(&error))
+    }
+
+    /// Deletes what has expired at `now`: rows, then files.
+    pub(crate) async fn delete_expired(&self, now: WallTime) -> Result<Deleted, StreamError> {
+        let expired = self.archive.expire(now).await?;
+        Ok(Deleted { fragments: expired.fragments, bytes: expired.swept.bytes })
+    }
+
+    pub(crate) fn create_stream(&self, name: &StreamName, retention: Duration) -> Result<(), StreamError> {
+        self.archive.create_stream(name, Retention::new(retention)?, now()).map(drop)
+    }
+
+    pub(crate) fn set_retention(&self, name: &StreamName, retention: Duration) -> Result<(), StreamError> {
+        self.archive.set_retention(self.stream(name)?.id, Retention::new(retention)?).map(drop)
+    }
+
+    pub(crate) async fn delete_stream(&self, name: &StreamName) -> Result<(), StreamError> {
+        self.archive.delete_stream(self.stream(name)?.id).await
+    }
+
+    pub(crate) fn streams(&self) -> Result<Vec<StreamInfo>, StreamError> {
+        let overviews = self.archive.overview(now())?;
+        Ok(overviews.into_iter().map(StreamInfo::from).collect())
+    }
+
+    pub(crate) fn describe(&self, name: &StreamName) -> Result<StreamInfo, StreamError> {
+        let overview = self.archive.extent(self.stream(name)?.id, now())?;
+        overview.map(StreamInfo::from).ok_or(StreamError::NotFound)
+    }
+
+    fn stream(&self, name: &StreamName) -> Result<Stream, StreamError> {
+        self.archive.find_stream(name)?.ok_or(StreamError::NotFound)
+    }
+
+    async fn find_or_create(&self, name: &StreamName) -> Result<Stream, Refusal> {
+        if let Some(stream) = self.archive.find_stream(name)? {
+            return Ok(stream);
+        }
+        let (archive, name) = (self.archive.clone(), name.clone());
+        let created = tokio::task::spawn_blocking(move || archive.find_or_create_stream(&name, now())).await;
+        let created = created.map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
+        created.map_err(|error| match error {
+            StreamError::TooMany => Refusal::new(ErrorCode::StreamNotPermitted, error.to_string()),
+            error => Refusal::new(ErrorCode::Internal, error.to_string()),
+        })
+    }
+}
+
+impl From<Overview> for StreamInfo {
+    fn from(overview: Overview) -> Self {
+        Self {
+            name: overview.name.to_string(),
+            retention_seconds: overview.retention.get().as_secs(),
+            fragments: overview.fragments,
+            bytes: overview.bytes,
+            first_ns: overview.first.map(WallTime::as_nanos),
+            last_ns: overview.last.map(WallTime::as_nanos),
+        }
+    }
+}
+
+impl From<QueryError> for Refusal {
+    fn from(error: QueryError) -> Self {
+        Self::new(ErrorCode::Internal, error.to_string())
+    }
+}
+
+/// The ack's code for a failure to store.
+fn store_refusal(error: &StoreError) -> Refusal {
+    let code = match error {
+        StoreError::NoStream => ErrorCode::StreamNotActive,
+        StoreError::TooLarge { .. } => ErrorCode::FragmentTooLarge,
+        StoreError::TooLong(_) => ErrorCode::FragmentTooLong,
+        StoreError::Codecs => ErrorCode::InvalidMkv,
+        error if error.retryable() => ErrorCode::Archival,
+        StoreError::Vault(vault::PutError::Expired) => ErrorCode::InvalidTimestamp,
+        StoreError::Vault(_) | StoreError::Query(_) => ErrorCode::Internal,
+    };
+    Refusal::new(code, error.to_string())
+}
