@@ -1,5 +1,7 @@
 //! The archive as the server uses it, on a real disk.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

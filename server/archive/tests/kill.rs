@@ -3,11 +3,12 @@
 //! The test starts itself as the process to kill: the ignored test below, told where to store by an
 //! environment variable.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use archive::{Archive, Fragment};
@@ -16,6 +17,7 @@ use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
 
 const FOLDER: &str = "MILLRACE_TEST_KILL_FOLDER";
 const ROUNDS: u64 = 8;
+const WORKERS: u32 = 8;
 
 #[test]
 fn what_was_acknowledged_survives_kill_9_at_any_instant() {
@@ -46,14 +48,12 @@ fn storing_process() {
         let archive = open(Path::new(&folder));
         let stream = archive.find_or_create_stream(&"front".parse().unwrap(), at(0)).unwrap();
         let session = SessionId(u64::from(std::process::id()));
-        let next = Arc::new(AtomicU32::new(0));
         let mut stores = Vec::new();
-        for _ in 0..8 {
-            let (archive, next) = (archive.clone(), next.clone());
+        for worker in 0..WORKERS {
+            let archive = archive.clone();
             stores.push(tokio::spawn(async move {
-                loop {
-                    let sequence = Sequence(next.fetch_add(1, Ordering::Relaxed));
-                    let id = FragmentId { session, sequence };
+                for round in 0..1_000_000 {
+                    let id = FragmentId { session, sequence: Sequence(round * WORKERS + worker) };
                     archive.store(stream.id, fragment(id)).await.unwrap();
                     println!("stored {id}");
                 }
