@@ -51,10 +51,7 @@ async fn a_camera_without_audio_is_fine() {
 async fn a_camera_loops_without_a_seam() {
     let camera = camera("h264-vfr.mkv");
     let (_, units) = watch(Source::new(camera.url()), Duration::from_secs(12)).await;
-    for pair in units.windows(2) {
-        let step = pair[1].pts.since(pair[0].pts);
-        assert!(step > Duration::from_millis(20) && step < Duration::from_millis(150), "{step:?} at {:?}", pair[0].pts);
-    }
+    assert_even(&units, Duration::from_millis(67));
 }
 
 #[tokio::test]
@@ -190,13 +187,22 @@ fn guarded(scheme: Scheme) -> Camera {
 async fn assert_watchable(source: Source) {
     let (tracks, units) = watch(source, Duration::from_secs(3)).await;
     assert!(matches!(&tracks.video().expect("it has video").codec, Codec::H264(_)));
-    let video: Vec<&AccessUnit> = units.iter().filter(|unit| unit.track == TrackNumber::VIDEO).collect();
+    let video: Vec<AccessUnit> = units.iter().filter(|unit| unit.track == TrackNumber::VIDEO).cloned().collect();
     assert!(video.iter().filter(|unit| unit.key).count() >= 2);
-    for pair in video.windows(2) {
-        let step = pair[1].pts.since(pair[0].pts).as_millis();
-        assert!((30..=50).contains(&step), "{step} ms");
-    }
+    assert_even(&video, Duration::from_millis(40));
     assert!(units.iter().filter(|unit| unit.track == TrackNumber::AUDIO).count() > 80);
+}
+
+/// Time ascends, by `step` in the mean, so none is missing. A single step may be off: a busy machine
+/// delays packets, and the jitter buffer takes part of that for the camera's time.
+fn assert_even(units: &[AccessUnit], step: Duration) {
+    for pair in units.windows(2) {
+        let step = pair[1].pts.since(pair[0].pts);
+        assert!(pair[1].pts > pair[0].pts && step < Duration::from_secs(1), "{step:?} at {:?}", pair[0].pts);
+    }
+    let (first, last) = (&units[0], &units[units.len() - 1]);
+    let mean = last.pts.since(first.pts) / u32::try_from(units.len() - 1).expect("few units");
+    assert!(mean > step * 9 / 10 && mean < step * 11 / 10, "{mean:?}");
 }
 
 /// What a camera gives until media time has come to `length`.

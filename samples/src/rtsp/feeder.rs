@@ -70,8 +70,12 @@ impl Feeder {
 
     /// The pipeline's running time, once it runs.
     fn running_time(&self) -> Option<Duration> {
+        let source = self.sources.first()?;
         while !self.is_over() {
-            if let Some(running) = self.sources.first()?.current_running_time() {
+            // A source gets its clock before its base time, and would give nonsense between the two.
+            if source.current_state() == gst::State::Playing
+                && let Some(running) = source.current_running_time()
+            {
                 return Some(running.into());
             }
             thread::sleep(NAP);
