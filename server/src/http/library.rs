@@ -1,6 +1,6 @@
 //! What the HTTP side asks of the archive, in the words of playback.
 //!
-//! The archive's calls block; each of them runs where blocking does no harm. Errors of the storage become
+//! The archive's calls block; all but the shortest run where blocking does no harm. Errors of the storage become
 //! one [`Problem`] here: no request can do anything about them but say so.
 
 use archive::Archive;
@@ -78,9 +78,9 @@ impl Library {
         Ok(self.ask(move |archive| archive.find_stream(&name)).await?.map(Stream::from))
     }
 
-    /// The stream of a token.
-    pub(crate) async fn stream(&self, id: u64) -> Result<Stream, Problem> {
-        self.ask(move |archive| archive.stream(id)).await?.map(Stream::from).ok_or(Problem::StreamGone)
+    /// The stream of a token. Streams are in memory.
+    pub(crate) fn stream(&self, id: u64) -> Result<Stream, Problem> {
+        storage(self.archive.stream(id))?.map(Stream::from).ok_or(Problem::StreamGone)
     }
 
     /// The newest fragments of the live timeline.
@@ -122,14 +122,14 @@ impl Library {
         Ok(Timeline::past(entries(self.past(stream, start, end, now).await?)))
     }
 
-    pub(crate) async fn fragment(
+    /// A fragment, found by a point read, which is cheaper than the way to another thread.
+    pub(crate) fn fragment(
         &self,
         stream: &Stream,
         number: FragmentNumber,
         now: WallTime,
     ) -> Result<Option<Fragment>, Problem> {
-        let id = stream.id;
-        Ok(self.ask(move |archive| archive.fragment(id, number, now)).await?.map(Fragment::from))
+        Ok(storage(self.archive.fragment(stream.id, number, now))?.map(Fragment::from))
     }
 
     /// The stored bytes of a fragment: a Matroska document.
@@ -151,9 +151,12 @@ impl Library {
     {
         let archive = self.archive.clone();
         let answer = tokio::task::spawn_blocking(move || question(&archive)).await;
-        let answer = answer.map_err(|error| Problem::Storage(error.to_string()))?;
-        answer.map_err(|error| Problem::Storage(error.to_string()))
+        storage(storage(answer)?)
     }
+}
+
+fn storage<T, E: std::error::Error>(answer: Result<T, E>) -> Result<T, Problem> {
+    answer.map_err(|error| Problem::Storage(error.to_string()))
 }
 
 fn entries(fragments: Vec<Fragment>) -> Vec<Entry> {

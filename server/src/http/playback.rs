@@ -55,7 +55,7 @@ pub(super) async fn preflight() -> Response {
 async fn answer(state: &State, token: &str, file: &str, now: WallTime) -> Result<Response, Problem> {
     let token = Token::open(token, state.sealer(), now)?;
     let file: File = file.parse().map_err(|_| Problem::NotFound)?;
-    let playback = Playback { state, token, now, stream: state.library().stream(token.stream).await? };
+    let playback = Playback { state, token, now, stream: state.library().stream(token.stream)? };
     match file {
         File::Multivariant => Ok(reply(PLAYLIST, Caching::Never, playback.multivariant().await?.into())),
         File::Media => Ok(reply(PLAYLIST, Caching::Never, playback.media().await?.into())),
@@ -123,7 +123,7 @@ impl Playback<'_> {
     }
 
     async fn segment(&self, number: FragmentNumber) -> Result<Bytes, Problem> {
-        let fragment = self.state.library().fragment(&self.stream, number, self.now).await?;
+        let fragment = self.state.library().fragment(&self.stream, number, self.now)?;
         let fragment = fragment.filter(|fragment| self.covers(&fragment.entry)).ok_or(Problem::SegmentGone)?;
         let key = (self.stream.id, number);
         if let Some(segment) = self.state.0.segments.find(key) {
@@ -145,7 +145,7 @@ impl Playback<'_> {
         if let Some(rendition) = renditions.find(self.stream.id, entry.tracks_fingerprint) {
             return Ok(rendition);
         }
-        let fragment = self.state.library().fragment(&self.stream, entry.number, self.now).await?;
+        let fragment = self.state.library().fragment(&self.stream, entry.number, self.now)?;
         let stored = self.state.library().read(&self.stream, &fragment.ok_or(Problem::SegmentGone)?).await?;
         let document = mkv::document(stored).map_err(|error| unplayable(entry.number, &error))?;
         let rendition = Rendition::new(&document.tracks).map_err(|error| unplayable(entry.number, &error))?;
