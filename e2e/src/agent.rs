@@ -49,7 +49,9 @@ impl Agent {
     pub fn enrolled(folder: &Path, server: &Server) -> Agent {
         let agent = Agent { folder: folder.to_owned(), process: None };
         fs::create_dir_all(folder).expect("the folder can be made");
-        let token = server.add_device("e2e");
+        // Each folder is a device of its own.
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let token = server.add_device(&format!("e2e-{}", name.trim_start_matches('.')));
         let address = server.upload_address();
         let state = agent.state();
         let text = format!("state = {state:?}\n\n[server]\naddress = {address:?}\ntoken = {token:?}\n");
@@ -112,7 +114,8 @@ impl Agent {
         text.lines().filter(|line| line.contains("persisted")).filter_map(id_and_number).collect()
     }
 
-    fn state(&self) -> PathBuf {
+    /// Where its key, certificate and spool lie.
+    pub fn state(&self) -> PathBuf {
         self.folder.join("state")
     }
 
