@@ -20,16 +20,16 @@ pub async fn check(config: &Config) -> bool {
         config.spool_bytes_max >> 20,
         config.state.display()
     );
-    let mut well = say("state folder", state(&config.state));
-    well &= say("server", server(config).await);
+    let mut well = say("state folder", &state(&config.state));
+    well &= say("server", &server(config).await);
     for camera in &config.cameras {
-        well &= say(&format!("camera {}", camera.stream), self::camera(camera).await);
+        well &= say(&format!("camera {}", camera.stream), &self::camera(camera).await);
     }
     well
 }
 
-fn say(what: &str, outcome: Result<String, String>) -> bool {
-    match &outcome {
+fn say(what: &str, outcome: &Result<String, String>) -> bool {
+    match outcome {
         Ok(detail) => println!("ok    {what}: {detail}"),
         Err(problem) => println!("WRONG {what}: {problem}"),
     }

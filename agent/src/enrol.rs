@@ -28,7 +28,7 @@ pub enum EnrolError {
     #[error(transparent)]
     Identity(#[from] identity::ReadError),
     /// The server could not be reached. Worth another attempt.
-    #[error("cannot join: {0}")]
+    #[error(transparent)]
     Dial(#[from] DialError),
     /// The server does not show the CA of the token.
     #[error(

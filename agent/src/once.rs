@@ -121,12 +121,16 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
             Ok(())
         };
         tokio::pin!(uplink);
-        let outcome = tokio::select! {
-            outcome = work => outcome,
-            ended = &mut uplink => Err(ended.map_or_else(OnceError::Enrol, |()| OnceError::Interrupted(0))),
-            _ = signals.recv() => Err(OnceError::Interrupted(report.outstanding())),
+        let (outcome, connected) = tokio::select! {
+            outcome = work => (outcome, true),
+            ended = &mut uplink => (Err(ended.map_or_else(OnceError::Enrol, |()| OnceError::Interrupted(0))), false),
+            _ = signals.recv() => (Err(OnceError::Interrupted(report.outstanding())), true),
         };
         stop.cancel();
+        if connected {
+            // It closes in order, and the spool files of what is persisted are gone when it has.
+            let _ = uplink.await;
+        }
         outcome
     };
     report.bar.finish_and_clear();

@@ -16,6 +16,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt, WriteError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use upload::wire::{MessageError, SERVER_NAME, chunk_head};
 use upload::{Action, CloseCode, ErrorCode, FragmentHeader, FragmentKey, FromAgent, Hello, Priority, Sender, Trailer};
 
@@ -167,9 +168,10 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), Enr
             let server = &settings.server;
             let identity = enrol::identity(&settings.state, &server.address, server.token.as_ref()).await?;
             let mut line = Line::connect(settings, &mut calendar, &identity, stop.clone()).await?;
+            line.may_renew = last_renewal.is_none_or(|last| last.elapsed() > limits::RENEW_PAUSE);
             let ended = line.drive().await;
             line.close().await;
-            if line.renewal_due && last_renewal.is_none_or(|last| last.elapsed() > limits::RENEW_PAUSE) {
+            if line.renewal_due {
                 last_renewal = Some(Instant::now());
                 enrol::renew(&settings.state, &server.address, &identity).await?;
                 tracing::info!("renewed the device's certificate");
@@ -214,10 +216,16 @@ struct Line<'a> {
     sender: Sender,
     feed: Feed,
     lanes: HashMap<FragmentKey, Lane>,
+    /// Spool files on their way out; `once` must not end before they are gone.
+    removals: TaskTracker,
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
     began: Instant,
     welcomed: bool,
+    /// Whether a renewal is not too soon after the last attempt.
+    may_renew: bool,
+    /// Of the oldest fragment when the connection began.
+    first_ordinal: u64,
     renewal_due: bool,
     stop: CancellationToken,
 }
@@ -253,10 +261,13 @@ impl<'a> Line<'a> {
             sender,
             feed,
             lanes: HashMap::new(),
+            removals: TaskTracker::new(),
             reports,
             reporter,
             began: Instant::now(),
             welcomed: false,
+            may_renew: false,
+            first_ordinal: settings.spool.next(None).map_or(0, |(ordinal, _)| ordinal),
             renewal_due: false,
             stop,
         })
@@ -271,7 +282,7 @@ impl<'a> Line<'a> {
                     return Err(DialError::NoAnswer { address });
                 }
             }
-            if self.renewal_due && self.sender.pending() == 0 {
+            if self.renewal_due {
                 return Ok(());
             }
             let timeout = self.sender.poll_timeout().map(|at| tokio::time::Instant::from_std(self.began + at));
@@ -301,6 +312,8 @@ impl<'a> Line<'a> {
         for (_, lane) in self.lanes.drain() {
             lane.cancel.cancel();
         }
+        self.removals.close();
+        self.removals.wait().await;
         close(&self.endpoint, &self.connection).await;
     }
 
@@ -318,7 +331,8 @@ impl<'a> Line<'a> {
             if let Err(error) = self.calendar.handle_server_time(self.settings.clock.now(), welcome.server_time) {
                 tracing::warn!(%error, "what is known of the clock can't be written down");
             }
-            self.renewal_due = welcome.certificate_expires.since(welcome.server_time) < limits::RENEW_BEFORE;
+            let left = welcome.certificate_expires.since(welcome.server_time);
+            self.renewal_due = self.may_renew && left < limits::RENEW_BEFORE;
             tracing::info!(device = welcome.device, address = address(), "connected");
             (self.settings.observer)(&Notice::Connected { device: welcome.device });
         }
@@ -358,7 +372,7 @@ impl<'a> Line<'a> {
             Action::Persisted { key, number } => {
                 self.lanes.remove(&key);
                 if let Some(path) = spool.release(&key) {
-                    tokio::task::spawn_blocking(move || spool::remove(&path));
+                    self.removals.spawn_blocking(move || spool::remove(&path));
                 }
                 tracing::debug!(
                     target: "millrace_agent", stream = %key.stream, fragment = %key.id,
@@ -391,6 +405,7 @@ impl<'a> Line<'a> {
             }
         };
         let header = reader.header();
+        let header_ordinal = header.ordinal;
         let (start, quality) = self.calendar.resolve(key.id, header.start, self.settings.spool.is_own(header));
         let header = FragmentHeader {
             key: key.clone(),
@@ -399,11 +414,12 @@ impl<'a> Line<'a> {
             monotonic: header.start.monotonic,
             live: priority == Priority::Live,
         };
+        let rank = header_ordinal.saturating_sub(self.first_ordinal);
         let work = Work {
             key: key.clone(),
             connection: self.connection.clone(),
             header: header.encode(),
-            priority,
+            priority: stream_priority(priority, rank),
             reader,
             queue,
             reports: self.reporter.clone(),
@@ -464,7 +480,8 @@ struct Work {
     key: FragmentKey,
     connection: Connection,
     header: Bytes,
-    priority: Priority,
+    /// Of its QUIC stream.
+    priority: i32,
     reader: Reader,
     queue: mpsc::Receiver<Command>,
     reports: mpsc::Sender<Report>,
@@ -507,7 +524,7 @@ impl Work {
     }
 
     async fn send(&mut self, stream: &mut SendStream) -> Result<(), LaneError> {
-        let _ = stream.set_priority(self.priority.quic());
+        let _ = stream.set_priority(self.priority);
         stream.write_all(&self.header).await?;
         while let Some(command) = self.queue.recv().await {
             match command {
@@ -550,6 +567,14 @@ impl From<WriteError> for LaneError {
     }
 }
 
+/// Live before backlog, and within each the older first: fragments that are sent side by side at one rank
+/// would all end late, and out of order.
+fn stream_priority(priority: Priority, rank: u64) -> i32 {
+    const RANKS: i32 = 1 << 29;
+    let rank = i32::try_from(rank).unwrap_or(RANKS).min(RANKS - 1);
+    priority.quic() * RANKS - rank
+}
+
 /// A connection, by the first of the server's addresses that answers.
 async fn dial(address: &str, tls: rustls::ClientConfig) -> Result<(Endpoint, Connection), DialError> {
     let unresolved = |why: String| DialError::Unresolved { address: address.to_owned(), why };
@@ -559,7 +584,7 @@ async fn dial(address: &str, tls: rustls::ClientConfig) -> Result<(Endpoint, Con
         .map_err(|error| DialError::Failed { address: address.to_owned(), why: error.to_string() })?;
     let mut transport = quinn::TransportConfig::default();
     transport.keep_alive_interval(Some(limits::KEEP_ALIVE));
-    let idle = limits::IDLE_MAX.try_into().expect("20 s is a QUIC idle timeout");
+    let idle = limits::IDLE_MAX.try_into().expect("some seconds are a QUIC idle timeout");
     transport.max_idle_timeout(Some(idle));
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));

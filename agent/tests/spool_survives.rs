@@ -1,6 +1,8 @@
 //! The agent's core without a camera and without a server: units in, whole fragments on disk, whatever
 //! happens to the process in between.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail with it")]
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -109,6 +109,14 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// `true` for the first camera, or a name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum Libcamera {
+    Any(bool),
+    Named(String),
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
@@ -125,7 +133,7 @@ pub(super) struct Raw {
     audio: Option<bool>,
     v4l2: Option<String>,
     format: Option<V4l2Format>,
-    libcamera: Option<String>,
+    libcamera: Option<Libcamera>,
     width: Option<u32>,
     height: Option<u32>,
     fps: Option<u32>,
@@ -174,7 +182,7 @@ impl Raw {
             self.file.is_some(),
             self.test_pattern == Some(true),
             self.v4l2.is_some(),
-            self.libcamera.is_some(),
+            self.is_libcamera(),
         ];
         if kinds.iter().filter(|given| **given).count() != 1 {
             problems.push(
@@ -207,17 +215,23 @@ impl Raw {
         if let Some(device) = self.v4l2 {
             return Some(Source::V4l2 { device, format: self.format.unwrap_or_default(), picture });
         }
-        if let Some(camera) = self.libcamera {
-            return Some(Source::Libcamera { camera: Some(camera).filter(|name| !name.is_empty()), picture });
+        match self.libcamera {
+            Some(Libcamera::Named(name)) => return Some(Source::Libcamera { camera: Some(name), picture }),
+            Some(Libcamera::Any(true)) => return Some(Source::Libcamera { camera: None, picture }),
+            Some(Libcamera::Any(false)) | None => {}
         }
         Some(Source::TestPattern { picture, audio: self.audio.unwrap_or(true) })
+    }
+
+    fn is_libcamera(&self) -> bool {
+        self.libcamera.as_ref().is_some_and(|camera| *camera != Libcamera::Any(false))
     }
 
     /// A key that would have no effect is a misunderstanding, and is said.
     fn refuse_strangers(&self, problems: &mut Vec<String>) {
         let (rtsp, file, v4l2) = (self.url.is_some(), self.file.is_some(), self.v4l2.is_some());
         let pattern = self.test_pattern == Some(true);
-        let made_here = v4l2 || pattern || self.libcamera.is_some();
+        let made_here = v4l2 || pattern || self.is_libcamera();
         let keys = [
             ("transport", self.transport.is_some(), rtsp, "url"),
             ("user", self.user.is_some(), rtsp, "url"),

@@ -25,6 +25,16 @@ fn paths_are_relative_to_the_configuration() {
 }
 
 #[test]
+fn every_example_configuration_is_right() {
+    let examples = samples::configs().unwrap();
+    assert!(!examples.is_empty());
+    for path in examples {
+        let config = Config::load(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(!config.cameras.is_empty());
+    }
+}
+
+#[test]
 fn every_problem_names_its_key_and_what_to_write() {
     for (cameras, key, advice) in [
         ("[[camera]]\nurl = \"rtsp://c/1\"", "stream is missing", "stream = \"front\""),

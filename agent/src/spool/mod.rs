@@ -244,7 +244,7 @@ fn load(folder: &Path) -> io::Result<Index> {
             }
             match recovery::recover(&path) {
                 Ok(Recovered::Whole { header, trailer, file_bytes }) => {
-                    index.insert_recovered(header, trailer, file_bytes)
+                    index.insert_recovered(header, trailer, file_bytes);
                 }
                 Ok(Recovered::Shortened { header, trailer, file_bytes }) => {
                     shortened += 1;
