@@ -1,11 +1,10 @@
 //! Ingest over loopback QUIC to PERSISTED, beside what the disk, the cipher and plain quinn do.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use e2e::Server;
+use e2e::{Agent, Server};
 
 use crate::load::{self, Load};
 use crate::{baseline, figures, process};
@@ -118,13 +117,11 @@ fn sample_tracks() -> anyhow::Result<fragment::Tracks> {
 /// Identities for as many agents as `cameras` need, each a folder of PEM files.
 fn identities(server: &Server, folder: &Path, cameras: u32) -> anyhow::Result<Vec<PathBuf>> {
     let enrol = |i| {
-        let state = folder.join(format!("agent-{i}"));
-        let token = server.add_device(&format!("bench-{i}"));
-        let mut command = Command::new(e2e::binary("millrace-agent"));
-        command.args(["enrol", "--server", &server.upload_address(), "--token", &token, "--state"]).arg(&state);
-        let status = command.stdout(Stdio::null()).status()?;
-        anyhow::ensure!(status.success(), "enrolment failed");
-        Ok(state.join("identity"))
+        let agent = Agent::enrolled(&folder.join(format!("agent-{i}")), server);
+        // The first upload joins the server.
+        let output = agent.once(&e2e::clip("h264-vfr.mkv"), "enrolment");
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(agent.state())
     };
     (0..cameras.div_ceil(CAMERAS_PER_CONNECTION)).map(enrol).collect()
 }

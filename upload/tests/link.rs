@@ -2,6 +2,8 @@
 //! server end forgets what it had begun at each loss, as a killed server does, and keeps what it
 //! persisted. Same seed, same run.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
