@@ -21,7 +21,7 @@ check: setup-build format lint doc
 	$(CARGO) test --locked -p tidy
 
 bench: setup-bench
-	bench/run.sh
+	scripts/bench.sh
 
 fuzz: setup-build
 	scripts/fuzz.sh $(SECONDS)

@@ -1,7 +1,7 @@
 //! Side-by-side measurements: each of ours beside a baseline, in the same run on the same machine.
 //!
-//! `bench parse` · `bench ingest` · `bench playback` · `bench agent`; each prints rows of a Markdown
-//! table and, with `--json FILE`, appends its figures to a file. `bench/run.sh` calls them in turn.
+//! `bench parse` · `bench ingest` · `bench playback` · `bench agent`; each prints a Markdown
+//! table. `scripts/bench.sh` calls them in turn.
 
 mod agent;
 mod baseline;
