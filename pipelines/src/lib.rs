@@ -1,7 +1,7 @@
 //! Everything that knows GStreamer: sources in, access units out.
 //!
-//! A [`Source`] says where video comes from: [`rtsp`], [`file`], [`test_pattern`], [`v4l2`] or
-//! [`libcamera`]. [`Pipeline::start`] runs it and answers with a [`Handle`] to stop it by and a
+//! A [`Source`] says where video comes from: [`rtsp`], [`mod@file`], [`test_pattern`],
+//! [`v4l2`] or [`libcamera`]. [`Pipeline::start`] runs it and answers with a [`Handle`] to stop it by and a
 //! [`Receiver`] of [`Event`]s: first the tracks, then their access units in decoding order.
 //!
 //! H.264, H.265 and AAC pass as they came; other audio becomes AAC; raw pictures are encoded with the

@@ -1,10 +1,14 @@
 //! A network camera.
 //!
 //! ```text
-//! gst-launch-1.0 rtspsrc name=media protocols=tcp latency=200 location=rtsp://… user-id=… user-pw=… \
+//! gst-launch-1.0 rtspsrc name=media protocols=tcp latency=200 buffer-mode=synced location=rtsp://… user-id=… user-pw=… \
 //!     media. ! rtph264depay ! h264parse ! video/x-h264,stream-format=avc,alignment=au ! appsink \
 //!     media. ! rtpmp4gdepay ! aacparse ! audio/mpeg,mpegversion=4,stream-format=raw ! appsink
 //! ```
+//!
+//! `buffer-mode=synced` takes time as the camera's RTP timestamps count it. The default would bend it towards
+//! the arrival of packets: of 320 pictures with B-frames, 272 then came more than 2 ms off their time (none
+//! with this), and a jump of the camera's clock would be hidden instead of ending the session.
 
 use std::fmt;
 use std::time::Duration;
@@ -81,7 +85,8 @@ impl Source {
         // rtspsrc's own patience is set under the watch for silence, so that its words for the cause come first.
         let patience = limits::SILENCE_MAX.as_micros() * 8 / 10;
         let line = format!(
-            "rtspsrc name={MEDIA} protocols={protocols} latency={latency} tcp-timeout={patience} timeout={patience}"
+            "rtspsrc name={MEDIA} protocols={protocols} latency={latency} buffer-mode=synced \
+             tcp-timeout={patience} timeout={patience}"
         );
         let mut properties = vec![(MEDIA, "location", url.location())];
         let inside = url.credentials.clone().unzip();
