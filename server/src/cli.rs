@@ -53,13 +53,16 @@ enum Verb {
 
 #[derive(Debug, Subcommand)]
 enum DeviceVerb {
-    /// Add a device, or let a known one enrol anew: prints a join token, good once within 24 hours.
+    /// Add a device, or let a known one enrol anew: prints a join token, good once.
     Add {
         /// Its name.
         name: String,
         /// A stream that it may write to; may be given several times. Without it: any.
         #[arg(long = "stream")]
         streams: Vec<String>,
+        /// How long the token is good: at most 24h.
+        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+        valid_for: Duration,
     },
     /// List all devices.
     List,
@@ -123,7 +126,9 @@ impl Arguments {
 impl DeviceVerb {
     fn command(self) -> Command {
         match self {
-            Self::Add { name, streams } => Command::AddDevice { name, streams },
+            Self::Add { name, streams, valid_for } => {
+                Command::AddDevice { name, streams, validity_seconds: valid_for.as_secs() }
+            }
             Self::List => Command::ListDevices,
             Self::Revoke { name } => Command::RevokeDevice { name },
         }
@@ -189,11 +194,11 @@ fn print(command: &Command, answer: Answer) -> anyhow::Result<()> {
 /// The five lines of configuration that make a camera of the reader's arrive.
 fn print_token(out: &mut impl io::Write, command: &Command, token: &str, quic: Option<&str>) -> io::Result<()> {
     let stream = match command {
-        Command::AddDevice { name, streams } => streams.first().unwrap_or(name),
+        Command::AddDevice { name, streams, .. } => streams.first().unwrap_or(name),
         _ => "front",
     };
     let unknown = format!("this-machine:{}", Config::QUIC_PORT);
-    writeln!(out, "# Paste this into the device's millrace-agent.toml. The token is good once, within 24 hours.")?;
+    writeln!(out, "# Paste this into the device's millrace-agent.toml. The token is good once.")?;
     writeln!(out, "server.address = \"{}\"", quic.unwrap_or(&unknown))?;
     writeln!(out, "server.token = \"{token}\"")?;
     writeln!(out, "[[camera]]")?;

@@ -13,6 +13,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fragment::{StreamName, WallTime};
@@ -139,11 +140,12 @@ impl Devices {
         streams: &[String],
         secret: &[u8; 32],
         now: WallTime,
-    ) -> Result<WallTime, DeviceError> {
+        validity: Duration,
+    ) -> Result<(), DeviceError> {
         if streams.len() > limits::STREAMS_PER_DEVICE_MAX {
             return Err(DeviceError::TooManyStreams);
         }
-        let expires = now + limits::TOKEN_VALIDITY;
+        let expires = now + validity.min(limits::TOKEN_VALIDITY);
         let token = Token { device: name.clone(), expires_ns: expires.as_nanos(), used_by: None };
         self.change(|batch| {
             let stored = self.require(batch, device_key(name))?;
@@ -153,7 +155,7 @@ impl Devices {
             device.revoked_ns = None;
             batch.insert(device_key(name), encode(&device));
             batch.insert(token_key(secret), encode(&token));
-            Ok(expires)
+            Ok(())
         })
     }
 
@@ -398,8 +400,6 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use vault::catalog::MemoryCatalog;
 
     use super::*;
@@ -434,7 +434,7 @@ mod tests {
         let devices = devices_with_cam();
         devices.revoke(&cam(), NOW).unwrap();
         assert!(matches!(enrol(&devices, [1; 32], NOW), Err(EnrolError::Revoked(_))));
-        devices.add(&cam(), &[], &[8; 32], NOW).unwrap();
+        devices.add(&cam(), &[], &[8; 32], NOW, limits::TOKEN_VALIDITY).unwrap();
         enrol(&devices, [1; 32], NOW).unwrap();
     }
 
@@ -442,7 +442,7 @@ mod tests {
     fn the_secret_itself_is_stored_nowhere() {
         let catalog = Arc::new(MemoryCatalog::default());
         let devices = Devices::new(catalog.clone());
-        devices.add(&cam(), &[], &SECRET, NOW).unwrap();
+        devices.add(&cam(), &[], &SECRET, NOW, limits::TOKEN_VALIDITY).unwrap();
         for kind in [DEVICE, TOKEN] {
             for row in scan(&*catalog, kind).unwrap() {
                 assert!(!row.key.as_bytes().windows(32).any(|window| window == SECRET));
@@ -471,7 +471,7 @@ mod tests {
 
     fn devices_with_cam() -> Devices {
         let devices = Devices::new(Arc::new(MemoryCatalog::default()));
-        devices.add(&cam(), &[], &SECRET, NOW).unwrap();
+        devices.add(&cam(), &[], &SECRET, NOW, limits::TOKEN_VALIDITY).unwrap();
         devices
     }
 

@@ -30,7 +30,7 @@ use upload::{Ack, AckKind, CloseCode, ErrorCode, FragmentHeader, FragmentKey, Fr
 use crate::budget::{Budget, Reservation, Share};
 use crate::ca::{self, Ca, CaError};
 use crate::devices::{AdmissionError, Admitted, Devices};
-use crate::intake::{Intake, Refusal, Step, Whole};
+use crate::intake::{self, Intake, Refusal, Step, Whole};
 use crate::join::Registrar;
 use crate::live::{Live, Presence, Shown};
 use crate::storage::Storage;
@@ -388,7 +388,7 @@ impl Session {
     }
 
     async fn steps(&self, under_way: &mut UnderWay) -> Result<Option<End>, Refusal> {
-        while let Some(step) = under_way.intake.step(crate::storage::now())? {
+        while let Some(step) = under_way.intake.step()? {
             match step {
                 Step::Header(header) => {
                     under_way.key = Some(header.key.clone());
@@ -415,7 +415,10 @@ impl Session {
             let message = format!("the device {} may not write to the stream {stream}", self.device.name);
             return Err(Refusal::new(ErrorCode::StreamNotPermitted, message));
         }
-        let Some(number) = self.storage.find(stream, *id)? else { return Ok(None) };
+        let Some(number) = self.storage.find(stream, *id)? else {
+            intake::check_start(header, crate::storage::now())?;
+            return Ok(None);
+        };
         telemetry::duplicate(stream);
         Ok(Some(End::Duplicate(Ack { key: header.key.clone(), kind: AckKind::Persisted, number: Some(number) })))
     }

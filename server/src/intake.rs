@@ -86,11 +86,10 @@ impl Intake {
     }
 
     /// What came out, or `None` when more bytes are needed.
-    pub(crate) fn step(&mut self, now: WallTime) -> Result<Option<Step>, Refusal> {
+    pub(crate) fn step(&mut self) -> Result<Option<Step>, Refusal> {
         while let Some(part) = self.receiver.pull()? {
             match part {
                 Received::Header(header) => {
-                    check_start(&header, now)?;
                     self.header = Some(header.clone());
                     return Ok(Some(Step::Header(header)));
                 }
@@ -127,8 +126,8 @@ impl Intake {
     }
 }
 
-/// The fragment's start can't be kept: too far ahead, or before the epoch.
-fn check_start(header: &FragmentHeader, now: WallTime) -> Result<(), Refusal> {
+/// Refuses a start that can't be kept: too far ahead, or before the epoch.
+pub(crate) fn check_start(header: &FragmentHeader, now: WallTime) -> Result<(), Refusal> {
     if header.start > now + limits::FUTURE_MAX || header.start < WallTime::from_nanos(0) {
         let ahead = header.start.since(now);
         let message = format!("the fragment's start lies {ahead:?} in the future, or before 1970");
@@ -150,7 +149,7 @@ fn joined(mut pieces: Vec<Bytes>, bytes: u64) -> Bytes {
 }
 
 /// The Matroska document of a fragment, as far as it has come: exactly one document with tracks and a
-/// cluster that begins with a key frame.
+/// cluster that has a block of the leading track.
 struct Document {
     reader: mkv::Reader,
     documents: u32,
@@ -191,21 +190,19 @@ impl Document {
                 }
             }
             Event::Tracks(tracks) => self.tracks = Some(tracks),
-            Event::Block(block) => self.take_block(block.track, block.pts, block.key)?,
+            Event::Block(block) => self.take_block(block.track, block.pts)?,
             Event::Segment | Event::Info(_) | Event::Cluster { .. } | Event::ClusterEnd | Event::Tags(_) => {}
         }
         Ok(())
     }
 
-    fn take_block(&mut self, track: TrackNumber, pts: MediaTime, key: bool) -> Result<(), Refusal> {
+    fn take_block(&mut self, track: TrackNumber, pts: MediaTime) -> Result<(), Refusal> {
         let decodes_from = match &self.tracks {
             Some(tracks) => tracks.video().map(|video| video.number),
             None => return Err(invalid("a block comes before the Tracks")),
         };
         if !self.started && decodes_from.is_none_or(|video| video == track) {
-            if !key {
-                return Err(invalid("the fragment does not begin with a key frame"));
-            }
+            // It need not be a key frame: a camera that sends those rarely has fragments cut by duration.
             self.started = true;
         }
         let first = *self.first.get_or_insert(pts);

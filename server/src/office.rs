@@ -17,7 +17,7 @@ use crate::storage::{self, Storage, StreamInfo};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
-    AddDevice { name: String, streams: Vec<String> },
+    AddDevice { name: String, streams: Vec<String>, validity_seconds: u64 },
     ListDevices,
     RevokeDevice { name: String },
     CreateStream { name: String, retention_seconds: u64 },
@@ -73,7 +73,9 @@ impl Office {
     fn carry_out_blocking(&self, command: Command) -> Result<Answer, Failure> {
         let now = storage::now();
         Ok(match command {
-            Command::AddDevice { name, streams } => self.add_device(&name, &streams, now)?,
+            Command::AddDevice { name, streams, validity_seconds } => {
+                self.add_device(&name, &streams, now, Duration::from_secs(validity_seconds))?
+            }
             Command::ListDevices => Answer::Devices(self.list_devices()?),
             Command::RevokeDevice { name } => {
                 self.devices.revoke(&name.parse()?, now)?;
@@ -98,14 +100,14 @@ impl Office {
         Ok(Answer::Done)
     }
 
-    fn add_device(&self, name: &str, streams: &[String], now: WallTime) -> Result<Answer, Failure> {
+    fn add_device(&self, name: &str, streams: &[String], now: WallTime, validity: Duration) -> Result<Answer, Failure> {
         let name: DeviceName = name.parse()?;
         for stream in streams {
             stream.parse::<StreamName>()?;
         }
         let mut secret = [0; 32];
         rand::fill(&mut secret).map_err(|_| "the system gives no random numbers")?;
-        self.devices.add(&name, streams, &secret, now)?;
+        self.devices.add(&name, streams, &secret, now, validity)?;
         let token = JoinToken { ca_sha256: self.ca.sha256(), secret };
         Ok(Answer::Token { token: token.to_string(), quic: self.quic.clone() })
     }

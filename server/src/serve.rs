@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
+use axum::serve::ListenerExt as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
@@ -149,6 +150,10 @@ impl Server {
 }
 
 async fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    // A response's last, short packet must not wait for the acknowledgement of the one before.
+    let listener = listener.tap_io(|socket| {
+        let _ = socket.set_nodelay(true);
+    });
     let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = serve.await {
         tracing::error!(%error, "the HTTP listener failed");

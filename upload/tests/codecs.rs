@@ -1,7 +1,6 @@
 //! Every message survives its bytes, in every split.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests")]
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::time::Duration;
 
