@@ -299,7 +299,7 @@ impl World {
         for (_, k) in committing {
             let bytes = self.server.complete.remove(&k).unwrap();
             if self.random.bool() {
-                self.server.store(k, bytes);
+                self.server.store(&k, &bytes);
             }
         }
         self.sender.handle_disconnect();
@@ -360,7 +360,7 @@ impl World {
         while self.server.committing.first().is_some_and(|&(at, _)| at <= now) {
             let (_, key) = self.server.committing.pop_first().unwrap();
             let bytes = self.server.complete.remove(&key).unwrap();
-            self.server.store(key.clone(), bytes);
+            self.server.store(&key, &bytes);
             self.ack(&key, AckKind::Persisted);
         }
         while self.link.acks.front().is_some_and(|&(at, _)| at <= now) {
@@ -410,8 +410,8 @@ impl World {
 }
 
 impl Server {
-    fn store(&mut self, key: FragmentKey, bytes: Vec<u8>) {
-        if let Some(before) = self.stored.insert(key.clone(), bytes.clone()) {
+    fn store(&mut self, key: &FragmentKey, bytes: &[u8]) {
+        if let Some(before) = self.stored.insert(key.clone(), bytes.to_vec()) {
             assert_eq!(before, bytes, "{key} came twice and differed");
         }
     }
