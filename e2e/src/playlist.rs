@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+/// The longest time that a picture of the clips is shown, rounded up.
+const LAST_PICTURE: Duration = Duration::from_millis(100);
+
 /// A media playlist.
 #[derive(Clone, Debug)]
 pub struct Playlist {
@@ -80,9 +83,11 @@ impl Playlist {
         playlist
     }
 
-    /// The pairs of neighbours that overlap by more than `slack`: a fragment stored twice would.
+    /// The pairs of neighbours that overlap by more than `slack`: a fragment stored twice would. Where one session ends
+    /// and the next begins, the last picture may last a little into the first, as its duration is a guess.
     pub fn overlaps(&self, slack: Duration) -> Vec<(Segment, Segment)> {
-        let pairs = self.segments.windows(2).filter(|pair| pair[1].start + slack < pair[0].end());
+        let allowed = |next: &Segment| if next.discontinuity { slack + LAST_PICTURE } else { slack };
+        let pairs = self.segments.windows(2).filter(|pair| pair[1].start + allowed(&pair[1]) < pair[0].end());
         pairs.map(|pair| (pair[0].clone(), pair[1].clone())).collect()
     }
 
