@@ -218,7 +218,7 @@ struct FragmentWriter {
 
 impl FragmentWriter {
     fn head(&mut self, header: &FragmentHeader) {
-        self.pieces.extend([Bytes::from_static(&wire::FRAGMENT_MAGIC), header.encode()]);
+        self.pieces.push(header.encode());
     }
 
     fn chunk(&mut self, parts: &[Bytes]) {
@@ -235,7 +235,7 @@ impl FragmentWriter {
 
     fn trailer(&mut self, duration: Duration) {
         let trailer = Trailer { duration, bytes: self.bytes, crc32c: self.crc32c };
-        self.pieces.extend([Bytes::from_static(&wire::LAST_CHUNK), trailer.encode()]);
+        self.pieces.push(trailer.encode());
     }
 
     fn take(&mut self) -> Vec<Bytes> {
