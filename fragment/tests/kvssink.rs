@@ -1,7 +1,7 @@
 //! A session as kvssink sends it, built by hand after captures of one: unknown sizes of one byte,
 //! 8-byte sizes and integers everywhere else, absolute times, tags between Clusters.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and its helpers with it")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and its helpers with it")]
 
 use bytes::Bytes;
 use fragment::mkv::{Event, Limits, Reader};

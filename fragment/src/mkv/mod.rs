@@ -2,7 +2,7 @@
 //!
 //! [`Writer`] turns a fragment into one self-contained document. [`Reader`] is a push parser for what
 //! any tool writes: [`Reader::push`] bytes in any split, then [`Reader::next`] until nothing comes.
-//! [`document`] reads one whole stored fragment. Payloads are handed on as slices of what was pushed.
+//! [`document()`] reads one whole stored fragment. Payloads are handed on as slices of what was pushed.
 
 mod block;
 mod document;
