@@ -1,7 +1,7 @@
 //! The reader on files that other programs make while the test runs, each frame compared with what
 //! ffprobe finds in the same file. Needs ffmpeg, mkvmerge and gst-launch-1.0.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and its helpers with it")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and its helpers with it")]
 
 mod ffmpeg;
 mod gstreamer;
