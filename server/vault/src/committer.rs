@@ -104,9 +104,7 @@ impl Committer {
                 for (_, (_, appender)) in self.appenders.extract_if(|expiry, _| *expiry < hour) {
                     appender.close();
                 }
-                {
-                    let _ = answer.send(());
-                };
+                let _ = answer.send(());
             }
             Job::DestroyKeys(owner, answer) => {
                 let _ = answer.send(self.shared.keys.destroy_owner(owner));
