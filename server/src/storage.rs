@@ -7,7 +7,7 @@ use archive::{Archive, Overview, QueryError, Retention, StoreError, StoreOutcome
 use fragment::{Codec, FragmentId, FragmentNumber, StreamName, WallTime};
 use serde::{Deserialize, Serialize};
 use upload::ErrorCode;
-use vault::{Keyring, KeyringError, Options};
+use vault::{Keyring, KeyringError};
 
 use crate::data_folder::DataFolder;
 use crate::intake::{self, Refusal, Whole};
@@ -60,7 +60,7 @@ impl Storage {
     pub(crate) fn open(folder: &DataFolder) -> Result<Self, StorageError> {
         let path = folder.vault();
         let keyring = Keyring::of_vault(&path)?;
-        let archive = Archive::open(&path, Arc::new(keyring), Options::default()).map_err(|error| match error {
+        let archive = Archive::open(&path, Arc::new(keyring)).map_err(|error| match error {
             archive::OpenError::Vault(vault::OpenError::Locked(path)) => {
                 StorageError::InUse(path.parent().unwrap_or(&path).display().to_string())
             }

@@ -263,7 +263,7 @@ impl Bench {
 
 fn open(folder: &Path) -> Archive {
     let ring = Arc::new(vault::Keyring::of_vault(folder).unwrap());
-    Archive::open(folder, ring, vault::Options::default()).unwrap()
+    Archive::open(folder, ring).unwrap()
 }
 
 trait Front {

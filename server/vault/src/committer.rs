@@ -18,10 +18,11 @@ use self::batch::Work;
 use crate::catalog::{Batch, Catalog};
 use crate::disk;
 use crate::error::{CommitError, KeyError, PutError};
-use crate::id::{ExpiryHour, Location, OwnerId};
+use crate::id::{ExpirySlot, Location, OwnerId};
 use crate::keys::{DataKey, KeyContext};
 use crate::limits;
-use crate::segment::{Appender, Name};
+use crate::segment::Appender;
+use crate::segment_store::SegmentName;
 use crate::vault::{Entry, Put, Shared};
 
 /// An entry that waits for its commit.
@@ -40,55 +41,71 @@ pub(crate) enum Job {
     Put(Pending),
     /// Say when everything before is answered.
     Barrier(oneshot::Sender<()>),
-    /// Close segments that expire before an hour, and take no more entries for them.
-    CloseBefore(ExpiryHour, oneshot::Sender<()>),
+    /// Close segments that expire before a slot, and take no more entries for them.
+    CloseBefore(ExpirySlot, oneshot::Sender<()>),
     /// Destroy an owner's keys.
     DestroyKeys(OwnerId, oneshot::Sender<Result<(), KeyError>>),
 }
 
-type Appenders = HashMap<ExpiryHour, (u64, Appender)>;
+type Appenders = HashMap<ExpirySlot, (u64, Appender)>;
 
 /// The committer's state, owned by its thread.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
-    /// The segments open for appending, one per expiry hour, with the commit that last used them.
+    queue: mpsc::Receiver<Job>,
+    /// The segments open for appending, one per expiry slot, with the commit that last used them.
     appenders: Appenders,
     /// Segments that filled up in the batch under way.
     retired: Vec<Appender>,
     /// Sealed frames on their way to the file. Kept between batches, so that its pages are touched once.
     sealed: Vec<u8>,
     /// Entries that expire earlier may find their segment deleted under them.
-    floor: ExpiryHour,
+    floor: ExpirySlot,
     commits: u64,
 }
 
 impl Committer {
-    /// Starts the thread. It ends when the queue's last sender is gone and the queue is empty.
-    pub(crate) fn spawn(shared: Arc<Shared>, queue: mpsc::Receiver<Job>) -> io::Result<JoinHandle<()>> {
-        let committer = Self {
+    pub(crate) fn new(shared: Arc<Shared>, queue: mpsc::Receiver<Job>) -> Self {
+        Self {
             shared,
+            queue,
             appenders: HashMap::new(),
             retired: Vec::new(),
             sealed: Vec::new(),
-            floor: ExpiryHour(0),
+            floor: ExpirySlot(0),
             commits: 0,
-        };
-        thread::Builder::new().name("vault-committer".to_owned()).spawn(move || committer.run(queue))
+        }
     }
 
-    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(first) = queue.blocking_recv() {
-            // Step 1: everything that waits, up to the size of a batch.
-            let (batch, other) = gather(first, &mut queue);
-            if !batch.is_empty() {
-                self.commit(batch);
-            }
-            if let Some(job) = other {
-                self.other(job);
-            }
+    /// Starts the thread. It ends when the queue's last sender is gone and the queue is empty.
+    pub(crate) fn spawn(self) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new().name("vault-committer".to_owned()).spawn(move || self.run())
+    }
+
+    fn run(mut self) {
+        while let Some(first) = self.queue.blocking_recv() {
+            self.turn(first);
         }
         for (_, (_, appender)) in self.appenders.drain() {
             appender.close();
+        }
+    }
+
+    /// Takes what waits in the queue, as one turn of the thread would. `false`: nothing waited. For a committer
+    /// without a thread, whose caller says when it works.
+    pub(crate) fn step(&mut self) -> bool {
+        let first = self.queue.try_recv();
+        first.map(|first| self.turn(first)).is_ok()
+    }
+
+    fn turn(&mut self, first: Job) {
+        // Step 1: everything that waits, up to the size of a batch.
+        let (batch, other) = gather(first, &mut self.queue);
+        if !batch.is_empty() {
+            self.commit(batch);
+        }
+        if let Some(job) = other {
+            self.other(job);
         }
     }
 
@@ -197,7 +214,8 @@ impl Committer {
                     self.retire(expiry);
                 }
                 self.make_room_for(expiry, &runs);
-                let appender = Appender::create(&self.shared.segments, expiry).map_err(|e| write_error(&e))?;
+                let appender = Appender::create(&*self.shared.segments, expiry, &*self.shared.entropy)
+                    .map_err(|e| write_error(&e))?;
                 self.appenders.insert(expiry, (self.commits, appender));
                 created = true;
             };
@@ -210,7 +228,7 @@ impl Committer {
             buffered += bytes as usize;
         }
         if created {
-            let synced = self.shared.segments.sync();
+            let synced = self.shared.segments.sync_names();
             synced.map_err(|e| self.shared.poison.set(format!("syncing the segments' folder failed: {e}")))?;
         }
         Ok(runs)
@@ -234,7 +252,7 @@ impl Committer {
     }
 
     /// Sets a full segment aside; the batch under way may have frames in it.
-    fn retire(&mut self, expiry: ExpiryHour) {
+    fn retire(&mut self, expiry: ExpirySlot) {
         self.retired.extend(self.appenders.remove(&expiry).map(|(_, full)| full));
     }
 
@@ -250,17 +268,19 @@ impl Committer {
         }
     }
 
-    /// Closes the segment that was not used for longest, if too many are open.
-    fn make_room_for(&mut self, expiry: ExpiryHour, runs: &[Run]) {
-        if self.appenders.len() < limits::SEGMENTS_OPEN_MAX {
-            return;
-        }
-        let in_use = |hour: ExpiryHour| hour == expiry || runs.iter().any(|run| run.segment.expiry == hour);
-        let idle = self.appenders.iter().filter(|(hour, _)| !in_use(**hour));
-        if let Some(hour) = idle.min_by_key(|(_, (used, _))| *used).map(|(hour, _)| *hour)
-            && let Some((_, appender)) = self.appenders.remove(&hour)
-        {
-            appender.close();
+    /// Before a segment is begun: closes those that nothing has been written to for a while, since their slot is
+    /// over and each keeps space laid out, and the longest unused if there are too many all the same.
+    fn make_room_for(&mut self, expiry: ExpirySlot, runs: &[Run]) {
+        let in_use = |slot: ExpirySlot| slot == expiry || runs.iter().any(|run| run.segment.expiry == slot);
+        let mut idle: Vec<(u64, ExpirySlot)> =
+            self.appenders.iter().map(|(slot, (used, _))| (*used, *slot)).filter(|(_, slot)| !in_use(*slot)).collect();
+        idle.sort_unstable();
+        let crowd = (self.appenders.len() + 1).saturating_sub(limits::SEGMENTS_OPEN_MAX);
+        let stale = idle.iter().filter(|(used, _)| used + limits::SEGMENT_IDLE_COMMITS < self.commits).count();
+        for (_, slot) in idle.into_iter().take(crowd.max(stale)) {
+            if let Some((_, appender)) = self.appenders.remove(&slot) {
+                appender.close();
+            }
         }
     }
 
@@ -285,7 +305,7 @@ impl Committer {
 
 /// A run of frames that lie side by side both in the buffer and in their segment.
 struct Run {
-    segment: Name,
+    segment: SegmentName,
     /// Where in the segment.
     offset: u32,
     /// Where in the buffer.
@@ -315,7 +335,7 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Pending>, Option<
 }
 
 /// The open segment of a run.
-fn appender<'a>(open: &'a mut Appenders, retired: &'a mut [Appender], segment: Name) -> &'a mut Appender {
+fn appender<'a>(open: &'a mut Appenders, retired: &'a mut [Appender], segment: SegmentName) -> &'a mut Appender {
     let open = open.get_mut(&segment.expiry).map(|(_, appender)| appender);
     open.into_iter()
         .chain(retired)

@@ -1,91 +1,110 @@
-//! The few calls that make files durable, named for what they promise.
+//! The file system as the vault uses it: the few calls that make bytes durable, named for what they promise.
+//!
+//! [`OsDisk`] is the machine's own. Another implementation can stand in for it, so that tests can take the
+//! power away between any two calls, and every durable step of the vault goes through here for that reason.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+#[cfg(test)]
+pub(crate) mod faulty;
+mod os;
+
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Creates a file that does not exist, readable by its owner only.
-pub(crate) fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+pub use self::os::OsDisk;
+
+/// A file system. Paths are absolute or relative to what the vault was opened with; nothing above is touched.
+pub trait Disk: Send + Sync {
+    /// Creates a folder and those above it, closed to others; its own name is on disk on return.
+    fn create_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// Creates a file that does not exist, readable by its owner only. Its name is on disk only after
+    /// [`Disk::sync_folder`].
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Opens a file for reading.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Opens a file for reading and cutting.
+    fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Gives a file another name in one step, replacing what has it. On disk after [`Disk::sync_folder`].
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. On disk after [`Disk::sync_folder`].
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// The names of the files in a folder, in no order.
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
+
+    /// The length of a file.
+    fn file_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// Puts the names in a folder on disk.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// The bytes that this user may still write to the file system of `path`.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    /// Reads at `offset` until `out` is full or the file ends; answers how much was read.
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Puts what was written, and the length, on disk.
+    fn sync(&self) -> io::Result<()>;
+
+    /// The file's length.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Cuts the file to `len`, or extends it with zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Lays out space from `from` on, as zeros within the file's length. Does nothing where the file system can't.
+    fn lay_out(&self, from: u64, bytes: u64) -> io::Result<()>;
+
+    /// Where the last byte that was ever written ends, by the file system's own account; the length where it
+    /// keeps none.
+    fn written_end(&self) -> io::Result<u64>;
 }
 
 /// Writes a file that does not exist; file and name are on disk on return.
-pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = create_new(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+pub(crate) fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = disk.create(path)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    disk.sync_folder(folder_of(path))
+}
+
+/// All of a small file, at most `bytes_max` of it.
+pub(crate) fn read(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let file = disk.open(path)?;
+    let len = usize::try_from(file.len()?).unwrap_or(usize::MAX).min(bytes_max);
+    let mut bytes = vec![0; len];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// The folder that a file's name lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
-        Some(folder) => sync_folder(folder),
-        None => Ok(()),
+        // An empty parent is that of a relative path: the current folder.
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
-}
-
-/// Puts the names in a folder on disk.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    // An empty parent is that of a relative path: the current folder.
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    File::open(folder)?.sync_all()
-}
-
-/// Creates a folder and those above it, closed to others, and puts its name on disk.
-pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    match path.parent() {
-        Some(parent) => sync_folder(parent),
-        None => Ok(()),
-    }
-}
-
-/// The bytes that this user may still write to the file system of `file`.
-pub(crate) fn free_bytes(file: &File) -> io::Result<u64> {
-    let stat = rustix::fs::fstatvfs(file)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Whether an error says that space, quota or file size ran out: trying again later helps.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
-}
-
-/// Failures that tests ask for. In a built program this is empty and costs nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Faults {
-    #[cfg(test)]
-    pub(crate) sync_fails: std::sync::atomic::AtomicBool,
-    #[cfg(test)]
-    pub(crate) disk_full: std::sync::atomic::AtomicBool,
-    /// Writes this many bytes of a run, then fails as if the disk were full; negative: never.
-    #[cfg(test)]
-    pub(crate) write_stops: std::sync::atomic::AtomicBool,
-}
-
-#[cfg_attr(not(test), expect(clippy::unused_self, reason = "the faults exist in tests only"))]
-impl Faults {
-    /// Fails if a sync shall fail.
-    pub(crate) fn at_sync(&self) -> io::Result<()> {
-        #[cfg(test)]
-        if self.sync_fails.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(io::Error::other("injected sync failure"));
-        }
-        Ok(())
-    }
-
-    /// Fails if the disk shall be full.
-    pub(crate) fn at_growth(&self) -> io::Result<()> {
-        #[cfg(test)]
-        if self.disk_full.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-
-    /// How many of `bytes` a write shall bring to the file before it fails.
-    pub(crate) fn at_write(&self, bytes: usize) -> usize {
-        #[cfg(test)]
-        if self.write_stops.load(std::sync::atomic::Ordering::SeqCst) {
-            return bytes / 2;
-        }
-        bytes
-    }
 }

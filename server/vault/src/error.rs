@@ -30,6 +30,9 @@ pub enum OpenError {
     /// The master keyring can't be used.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// The committer's thread can't be started.
+    #[error("the vault's committer can't be started: {0}")]
+    Thread(io::Error),
     /// Written by a version that this one does not understand.
     #[error("the vault {path} has format {found}; this version understands format {known}")]
     Format {
@@ -216,13 +219,13 @@ pub enum SweepError {
     /// The catalog can't answer, so nothing can be said about what is live.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// A file can't be examined or deleted.
-    #[error("can't {action} {path}: {source}")]
+    /// Something can't be examined or deleted.
+    #[error("can't {action} {what}: {source}")]
     Io {
         /// What was attempted.
         action: &'static str,
         /// On what.
-        path: PathBuf,
+        what: String,
         /// What the system said.
         source: io::Error,
     },

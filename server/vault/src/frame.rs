@@ -25,7 +25,7 @@
 use aws_lc_rs::aead::{Aad, Nonce};
 use bytes::{Bytes, BytesMut};
 
-use crate::id::{ExpiryHour, KeyEpoch, OwnerId, SegmentId, u32_at, u64_at};
+use crate::id::{ExpirySlot, KeyEpoch, OwnerId, SegmentId, u32_at, u64_at};
 use crate::keys::DataKey;
 use crate::limits;
 
@@ -45,7 +45,7 @@ pub struct FrameHeader {
     /// Whose it is.
     pub owner: OwnerId,
     /// When it may be deleted.
-    pub expiry: ExpiryHour,
+    pub expiry: ExpirySlot,
     /// Which of the owner's keys seals it.
     pub epoch: KeyEpoch,
     /// The owner's index entry.
@@ -109,7 +109,7 @@ impl FrameHeader {
             segment: SegmentId(u64_at(fixed, 4)),
             ordinal: u32_at(fixed, 12),
             owner: OwnerId::from_u64(u64_at(fixed, 24)),
-            expiry: ExpiryHour(u32_at(fixed, 32)),
+            expiry: ExpirySlot(u32_at(fixed, 32)),
             epoch: KeyEpoch(u32_at(fixed, 36)),
             index: Bytes::copy_from_slice(&sealed[FIXED_BYTES..]),
             payload_bytes,
@@ -210,7 +210,7 @@ mod tests {
             segment: SegmentId(0x1122_3344_5566_7788),
             ordinal: 7,
             owner: OwnerId::from_u64(9),
-            expiry: ExpiryHour(500_000),
+            expiry: ExpirySlot(500_000),
             epoch: KeyEpoch(20_833),
             index: Bytes::copy_from_slice(index),
             payload_bytes: u32::try_from(payload.len()).unwrap(),

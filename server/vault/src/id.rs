@@ -1,4 +1,4 @@
-//! Identities: of owners, segments, key epochs, expiry hours and the places of frames.
+//! Identities: of owners, segments, key epochs, expiry slots and the places of frames.
 
 use std::fmt;
 
@@ -63,20 +63,31 @@ impl fmt::Display for OwnerId {
     }
 }
 
-/// The hour after which a frame may be deleted, counted from 1970-01-01T00Z: a frame with expiry hour
-/// `h` is kept until hour `h` has passed.
+/// The slot of two minutes after which a frame may be deleted, counted from 1970-01-01T00Z: a frame with
+/// expiry slot `s` is kept until slot `s` has passed. The length is what expired bytes may linger at most,
+/// against one file per slot and retention in use: 5,040 files for a week of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExpiryHour(pub u32);
+pub struct ExpirySlot(pub u32);
 
-impl ExpiryHour {
-    /// The hour that `unix_secs` lies in.
+impl ExpirySlot {
+    /// The length of a slot.
+    pub const SECONDS: u32 = 120;
+
+    const PER_DAY: u32 = 86_400 / Self::SECONDS;
+
+    /// The slot that `unix_secs` lies in.
     pub fn containing(unix_secs: u64) -> Self {
-        Self(u32::try_from(unix_secs / 3600).unwrap_or(u32::MAX))
+        Self(u32::try_from(unix_secs / u64::from(Self::SECONDS)).unwrap_or(u32::MAX))
+    }
+
+    /// When the slot has passed, in seconds since 1970.
+    pub fn end_secs(self) -> u64 {
+        (u64::from(self.0) + 1) * u64::from(Self::SECONDS)
     }
 
     /// The epoch of the data key that seals frames of this expiry.
     pub fn epoch(self) -> KeyEpoch {
-        KeyEpoch(self.0 / 24)
+        KeyEpoch(self.0 / Self::PER_DAY)
     }
 }
 
@@ -96,11 +107,11 @@ impl fmt::Display for SegmentId {
 }
 
 /// Where a frame lies. Stored by owners in their rows as 20 bytes, big-endian:
-/// `[expiry hour: 4][segment: 8][offset: 4][frame bytes: 4]`.
+/// `[expiry slot: 4][segment: 8][offset: 4][frame bytes: 4]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Location {
-    /// The expiry hour of the segment, a part of its file name.
-    pub expiry: ExpiryHour,
+    /// The expiry slot of the segment, a part of its name.
+    pub expiry: ExpirySlot,
     /// The segment.
     pub segment: SegmentId,
     /// Where in the segment the frame begins.
@@ -127,7 +138,7 @@ impl Location {
     pub fn decode(stored: &[u8]) -> Option<Self> {
         let stored: &[u8; Self::ENCODED_BYTES] = stored.try_into().ok()?;
         Some(Self {
-            expiry: ExpiryHour(u32_at(stored, 0)),
+            expiry: ExpirySlot(u32_at(stored, 0)),
             segment: SegmentId(u64_at(stored, 4)),
             offset: u32_at(stored, 12),
             bytes: u32_at(stored, 16),
@@ -161,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_location_survives_its_stored_form() {
-        let location = Location { expiry: ExpiryHour(7), segment: SegmentId(u64::MAX - 1), offset: 3, bytes: 9 };
+        let location = Location { expiry: ExpirySlot(7), segment: SegmentId(u64::MAX - 1), offset: 3, bytes: 9 };
         assert_eq!(Location::decode(&location.encode()), Some(location));
         assert_eq!(Location::decode(&location.encode()[1..]), None);
     }
@@ -175,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_key_epoch_is_the_day_of_expiry() {
-        assert_eq!(ExpiryHour::containing(86_400 * 3 - 1).epoch(), KeyEpoch(2));
-        assert_eq!(ExpiryHour::containing(86_400 * 3).epoch(), KeyEpoch(3));
+        assert_eq!(ExpirySlot::containing(86_400 * 3 - 1).epoch(), KeyEpoch(2));
+        assert_eq!(ExpirySlot::containing(86_400 * 3).epoch(), KeyEpoch(3));
     }
 }

@@ -10,12 +10,11 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{self, Faults};
+use crate::disk::{self, Disk};
 use crate::error::KeyError;
 use crate::id::{KeyEpoch, OwnerId};
 use crate::keyring::crc_holds;
@@ -24,6 +23,8 @@ use crate::limits;
 
 const MAGIC: &[u8; 8] = b"MRKEY001";
 const FOLDER: &str = "keys";
+/// Ten times what any key service wraps a key into.
+const KEY_FILE_BYTES_MAX: usize = 64 << 10;
 
 /// The root key: not of a stream, sealing nothing itself, the source of derived keys.
 pub(crate) const ROOT: KeyContext = KeyContext { owner: OwnerId::ROOT, epoch: KeyEpoch(u32::MAX) };
@@ -34,19 +35,19 @@ pub(crate) fn exist(folder: &Path) -> bool {
 }
 
 /// The folder of key files and the service that unwraps them.
-pub(crate) struct KeyFiles {
+pub struct KeyFiles {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     service: Arc<dyn KeyService>,
     cache: Mutex<HashMap<KeyContext, Arc<DataKey>>>,
-    faults: Arc<Faults>,
 }
 
 impl KeyFiles {
     /// Opens the folder and its root key; both are created in a new vault.
-    pub(crate) fn open(vault: &Path, service: Arc<dyn KeyService>, faults: Arc<Faults>) -> Result<Self, KeyError> {
+    pub fn open(disk: Arc<dyn Disk>, vault: &Path, service: Arc<dyn KeyService>) -> Result<Self, KeyError> {
         let folder = vault.join(FOLDER);
-        disk::create_folder(&folder).map_err(|e| failed("create the folder of", &folder, e))?;
-        let files = Self { folder, service, cache: Mutex::default(), faults };
+        disk.create_folder(&folder).map_err(|e| failed("create the folder of", &folder, e))?;
+        let files = Self { disk, folder, service, cache: Mutex::default() };
         files.remove_unfinished()?;
         files.ensure(&[ROOT])?;
         Ok(files)
@@ -97,7 +98,7 @@ impl KeyFiles {
         for &context in contexts {
             assert_ne!(context, ROOT, "the root key lives as long as the vault");
             self.cache().remove(&context);
-            match fs::remove_file(self.path(context)) {
+            match self.disk.remove(&self.path(context)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(failed("remove", &self.path(context), e));
                 }
@@ -121,17 +122,17 @@ impl KeyFiles {
         let path = self.path(context);
         let unfinished = path.with_extension("tmp");
         // An earlier attempt may have left one when the disk was full.
-        let _ = fs::remove_file(&unfinished);
-        let mut file = disk::create_new(&unfinished).map_err(|e| failed("create", &unfinished, e))?;
-        file.write_all(&encode(context, &wrapped)).map_err(|e| failed("write", &unfinished, e))?;
-        file.sync_all().map_err(|e| failed("sync", &unfinished, e))?;
-        fs::rename(&unfinished, &path).map_err(|e| failed("name", &path, e))?;
+        let _ = self.disk.remove(&unfinished);
+        let file = self.disk.create(&unfinished).map_err(|e| failed("create", &unfinished, e))?;
+        file.write_at(&encode(context, &wrapped), 0).map_err(|e| failed("write", &unfinished, e))?;
+        file.sync().map_err(|e| failed("sync", &unfinished, e))?;
+        self.disk.rename(&unfinished, &path).map_err(|e| failed("name", &path, e))?;
         Ok(key)
     }
 
     fn read(&self, context: KeyContext) -> Result<WrappedKey, KeyError> {
         let path = self.path(context);
-        match fs::read(&path) {
+        match disk::read(&*self.disk, &path, KEY_FILE_BYTES_MAX) {
             Ok(stored) => decode(&stored, context).ok_or(KeyError::Damaged),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Err(KeyError::Destroyed { owner: context.owner, epoch: context.epoch })
@@ -143,20 +144,17 @@ impl KeyFiles {
     fn remove_unfinished(&self) -> Result<(), KeyError> {
         for name in self.names()?.iter().filter(|name| name.ends_with(".tmp")) {
             let path = self.folder.join(name);
-            fs::remove_file(&path).map_err(|e| failed("remove", &path, e))?;
+            self.disk.remove(&path).map_err(|e| failed("remove", &path, e))?;
         }
         Ok(())
     }
 
     fn names(&self) -> Result<Vec<String>, KeyError> {
-        let entries = fs::read_dir(&self.folder).map_err(|e| failed("list", &self.folder, e))?;
-        let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
-        entries.map(name).collect::<io::Result<_>>().map_err(|e| failed("list", &self.folder, e))
+        self.disk.list(&self.folder).map_err(|e| failed("list", &self.folder, e))
     }
 
     fn sync(&self, folder: &Path) -> Result<(), KeyError> {
-        let synced = self.faults.at_sync().and_then(|()| disk::sync_folder(folder));
-        synced.map_err(|e| failed("sync", folder, e))
+        self.disk.sync_folder(folder).map_err(|e| failed("sync", folder, e))
     }
 
     fn remember(&self, context: KeyContext, key: &Arc<DataKey>) {

@@ -59,7 +59,7 @@ impl Keyring {
         };
         let master = fresh().map_err(|e| failed("make a key for", path, io::Error::other(e)))?;
         let keyring = Self { masters: vec![master] };
-        disk::write_new(path, &keyring.encode()).map_err(|e| failed("write", path, e))?;
+        disk::write_new(&disk::OsDisk, path, &keyring.encode()).map_err(|e| failed("write", path, e))?;
         Ok(keyring)
     }
 

@@ -12,7 +12,8 @@
 
 pub mod catalog;
 mod committer;
-mod disk;
+pub mod disk;
+mod entropy;
 mod error;
 mod frame;
 mod id;
@@ -27,20 +28,25 @@ mod reader;
 mod recovery;
 mod secret;
 mod segment;
+pub mod segment_store;
 mod sweep;
 mod vault;
 mod walk;
 
 pub use catalog::{Batch, Catalog, Direction, KeyRange, Row, Snapshot};
+pub use entropy::{Entropy, OsEntropy};
 pub use error::{
     CatalogError, CommitError, KeyError, KeyringError, OpenError, PutError, ReadError, SecretError, SweepError,
 };
 pub use frame::FrameHeader;
-pub use id::{Domain, ExpiryHour, KeyEpoch, Location, OwnerId, SegmentId};
+pub use id::{Domain, ExpirySlot, KeyEpoch, Location, OwnerId, SegmentId};
 pub use key::{Key, Space};
+pub use key_files::KeyFiles;
 pub use keyring::Keyring;
 pub use keys::{DataKey, KeyContext, KeyService, WrappedKey};
 pub use owner::{Owner, Refused};
+pub use recovery::Lock;
+pub use segment_store::{SegmentFile, SegmentName, SegmentStore};
 pub use sweep::Swept;
-pub use vault::{Entry, Health, Options, Put, Receipt, Vault};
-pub use walk::{SegmentFile, Walk, Walked};
+pub use vault::{Entry, Health, Parts, Put, Receipt, Stepper, Vault};
+pub use walk::{Walk, Walked};

@@ -11,10 +11,11 @@ use zeroize::Zeroizing;
 
 use crate::catalog::{Catalog, FjallCatalog};
 use crate::committer::{Committer, Job, Pending};
-use crate::disk::{self, Faults};
+use crate::disk::{Disk, OsDisk};
+use crate::entropy::{Entropy, OsEntropy};
 use crate::error::{KeyError, OpenError, PutError, ReadError, SecretError, SweepError};
 use crate::frame::FrameHeader;
-use crate::id::{ExpiryHour, Location, OwnerId};
+use crate::id::{ExpirySlot, Location, OwnerId};
 use crate::key::Key;
 use crate::key_files::{self, KeyFiles};
 use crate::keys::{DataKey, KeyService};
@@ -24,16 +25,45 @@ use crate::poison::Poison;
 use crate::reader::Reader;
 use crate::recovery::{self, Lock};
 use crate::secret;
-use crate::segment::Folder;
+use crate::segment_store::{LocalSegments, SegmentFile, SegmentStore};
 use crate::sweep::{self, Swept};
-use crate::walk::{SegmentFile, Walk};
+use crate::walk::Walk;
 
-/// How a vault is opened.
-#[derive(Clone, Default)]
-pub struct Options {
-    /// The catalog to use instead of fjall in the vault's folder.
-    pub catalog: Option<Arc<dyn Catalog>>,
-    pub(crate) faults: Arc<Faults>,
+/// What a vault is made of.
+pub struct Parts {
+    /// Where frames lie.
+    pub segments: Arc<dyn SegmentStore>,
+    /// Where rows lie.
+    pub catalog: Arc<dyn Catalog>,
+    /// Where wrapped data keys lie.
+    pub keys: KeyFiles,
+    /// Where random numbers come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// Keeps other processes out for as long as the vault is open, where only one may write.
+    pub lock: Option<Lock>,
+}
+
+impl Parts {
+    /// The parts of a vault in one folder of the local disk, created if it does not exist. Blocks.
+    pub fn local(folder: &Path, service: Arc<dyn KeyService>) -> Result<Self, OpenError> {
+        Self::on(Arc::new(OsDisk), folder, service)
+    }
+
+    fn on(disk: Arc<dyn Disk>, folder: &Path, service: Arc<dyn KeyService>) -> Result<Self, OpenError> {
+        disk.create_folder(folder).map_err(|e| recovery::failed("create", folder, e))?;
+        let lock = recovery::lock(folder)?;
+        recovery::check_format(&*disk, folder)?;
+        let keys = KeyFiles::open(disk.clone(), folder, service)?;
+        let segments = LocalSegments::open(disk, folder).map_err(|e| recovery::failed("open", folder, e))?;
+        let catalog = FjallCatalog::open(&folder.join("catalog"))?;
+        Ok(Self {
+            segments: Arc::new(segments),
+            catalog: Arc::new(catalog),
+            keys,
+            entropy: Arc::new(OsEntropy),
+            lock: Some(lock),
+        })
+    }
 }
 
 /// What is stored.
@@ -42,7 +72,7 @@ pub struct Entry {
     /// Whose it is.
     pub owner: OwnerId,
     /// When it may be deleted.
-    pub expiry: ExpiryHour,
+    pub expiry: ExpirySlot,
     /// The owner's index entry, completed by [`Owner::assign`].
     pub index: Bytes,
     /// What is sealed.
@@ -85,8 +115,8 @@ pub struct Health {
     pub frames: u64,
     /// Payload bytes in them.
     pub payload_bytes: u64,
-    /// Space left on its disk.
-    pub free_bytes: u64,
+    /// Space left where its segments lie, if there is an end to it.
+    pub free_bytes: Option<u64>,
 }
 
 /// An open vault. Clones share it; the last one to go closes it.
@@ -104,10 +134,22 @@ struct Inner {
     committer: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// The committer of a vault without a thread of its own: nothing is stored unless its caller says so. A simulation
+/// thus decides what happens when, and the same seed gives the same run.
+pub struct Stepper(Committer);
+
+impl Stepper {
+    /// Does what a committer's thread would do next. `false`: nothing waits.
+    pub fn step(&mut self) -> bool {
+        self.0.step()
+    }
+}
+
 /// What the committer, the readers and the sweeper share.
 pub(crate) struct Shared {
     pub(crate) catalog: Arc<dyn Catalog>,
-    pub(crate) segments: Folder,
+    pub(crate) segments: Arc<dyn SegmentStore>,
+    pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) keys: Arc<KeyFiles>,
     pub(crate) reader: Reader,
     pub(crate) owners: Owners,
@@ -115,7 +157,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     root: Arc<DataKey>,
     sweeping: Mutex<()>,
-    _lock: Lock,
+    _lock: Option<Lock>,
 }
 
 /// What was committed since the vault was opened.
@@ -140,41 +182,46 @@ const PERMIT_BYTES: usize = 1024;
 
 impl Vault {
     /// Opens the vault in `folder`, creating it if it does not exist. Blocks.
-    pub fn open(
-        folder: &Path,
-        service: Arc<dyn KeyService>,
-        owners: Vec<Arc<dyn Owner>>,
-        options: Options,
-    ) -> Result<Self, OpenError> {
-        let lock = recovery::lock(folder)?;
-        recovery::check_format(folder)?;
-        let faults = options.faults;
-        let keys = Arc::new(KeyFiles::open(folder, service, faults.clone())?);
-        let root = keys.find(key_files::ROOT)?;
-        let segments = Folder::open(folder, faults).map_err(|e| recovery::failed("create", folder, e))?;
-        recovery::cut_unwritten(&segments)?;
-        let catalog = match options.catalog {
-            Some(catalog) => catalog,
-            None => Arc::new(FjallCatalog::open(&folder.join("catalog"))?),
-        };
+    pub fn open(folder: &Path, service: Arc<dyn KeyService>, owners: Vec<Arc<dyn Owner>>) -> Result<Self, OpenError> {
+        Self::assemble(Parts::local(folder, service)?, owners)
+    }
+
+    /// Opens a vault of these parts. Blocks.
+    pub fn assemble(parts: Parts, owners: Vec<Arc<dyn Owner>>) -> Result<Self, OpenError> {
+        let (mut vault, committer) = Self::prepare(parts, owners)?;
+        let thread = committer.spawn().map_err(OpenError::Thread)?;
+        let inner = Arc::get_mut(&mut vault.inner).expect("nobody else has the vault yet");
+        inner.committer = Mutex::new(Some(thread));
+        Ok(vault)
+    }
+
+    /// Opens a vault of these parts whose committer works only when it is told to. Blocks.
+    pub fn assemble_stepped(parts: Parts, owners: Vec<Arc<dyn Owner>>) -> Result<(Self, Stepper), OpenError> {
+        let (vault, committer) = Self::prepare(parts, owners)?;
+        Ok((vault, Stepper(committer)))
+    }
+
+    fn prepare(parts: Parts, owners: Vec<Arc<dyn Owner>>) -> Result<(Self, Committer), OpenError> {
+        let Parts { segments, catalog, keys, entropy, lock } = parts;
+        let keys = Arc::new(keys);
         let shared = Arc::new(Shared {
             catalog,
             reader: Reader::new(segments.clone(), keys.clone()),
             segments,
+            entropy,
+            root: keys.find(key_files::ROOT)?,
             keys,
             owners: Owners(owners),
             poison: Poison::default(),
             counters: Counters::default(),
-            root,
             sweeping: Mutex::new(()),
             _lock: lock,
         });
         let (jobs, queue) = mpsc::channel(limits::QUEUE_ENTRIES_MAX);
-        let committer = Committer::spawn(shared.clone(), queue)
-            .map_err(|e| recovery::failed("start the committer of", folder, e))?;
+        let committer = Committer::new(shared.clone(), queue);
         let room = Arc::new(Semaphore::new(limits::QUEUE_BYTES_MAX / PERMIT_BYTES));
-        let committer = Mutex::new(Some(committer));
-        Ok(Self { inner: Arc::new(Inner { shared, jobs: Some(jobs), room, committer }) })
+        let inner = Inner { shared, jobs: Some(jobs), room, committer: Mutex::new(None) };
+        Ok((Self { inner: Arc::new(inner) }, committer))
     }
 
     /// The catalog, for reads and for rows that belong to no frame. Its calls block.
@@ -218,7 +265,7 @@ impl Vault {
 
     /// Deletes segments and keys that have expired at `unix_secs`. Can stop anywhere and be run again.
     pub async fn sweep(&self, unix_secs: u64) -> Result<Swept, SweepError> {
-        let now = ExpiryHour::containing(unix_secs);
+        let now = ExpirySlot::containing(unix_secs);
         let (answer, answered) = oneshot::channel();
         let job = Job::CloseBefore(now, answer);
         self.jobs().send(job).await.map_err(|_| SweepError::Closed)?;
@@ -259,27 +306,24 @@ impl Vault {
     pub fn health(&self) -> Health {
         let shared = &self.inner.shared;
         let free_permits = self.inner.room.available_permits();
-        let folder = std::fs::File::open(shared.segments.path());
         Health {
             poisoned: shared.poison.reason().map(str::to_owned),
             queued_bytes: (limits::QUEUE_BYTES_MAX - free_permits * PERMIT_BYTES) as u64,
             commits: shared.counters.commits.load(Ordering::Relaxed),
             frames: shared.counters.frames.load(Ordering::Relaxed),
             payload_bytes: shared.counters.payload_bytes.load(Ordering::Relaxed),
-            free_bytes: folder.and_then(|folder| disk::free_bytes(&folder)).unwrap_or(0),
+            free_bytes: shared.segments.free_bytes().unwrap_or_default(),
         }
     }
 
-    /// The segment files, the first to expire first. Blocks.
+    /// The segments, the first to expire first. Blocks.
     pub fn segments(&self) -> std::io::Result<Vec<SegmentFile>> {
-        let folder = &self.inner.shared.segments;
-        let file = |name| Ok(SegmentFile { name, bytes: folder.path_of(name).metadata()?.len() });
-        folder.list()?.into_iter().map(file).collect()
+        self.inner.shared.segments.list()
     }
 
-    /// The frames of a segment file, read without keys and without the catalog. Blocks.
+    /// The frames of a segment, read without keys and without the catalog. Blocks.
     pub fn walk(&self, segment: SegmentFile) -> std::io::Result<Walk> {
-        Walk::open(&self.inner.shared.segments.path_of(segment.name), segment.name)
+        Walk::open(self.inner.shared.segments.clone(), segment.name)
     }
 
     fn jobs(&self) -> &mpsc::Sender<Job> {

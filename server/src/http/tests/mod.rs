@@ -340,7 +340,7 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vault");
         let keyring = vault::Keyring::of_vault(&path).unwrap();
-        let archive = Archive::open(&path, Arc::new(keyring), vault::Options::default()).unwrap();
+        let archive = Archive::open(&path, Arc::new(keyring)).unwrap();
         let state = state(&archive, KEY);
         Self { archive, state, _folder: Arc::new(folder) }
     }

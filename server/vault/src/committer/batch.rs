@@ -8,7 +8,7 @@ use super::{Answer, Pending};
 use crate::catalog::{Batch, Catalog};
 use crate::error::PutError;
 use crate::frame::{self, FrameHeader};
-use crate::id::{ExpiryHour, Location, OwnerId, SegmentId};
+use crate::id::{ExpirySlot, Location, OwnerId, SegmentId};
 use crate::key::Key;
 use crate::keys::KeyContext;
 use crate::owner::Owner;
@@ -44,8 +44,8 @@ impl Work {
         self.place = Some((location, ordinal));
     }
 
-    /// The hour of the segment that it was placed in, if it came that far.
-    pub(super) fn placed_in(&self) -> Option<ExpiryHour> {
+    /// The expiry of the segment that it was placed in, if it came that far.
+    pub(super) fn placed_in(&self) -> Option<ExpirySlot> {
         self.place.map(|(location, _)| location.expiry)
     }
 
@@ -78,7 +78,7 @@ impl Work {
 
 /// Sorts the batch by expiry, refuses what can't be stored, sets duplicates aside and has the owners
 /// complete the rest in the order of the commit.
-pub(super) fn admit(shared: &Shared, floor: ExpiryHour, mut pending: Vec<Pending>) -> (Vec<Work>, Vec<Duplicate>) {
+pub(super) fn admit(shared: &Shared, floor: ExpirySlot, mut pending: Vec<Pending>) -> (Vec<Work>, Vec<Duplicate>) {
     // Frames of one segment then lie side by side; entries of one owner keep their order unless their
     // retention was changed in between.
     pending.sort_by_key(|pending| pending.entry.expiry);
@@ -104,7 +104,7 @@ enum Admitted {
 
 fn admit_one(
     shared: &Shared,
-    floor: ExpiryHour,
+    floor: ExpirySlot,
     entry: &Entry,
     new_keys: &mut HashSet<Key>,
 ) -> Result<Admitted, PutError> {
