@@ -6,7 +6,7 @@
 mod batch;
 mod seal;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,6 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use self::batch::Work;
 use crate::catalog::{Batch, Catalog};
-use crate::disk;
 use crate::error::{CommitError, KeyError, PutError};
 use crate::id::{ExpirySlot, Location, OwnerId};
 use crate::keys::{DataKey, KeyContext};
@@ -47,7 +46,8 @@ pub(crate) enum Job {
     DestroyKeys(OwnerId, oneshot::Sender<Result<(), KeyError>>),
 }
 
-type Appenders = HashMap<ExpirySlot, (u64, Appender)>;
+/// Ordered, so that what is done to all of them is done in the same order in every run.
+type Appenders = BTreeMap<ExpirySlot, (u64, Appender)>;
 
 /// The committer's state, owned by its thread.
 pub(crate) struct Committer {
@@ -69,7 +69,7 @@ impl Committer {
         Self {
             shared,
             queue,
-            appenders: HashMap::new(),
+            appenders: Appenders::new(),
             retired: Vec::new(),
             sealed: Vec::new(),
             floor: ExpirySlot(0),
@@ -86,7 +86,7 @@ impl Committer {
         while let Some(first) = self.queue.blocking_recv() {
             self.turn(first);
         }
-        for (_, (_, appender)) in self.appenders.drain() {
+        for (_, appender) in std::mem::take(&mut self.appenders).into_values() {
             appender.close();
         }
     }
@@ -116,9 +116,10 @@ impl Committer {
             Job::Barrier(answer) => {
                 let _ = answer.send(());
             }
-            Job::CloseBefore(hour, answer) => {
-                self.floor = self.floor.max(hour);
-                for (_, (_, appender)) in self.appenders.extract_if(|expiry, _| *expiry < hour) {
+            Job::CloseBefore(slot, answer) => {
+                self.floor = self.floor.max(slot);
+                let later = self.appenders.split_off(&slot);
+                for (_, appender) in std::mem::replace(&mut self.appenders, later).into_values() {
                     appender.close();
                 }
                 let _ = answer.send(());

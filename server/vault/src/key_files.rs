@@ -14,12 +14,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{self, Disk};
 use crate::error::KeyError;
 use crate::id::{KeyEpoch, OwnerId};
 use crate::keyring::crc_holds;
 use crate::keys::{DataKey, KeyContext, KeyService, WrappedKey};
 use crate::limits;
+use disk::Disk;
 
 const MAGIC: &[u8; 8] = b"MRKEY001";
 const FOLDER: &str = "keys";

@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::aead::{Aad, Nonce};
 use zeroize::Zeroizing;
 
-use crate::disk;
 use crate::error::{KeyError, KeyringError};
 use crate::id::{u32_at, u64_at};
 use crate::keys::{DataKey, KeyContext, KeyService, WrappedKey, random};

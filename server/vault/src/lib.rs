@@ -12,7 +12,6 @@
 
 pub mod catalog;
 mod committer;
-pub mod disk;
 mod entropy;
 mod error;
 mod frame;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use crate::disk::{self, Disk};
 use crate::error::OpenError;
+use disk::Disk;
 
 const FORMAT: &[u8] = b"millrace vault 1\n";
 /// Enough of another program's marker to show it to a person.
@@ -66,7 +66,7 @@ pub(crate) fn failed(action: &'static str, path: &Path, source: io::Error) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::OsDisk;
+    use disk::OsDisk;
 
     #[test]
     fn a_vault_of_another_format_is_refused() {

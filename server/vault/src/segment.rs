@@ -115,9 +115,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::disk::OsDisk;
     use crate::entropy::OsEntropy;
     use crate::segment_store::LocalSegments;
+    use disk::OsDisk;
 
     #[test]
     fn a_segment_is_full_at_its_limit_but_takes_any_single_frame() {

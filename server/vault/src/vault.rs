@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 
 use crate::catalog::{Catalog, FjallCatalog};
 use crate::committer::{Committer, Job, Pending};
-use crate::disk::{Disk, OsDisk};
 use crate::entropy::{Entropy, OsEntropy};
 use crate::error::{KeyError, OpenError, PutError, ReadError, SecretError, SweepError};
 use crate::frame::FrameHeader;
@@ -28,6 +27,7 @@ use crate::secret;
 use crate::segment_store::{LocalSegments, SegmentFile, SegmentStore};
 use crate::sweep::{self, Swept};
 use crate::walk::Walk;
+use disk::{Disk, OsDisk};
 
 /// What a vault is made of.
 pub struct Parts {
@@ -44,25 +44,30 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The parts of a vault in one folder of the local disk, created if it does not exist. Blocks.
+    /// The parts of a vault in one folder of this machine's disk, created if it does not exist. Blocks.
     pub fn local(folder: &Path, service: Arc<dyn KeyService>) -> Result<Self, OpenError> {
-        Self::on(Arc::new(OsDisk), folder, service)
-    }
-
-    fn on(disk: Arc<dyn Disk>, folder: &Path, service: Arc<dyn KeyService>) -> Result<Self, OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         disk.create_folder(folder).map_err(|e| recovery::failed("create", folder, e))?;
         let lock = recovery::lock(folder)?;
+        let catalog = Arc::new(FjallCatalog::open(&folder.join("catalog"))?);
+        let parts = Self::on(disk, folder, service, catalog, Arc::new(OsEntropy))?;
+        Ok(Self { lock: Some(lock), ..parts })
+    }
+
+    /// The parts of a vault in one folder of any disk, created if it does not exist, with a catalog that lies
+    /// elsewhere. The caller sees to it that nobody else has the folder. Blocks.
+    pub fn on(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        service: Arc<dyn KeyService>,
+        catalog: Arc<dyn Catalog>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, OpenError> {
+        disk.create_folder(folder).map_err(|e| recovery::failed("create", folder, e))?;
         recovery::check_format(&*disk, folder)?;
         let keys = KeyFiles::open(disk.clone(), folder, service)?;
         let segments = LocalSegments::open(disk, folder).map_err(|e| recovery::failed("open", folder, e))?;
-        let catalog = FjallCatalog::open(&folder.join("catalog"))?;
-        Ok(Self {
-            segments: Arc::new(segments),
-            catalog: Arc::new(catalog),
-            keys,
-            entropy: Arc::new(OsEntropy),
-            lock: Some(lock),
-        })
+        Ok(Self { segments: Arc::new(segments), catalog, keys, entropy, lock: None })
     }
 }
 
@@ -265,17 +270,25 @@ impl Vault {
 
     /// Deletes segments and keys that have expired at `unix_secs`. Can stop anywhere and be run again.
     pub async fn sweep(&self, unix_secs: u64) -> Result<Swept, SweepError> {
-        let now = ExpirySlot::containing(unix_secs);
+        self.close_before(unix_secs).await?;
+        let vault = self.clone();
+        let swept = tokio::task::spawn_blocking(move || vault.sweep_closed(unix_secs)).await;
+        swept.unwrap_or(Err(SweepError::Closed))
+    }
+
+    /// Closes the segments that have expired at `unix_secs`; from now on, entries that expire so early are refused.
+    pub async fn close_before(&self, unix_secs: u64) -> Result<(), SweepError> {
         let (answer, answered) = oneshot::channel();
-        let job = Job::CloseBefore(now, answer);
+        let job = Job::CloseBefore(ExpirySlot::containing(unix_secs), answer);
         self.jobs().send(job).await.map_err(|_| SweepError::Closed)?;
-        answered.await.map_err(|_| SweepError::Closed)?;
-        let shared = self.inner.shared.clone();
-        let swept = tokio::task::spawn_blocking(move || {
-            let _alone = shared.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
-            sweep::run(&shared, now)
-        });
-        swept.await.unwrap_or(Err(SweepError::Closed))
+        answered.await.map_err(|_| SweepError::Closed)
+    }
+
+    /// Deletes what has expired at `unix_secs`, which [`Vault::close_before`] was told. Blocks.
+    pub fn sweep_closed(&self, unix_secs: u64) -> Result<Swept, SweepError> {
+        let shared = &self.inner.shared;
+        let _alone = shared.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
+        sweep::run(shared, ExpirySlot::containing(unix_secs))
     }
 
     /// Destroys all data keys of an owner: what it stored is unreadable from now on, also in backups of
@@ -349,5 +362,7 @@ fn check_size(what: &'static str, bytes: usize, max: usize) -> Result<(), PutErr
     Ok(())
 }
 
+#[cfg(test)]
+mod faulty;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use self::batch::Batch;
+pub use self::batch::{Batch, Change};
 pub use self::fjall::FjallCatalog;
 pub use self::memory::MemoryCatalog;
 use crate::error::{CatalogError, CommitError};

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{SegmentFile, SegmentName, SegmentStore, SegmentWriter};
-use crate::disk::{Disk, DiskFile};
 use crate::id::{ExpirySlot, SegmentId};
 use crate::limits;
+use disk::{Disk, File};
 
 /// The folder of segment files.
 pub struct LocalSegments {
@@ -60,7 +60,7 @@ impl LocalSegments {
         Ok(())
     }
 
-    fn file(&self, name: SegmentName) -> io::Result<Arc<dyn DiskFile>> {
+    fn file(&self, name: SegmentName) -> io::Result<Arc<dyn File>> {
         if let Some(file) = self.reading().find(name) {
             return Ok(file);
         }
@@ -121,19 +121,19 @@ impl SegmentStore for LocalSegments {
 /// The files that were read last, kept open.
 #[derive(Default)]
 struct Reading {
-    open: HashMap<SegmentName, (u64, Arc<dyn DiskFile>)>,
+    open: HashMap<SegmentName, (u64, Arc<dyn File>)>,
     uses: u64,
 }
 
 impl Reading {
-    fn find(&mut self, name: SegmentName) -> Option<Arc<dyn DiskFile>> {
+    fn find(&mut self, name: SegmentName) -> Option<Arc<dyn File>> {
         self.uses += 1;
         let (used, file) = self.open.get_mut(&name)?;
         *used = self.uses;
         Some(file.clone())
     }
 
-    fn keep(&mut self, name: SegmentName, file: Arc<dyn DiskFile>) {
+    fn keep(&mut self, name: SegmentName, file: Arc<dyn File>) {
         if self.open.len() >= limits::READ_FILES_MAX {
             let oldest = self.open.iter().min_by_key(|(_, (used, _))| *used).map(|(name, _)| *name);
             if let Some(oldest) = oldest {
@@ -147,7 +147,7 @@ impl Reading {
 /// A file that this process appends to.
 struct LocalWriter {
     disk: Arc<dyn Disk>,
-    file: Arc<dyn DiskFile>,
+    file: Arc<dyn File>,
     path: PathBuf,
     laid_out: u64,
 }
@@ -201,7 +201,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::disk::OsDisk;
+    use disk::OsDisk;
 
     #[test]
     fn the_folder_lists_segments_by_expiry_and_overlooks_other_files() {

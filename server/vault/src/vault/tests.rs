@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
+use super::faulty::{Faults, FaultyDisk};
 use super::*;
 use crate::catalog::{Batch, Direction, KeyRange};
-use crate::disk::faulty::{Faults, FaultyDisk};
 use crate::error::{CatalogError, KeyringError};
 use crate::id::{Domain, KeyEpoch};
 use crate::key::Space;
@@ -368,8 +368,11 @@ impl Bench {
 
     fn try_open(&self) -> Result<Vault, OpenError> {
         let ring = Arc::new(Keyring::of_vault(self.path())?);
-        let parts = Parts::on(Arc::new(FaultyDisk(self.faults.clone())), self.path(), ring)?;
-        Vault::assemble(parts, vec![self.owner.clone()])
+        let lock = recovery::lock(self.path())?;
+        let catalog = Arc::new(FjallCatalog::open(&self.path().join("catalog"))?);
+        let disk = Arc::new(FaultyDisk(self.faults.clone()));
+        let parts = Parts::on(disk, self.path(), ring, catalog, Arc::new(OsEntropy))?;
+        Vault::assemble(Parts { lock: Some(lock), ..parts }, vec![self.owner.clone()])
     }
 
     fn open(&self) -> Vault {

@@ -1,10 +1,10 @@
-//! The file system as the vault uses it: the few calls that make bytes durable, named for what they promise.
+//! The file system as durable code uses it: the few calls that make bytes survive a power cut, named for what
+//! they promise.
 //!
-//! [`OsDisk`] is the machine's own. Another implementation can stand in for it, so that tests can take the
-//! power away between any two calls, and every durable step of the vault goes through here for that reason.
+//! The vault on the server and the spool on the device go through [`Disk`] for everything that has to last.
+//! [`OsDisk`] is the machine's own. Another implementation can stand in for it, so that a simulation takes the
+//! power away between any two calls. This crate knows no format: paths and bytes, nothing of what they mean.
 
-#[cfg(test)]
-pub(crate) mod faulty;
 mod os;
 
 use std::io;
@@ -13,20 +13,20 @@ use std::sync::Arc;
 
 pub use self::os::OsDisk;
 
-/// A file system. Paths are absolute or relative to what the vault was opened with; nothing above is touched.
+/// A file system.
 pub trait Disk: Send + Sync {
     /// Creates a folder and those above it, closed to others; its own name is on disk on return.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
 
     /// Creates a file that does not exist, readable by its owner only. Its name is on disk only after
     /// [`Disk::sync_folder`].
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
     /// Opens a file for reading.
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
     /// Opens a file for reading and cutting.
-    fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
     /// Gives a file another name in one step, replacing what has it. On disk after [`Disk::sync_folder`].
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -48,7 +48,7 @@ pub trait Disk: Send + Sync {
 }
 
 /// An open file.
-pub trait DiskFile: Send + Sync {
+pub trait File: Send + Sync {
     /// Reads at `offset` until `out` is full or the file ends; answers how much was read.
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize>;
 
@@ -78,7 +78,7 @@ pub trait DiskFile: Send + Sync {
 }
 
 /// Writes a file that does not exist; file and name are on disk on return.
-pub(crate) fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = disk.create(path)?;
     file.write_at(bytes, 0)?;
     file.sync()?;
@@ -86,7 +86,7 @@ pub(crate) fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Resul
 }
 
 /// All of a small file, at most `bytes_max` of it.
-pub(crate) fn read(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+pub fn read(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     let file = disk.open(path)?;
     let len = usize::try_from(file.len()?).unwrap_or(usize::MAX).min(bytes_max);
     let mut bytes = vec![0; len];
@@ -96,7 +96,7 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result
 }
 
 /// The folder that a file's name lies in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         // An empty parent is that of a relative path: the current folder.
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -105,6 +105,6 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 }
 
 /// Whether an error says that space, quota or file size ran out: trying again later helps.
-pub(crate) fn is_full(error: &io::Error) -> bool {
+pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

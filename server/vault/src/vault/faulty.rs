@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Disk, DiskFile, OsDisk};
+use disk::{Disk, File, OsDisk};
 
 /// What fails at present.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(crate) struct Faults {
 #[derive(Clone, Default)]
 pub(crate) struct FaultyDisk(pub(crate) Arc<Faults>);
 
-struct FaultyFile(Arc<dyn DiskFile>, Arc<Faults>);
+struct FaultyFile(Arc<dyn File>, Arc<Faults>);
 
 impl Faults {
     fn at_sync(&self) -> io::Result<()> {
@@ -31,7 +31,7 @@ impl Faults {
 }
 
 impl FaultyDisk {
-    fn file(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+    fn file(&self, file: Arc<dyn File>) -> Arc<dyn File> {
         Arc::new(FaultyFile(file, self.0.clone()))
     }
 }
@@ -41,15 +41,15 @@ impl Disk for FaultyDisk {
         OsDisk.create_folder(path)
     }
 
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Ok(self.file(OsDisk.create(path)?))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         OsDisk.open(path)
     }
 
-    fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Ok(self.file(OsDisk.open_to_cut(path)?))
     }
 
@@ -79,7 +79,7 @@ impl Disk for FaultyDisk {
     }
 }
 
-impl DiskFile for FaultyFile {
+impl File for FaultyFile {
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(out, offset)
     }

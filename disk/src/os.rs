@@ -1,6 +1,6 @@
 //! The machine's own file system.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, SeekFrom};
 
-use super::{Disk, DiskFile, folder_of};
+use super::{Disk, File, folder_of};
 
 /// The machine's own file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,15 +20,15 @@ impl Disk for OsDisk {
         self.sync_folder(folder_of(path))
     }
 
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(File::open(path)?))
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(fs::File::open(path)?))
     }
 
-    fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(OpenOptions::new().read(true).write(true).open(path)?))
     }
 
@@ -50,7 +50,7 @@ impl Disk for OsDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        File::open(folder)?.sync_all()
+        fs::File::open(folder)?.sync_all()
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
@@ -59,7 +59,7 @@ impl Disk for OsDisk {
     }
 }
 
-impl DiskFile for File {
+impl File for fs::File {
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut len = 0;
         while len < out.len() {
@@ -87,7 +87,7 @@ impl DiskFile for File {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        File::set_len(self, len)
+        fs::File::set_len(self, len)
     }
 
     fn lay_out(&self, from: u64, bytes: u64) -> io::Result<()> {
@@ -99,7 +99,7 @@ impl DiskFile for File {
     }
 
     fn written_end(&self) -> io::Result<u64> {
-        let len = DiskFile::len(self)?;
+        let len = File::len(self)?;
         let mut end = 0;
         while end < len {
             let data = match rustix::fs::seek(self, SeekFrom::Data(end)) {
