@@ -45,7 +45,12 @@ pub(crate) fn free_bytes(file: &File) -> io::Result<u64> {
 
 /// Whether an error says that space, quota or file size ran out: trying again later helps.
 pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    is_full_kind(error.kind())
+}
+
+/// The same for an error of which only the kind is known.
+pub(crate) fn is_full_kind(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// Failures that tests ask for. In a built program this is empty and costs nothing.

@@ -8,18 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
+use crate::data_keys::DataKeys;
 use crate::error::ReadError;
 use crate::frame::{self, FrameHeader};
 use crate::id::Location;
-use crate::key_files::KeyFiles;
-use crate::keys::KeyContext;
 use crate::limits;
 use crate::segment::{Folder, Name};
 
 /// Reads frames of all segments, with the last used files kept open.
 pub(crate) struct Reader {
     folder: Folder,
-    keys: Arc<KeyFiles>,
+    keys: Arc<DataKeys>,
     files: Mutex<Files>,
 }
 
@@ -30,7 +29,7 @@ struct Files {
 }
 
 impl Reader {
-    pub(crate) fn new(folder: Folder, keys: Arc<KeyFiles>) -> Self {
+    pub(crate) fn new(folder: Folder, keys: Arc<DataKeys>) -> Self {
         Self { folder, keys, files: Mutex::default() }
     }
 
@@ -42,8 +41,7 @@ impl Reader {
         if header.segment != location.segment || header.expiry != location.expiry {
             return Err(damaged("it was written for another place"));
         }
-        let context = KeyContext { owner: header.owner, epoch: header.epoch };
-        let key = self.keys.find(context).map_err(|source| ReadError::Key { location, source })?;
+        let key = self.keys.find(header.key_name()).map_err(|source| ReadError::Key { location, source })?;
         let payload = header.open(&key, frame).map_err(damaged)?;
         Ok((header, payload))
     }

@@ -10,9 +10,8 @@ use std::io;
 use std::path::Path;
 
 use crate::catalog::Catalog;
-use crate::error::{KeyError, SweepError};
-use crate::id::ExpiryHour;
-use crate::keys::KeyContext;
+use crate::error::SweepError;
+use crate::id::{ExpiryHour, KeyName};
 use crate::segment::{Folder, Name};
 use crate::vault::Shared;
 use crate::walk::{Walk, Walked};
@@ -34,10 +33,9 @@ fn expired(segments: &[Name], now: ExpiryHour) -> impl Iterator<Item = Name> + '
 }
 
 /// The keys whose day of expiry has passed at `now` and of whose day no segment is left.
-fn unneeded(keys: &[KeyContext], segments: &[Name], now: ExpiryHour) -> Vec<KeyContext> {
-    let needed = |key: &KeyContext| {
-        key.epoch >= now.epoch() || segments.iter().any(|segment| segment.expiry.epoch() == key.epoch)
-    };
+fn unneeded(keys: &[KeyName], segments: &[Name], now: ExpiryHour) -> Vec<KeyName> {
+    let needed =
+        |key: &KeyName| key.epoch >= now.epoch() || segments.iter().any(|segment| segment.expiry.epoch() == key.epoch);
     keys.iter().copied().filter(|key| !needed(key)).collect()
 }
 
@@ -60,9 +58,9 @@ pub(crate) fn run(shared: &Shared, now: ExpiryHour) -> Result<Swept, SweepError>
     if swept.segments > 0 {
         folder.sync().map_err(|e| failed("sync", folder.path(), e))?;
     }
-    let keys = shared.keys.list().map_err(key_failed)?;
+    let keys = shared.keys.list()?;
     let unneeded = unneeded(&keys, &list(folder)?, now);
-    shared.keys.destroy(&unneeded).map_err(key_failed)?;
+    shared.keys.destroy(&unneeded)?;
     swept.keys = unneeded.len() as u64;
     Ok(swept)
 }
@@ -97,17 +95,10 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> SweepError {
     SweepError::Io { action, path: path.to_owned(), source }
 }
 
-fn key_failed(error: KeyError) -> SweepError {
-    match error {
-        KeyError::Io { action, path, source } => SweepError::Io { action, path, source },
-        other => SweepError::Io { action: "list", path: "keys".into(), source: io::Error::other(other) },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{KeyEpoch, OwnerId, SegmentId};
+    use crate::id::{KeyEpoch, KeyId, OwnerId, SegmentId};
 
     #[test]
     fn a_segment_expires_when_its_hour_has_passed() {
@@ -129,7 +120,7 @@ mod tests {
         Name { expiry: ExpiryHour(hour), id: SegmentId(1) }
     }
 
-    fn key(epoch: u32) -> KeyContext {
-        KeyContext { owner: OwnerId::from_u64(1), epoch: KeyEpoch(epoch) }
+    fn key(epoch: u32) -> KeyName {
+        KeyName { owner: OwnerId::from_u64(1), epoch: KeyEpoch(epoch), id: KeyId(7) }
     }
 }

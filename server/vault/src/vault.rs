@@ -10,14 +10,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::catalog::{Catalog, FjallCatalog};
+use crate::clock::Clock;
 use crate::committer::{Committer, Job, Pending};
+use crate::data_keys::DataKeys;
 use crate::disk::{self, Faults};
 use crate::error::{KeyError, OpenError, PutError, ReadError, SecretError, SweepError};
 use crate::frame::FrameHeader;
 use crate::id::{ExpiryHour, Location, OwnerId};
 use crate::key::Key;
-use crate::key_files::{self, KeyFiles};
-use crate::keys::{DataKey, KeyService};
+use crate::key_files::KeyFiles;
+use crate::key_store::KeyStore;
+use crate::key_use::Budgets;
+use crate::keys::KeyService;
 use crate::limits;
 use crate::owner::Owner;
 use crate::poison::Poison;
@@ -33,6 +37,11 @@ use crate::walk::{SegmentFile, Walk};
 pub struct Options {
     /// The catalog to use instead of fjall in the vault's folder.
     pub catalog: Option<Arc<dyn Catalog>>,
+    /// Where wrapped keys lie instead of files in the vault's folder.
+    pub key_store: Option<Arc<dyn KeyStore>>,
+    /// What the age of unwrapped keys is measured by, instead of the system's monotonic clock.
+    pub clock: Clock,
+    pub(crate) budgets: Budgets,
     pub(crate) faults: Arc<Faults>,
 }
 
@@ -108,12 +117,11 @@ struct Inner {
 pub(crate) struct Shared {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) segments: Folder,
-    pub(crate) keys: Arc<KeyFiles>,
+    pub(crate) keys: Arc<DataKeys>,
     pub(crate) reader: Reader,
     pub(crate) owners: Owners,
     pub(crate) poison: Poison,
     pub(crate) counters: Counters,
-    root: Arc<DataKey>,
     sweeping: Mutex<()>,
     _lock: Lock,
 }
@@ -149,8 +157,11 @@ impl Vault {
         let lock = recovery::lock(folder)?;
         recovery::check_format(folder)?;
         let faults = options.faults;
-        let keys = Arc::new(KeyFiles::open(folder, service, faults.clone())?);
-        let root = keys.find(key_files::ROOT)?;
+        let key_store = match options.key_store {
+            Some(store) => store,
+            None => Arc::new(KeyFiles::open(folder, faults.clone()).map_err(KeyError::from)?),
+        };
+        let keys = Arc::new(DataKeys::open(key_store, service, options.clock, options.budgets)?);
         let segments = Folder::open(folder, faults).map_err(|e| recovery::failed("create", folder, e))?;
         recovery::cut_unwritten(&segments)?;
         let catalog = match options.catalog {
@@ -165,7 +176,6 @@ impl Vault {
             owners: Owners(owners),
             poison: Poison::default(),
             counters: Counters::default(),
-            root,
             sweeping: Mutex::new(()),
             _lock: lock,
         });
@@ -224,6 +234,7 @@ impl Vault {
         self.jobs().send(job).await.map_err(|_| SweepError::Closed)?;
         answered.await.map_err(|_| SweepError::Closed)?;
         let shared = self.inner.shared.clone();
+        shared.keys.expire_cache();
         let swept = tokio::task::spawn_blocking(move || {
             let _alone = shared.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
             sweep::run(&shared, now)
@@ -235,24 +246,23 @@ impl Vault {
     /// its segments. The owner must refuse further entries before this is called.
     pub async fn destroy_keys(&self, owner: OwnerId) -> Result<(), KeyError> {
         let (answer, answered) = oneshot::channel();
-        let closed = || KeyError::Service("the vault is closed".to_owned());
-        self.jobs().send(Job::DestroyKeys(owner, answer)).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        self.jobs().send(Job::DestroyKeys(owner, answer)).await.map_err(|_| KeyError::Closed)?;
+        answered.await.map_err(|_| KeyError::Closed)?
     }
 
     /// A key for a purpose of the caller's, the same at every start of this vault.
-    pub fn derive_key(&self, label: &str) -> Zeroizing<[u8; 32]> {
-        secret::derive(&self.inner.shared.root, label)
+    pub fn derive_key(&self, label: &str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+        Ok(secret::derive(&*self.inner.shared.keys.root()?, label))
     }
 
     /// Seals a small text, such as a token or another key.
     pub fn seal_secret(&self, label: &str, text: &[u8]) -> Result<Vec<u8>, KeyError> {
-        secret::seal(&self.inner.shared.root, label, text)
+        secret::seal(&*self.inner.shared.keys.root()?, label, text)
     }
 
     /// Opens what [`Vault::seal_secret`] sealed under the same label.
     pub fn open_secret(&self, label: &str, sealed: &[u8]) -> Result<Vec<u8>, SecretError> {
-        secret::open(&self.inner.shared.root, label, sealed)
+        secret::open(&*self.inner.shared.keys.root()?, label, sealed)
     }
 
     /// How the vault is doing.
