@@ -106,5 +106,10 @@ pub fn folder_of(path: &Path) -> &Path {
 
 /// Whether an error says that space, quota or file size ran out: trying again later helps.
 pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    is_full_kind(error.kind())
+}
+
+/// The same for an error of which only the kind is known.
+pub fn is_full_kind(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

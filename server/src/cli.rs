@@ -174,7 +174,7 @@ async fn ask(data: &Path, command: Command) -> anyhow::Result<Answer> {
         Err(error) => return Err(error.into()),
     }
     let opened = tokio::task::spawn_blocking(move || Opened::new(&folder)).await?;
-    let Opened { storage, ca, devices } = opened.context("no server answers, and its data can't be opened here")?;
+    let Opened { storage, ca, devices, .. } = opened.context("no server answers, and its data can't be opened here")?;
     Ok(Office { ca, devices, storage, quic: None }.carry_out(command).await)
 }
 

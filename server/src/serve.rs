@@ -16,6 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use crate::admin::{AdminSocket, SocketError};
 use crate::ca::{Ca, CaError};
@@ -49,6 +50,9 @@ pub enum StartError {
     /// It can't listen for browsers.
     #[error("can't listen for browsers on tcp {0}: {1}; choose another address with --http")]
     Http(SocketAddr, io::Error),
+    /// The key that its own secrets are derived from can't be had.
+    #[error("the vault's root key can't be had: {0}")]
+    Key(#[from] vault::KeyError),
     /// It can't count.
     #[error("metrics can't be set up: {0}")]
     Metrics(String),
@@ -71,6 +75,8 @@ pub struct Server {
 /// What a server and an offline command have in common: the data folder, opened and locked.
 pub(crate) struct Opened {
     pub(crate) storage: Storage,
+    /// The key of playback tokens.
+    pub(crate) token_key: Zeroizing<[u8; 32]>,
     pub(crate) ca: Arc<Ca>,
     pub(crate) devices: Devices,
 }
@@ -81,7 +87,8 @@ impl Opened {
         let storage = Storage::open(folder)?;
         let ca = Arc::new(Ca::open(&folder.ca_file())?);
         let devices = Devices::new(storage.archive().vault().catalog().clone());
-        Ok(Self { storage, ca, devices })
+        let token_key = storage.archive().vault().derive_key("playback tokens")?;
+        Ok(Self { storage, token_key, ca, devices })
     }
 }
 
@@ -93,7 +100,7 @@ impl Server {
         let metrics = telemetry::start_metrics().map_err(|e| StartError::Metrics(e.to_string()))?;
         let opening = folder.clone();
         let opened = tokio::task::spawn_blocking(move || Opened::new(&opening)).await;
-        let Opened { storage, ca, devices } = opened.map_err(|e| StartError::Internal(e.to_string()))??;
+        let Opened { storage, token_key, ca, devices } = opened.map_err(|e| StartError::Internal(e.to_string()))??;
         let listener = TcpListener::bind(config.http).await.map_err(|e| StartError::Http(config.http, e))?;
         let http = listener.local_addr().map_err(|e| StartError::Http(config.http, e))?;
         let live = Live::default();
@@ -110,7 +117,7 @@ impl Server {
         tasks.spawn(retention::run(storage.clone(), devices, stop.clone()));
         let state = http::State::new(http::Parts {
             archive: storage.archive().clone(),
-            token_key: *storage.archive().vault().derive_key("playback tokens"),
+            token_key,
             console_key: console_key.clone(),
             metrics: Box::new(move || metrics.render()),
             presence: Box::new(live),

@@ -27,7 +27,7 @@ pub struct Faults {
     pub cut_at: Option<u64>,
     /// The first sync at or after this step fails.
     pub fail_sync_at: Option<u64>,
-    /// Syncs of paths that contain this text say that they succeeded and do nothing.
+    /// Syncs of paths that end so say that they succeeded and do nothing.
     pub ignore_syncs_of: Option<&'static str>,
     /// How much can be stored; `None`: as much as is wanted.
     pub capacity: Option<u64>,
@@ -265,7 +265,7 @@ impl State {
     }
 
     fn ignores(&self, path: &Path) -> bool {
-        self.faults.ignore_syncs_of.is_some_and(|part| path.to_string_lossy().contains(part))
+        self.faults.ignore_syncs_of.is_some_and(|end| path.to_string_lossy().ends_with(end))
     }
 
     fn sync_fails(&mut self) -> bool {

@@ -33,7 +33,7 @@ pub struct Plan {
     pub cuts: u32,
     /// Rounds of work between two cuts; the power goes within them.
     pub rounds: u32,
-    /// Syncs of paths that contain this text are skipped: a run that finds nothing wrong then proves nothing.
+    /// Syncs of paths that end so are skipped: a run that finds nothing wrong then proves nothing.
     pub without_syncs_of: Option<&'static str>,
     /// Some syncs fail.
     pub failing_syncs: bool,

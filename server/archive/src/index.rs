@@ -111,6 +111,12 @@ impl Owner for Index {
         Domain::ARCHIVE
     }
 
+    fn resource(&self, owner: OwnerId) -> String {
+        let streams = self.streams();
+        // One that was deleted meanwhile is refused when its next fragment is numbered.
+        streams.by_id.get(&owner.number()).map_or_else(|| format!("stream/{}", owner.number()), Stream::arn)
+    }
+
     fn assign(&self, catalog: &dyn Catalog, owner: OwnerId, index: Bytes) -> Result<Bytes, Refused> {
         let stream = owner.number();
         if !self.streams().by_id.contains_key(&stream) {

@@ -13,6 +13,11 @@ use crate::limits;
 
 const VERSION: u8 = 1;
 
+/// The place that a server of one's own says it is in. Data keys keep the ARN that they were made with, so
+/// this can become a setting without losing what is stored.
+const REGION: &str = "us-east-1";
+const ACCOUNT: &str = "000000000000";
+
 /// How long a stream's fragments are kept after their arrival: 1 hour to 7 days, in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Retention(Duration);
@@ -53,6 +58,12 @@ impl Stream {
     /// changed retention holds at once for what is stored.
     pub(crate) fn first_kept(&self, now: WallTime) -> FragmentNumber {
         number_at(now - self.retention.get())
+    }
+
+    /// Its ARN, as Kinesis Video Streams writes them: by it others know the stream.
+    pub fn arn(&self) -> String {
+        let (name, created) = (&self.name, self.created.as_millis());
+        format!("arn:aws:kinesisvideo:{REGION}:{ACCOUNT}:stream/{name}/{created}")
     }
 
     pub(crate) fn encode(&self, state: State) -> Bytes {
@@ -112,6 +123,17 @@ mod tests {
             assert_eq!(Stream::decode(5, &stream.encode(state)), Some((stream.clone(), state)));
         }
         assert_eq!(Stream::decode(5, b""), None);
+    }
+
+    #[test]
+    fn an_arn_names_stream_and_creation_time_as_kinesis_video_does() {
+        let stream = Stream {
+            id: 5,
+            name: "front".parse().unwrap(),
+            created: WallTime::from_millis(1_551_924_009_774),
+            retention: Retention::DEFAULT,
+        };
+        assert_eq!(stream.arn(), "arn:aws:kinesisvideo:us-east-1:000000000000:stream/front/1551924009774");
     }
 
     #[test]

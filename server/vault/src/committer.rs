@@ -16,9 +16,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use self::batch::Work;
 use crate::catalog::{Batch, Catalog};
+use crate::data_keys::{Demand, SealingKey};
 use crate::error::{CommitError, KeyError, PutError};
-use crate::id::{ExpirySlot, Location, OwnerId};
-use crate::keys::{DataKey, KeyContext};
+use crate::id::{ExpirySlot, KeyScope, Location, OwnerId};
+use crate::key_use::Usage;
 use crate::limits;
 use crate::segment::Appender;
 use crate::segment_store::SegmentName;
@@ -184,18 +185,21 @@ impl Committer {
         Ok(rows)
     }
 
-    fn keys(&self, works: &[Work]) -> Result<HashMap<KeyContext, Arc<DataKey>>, PutError> {
-        let mut contexts: Vec<KeyContext> = works.iter().map(Work::key_context).collect();
-        contexts.sort_unstable();
-        contexts.dedup();
-        let keys = self.shared.keys.ensure(&contexts).map_err(|error| match error {
-            KeyError::Io { action: "sync", path, source } => {
-                self.shared.poison.set(format!("syncing {} failed: {source}", path.display()))
-            }
-            KeyError::Io { source, .. } if disk::is_full(&source) => PutError::DiskFull,
-            other => PutError::Key(other.to_string()),
+    /// A key for each owner and day of the batch.
+    fn keys(&self, works: &[Work]) -> Result<HashMap<KeyScope, SealingKey>, PutError> {
+        let mut usage: BTreeMap<KeyScope, Usage> = BTreeMap::new();
+        for work in works {
+            *usage.entry(work.key_scope()).or_default() += Usage::of_frame(work.frame_bytes());
+        }
+        let demands: Vec<Demand> = usage.into_iter().map(|(scope, usage)| Demand { scope, usage }).collect();
+        let shared = &*self.shared;
+        let resource = |owner| shared.owners.of(owner).expect("looked up at its admission").resource(owner);
+        let keys = shared.keys.for_sealing(&demands, &resource).map_err(|error| match error {
+            KeyError::Store(e) if e.is_of_sync() => shared.poison.set(format!("a sync of a data key failed: {e}")),
+            KeyError::Store(e) if disk::is_full_kind(e.kind()) => PutError::DiskFull,
+            other => PutError::Key(other),
         })?;
-        Ok(contexts.into_iter().zip(keys).collect())
+        Ok(demands.into_iter().map(|demand| demand.scope).zip(keys).collect())
     }
 
     /// Gives each work its place and answers the runs of neighbours. Works come ordered by expiry.
@@ -218,6 +222,7 @@ impl Committer {
                 let appender = Appender::create(&*self.shared.segments, expiry, &*self.shared.entropy)
                     .map_err(|e| write_error(&e))?;
                 self.appenders.insert(expiry, (self.commits, appender));
+                self.shared.keys.segment_begun();
                 created = true;
             };
             let location = Location { expiry, segment: name.id, offset: place.offset, bytes };

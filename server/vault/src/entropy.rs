@@ -1,8 +1,7 @@
 //! Where random numbers come from: the system, or a seed where a run has to be repeatable.
 
-use aws_lc_rs::rand;
-
 use crate::error::KeyError;
+use crate::keys::random;
 
 /// A source of random bytes. What it gives must be unpredictable wherever keys matter.
 pub trait Entropy: Send + Sync {
@@ -16,6 +15,6 @@ pub struct OsEntropy;
 
 impl Entropy for OsEntropy {
     fn fill(&self, out: &mut [u8]) -> Result<(), KeyError> {
-        rand::fill(out).map_err(|_| KeyError::Service("the system's random source failed".to_owned()))
+        random(out)
     }
 }

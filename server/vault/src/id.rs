@@ -96,6 +96,72 @@ impl ExpirySlot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyEpoch(pub u32);
 
+/// A data key's random number. Random, so that servers that share one store make keys without asking
+/// each other; with owner and epoch, a key's whole name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub u64);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The name of a data key, written `<owner: 16 hex>-<epoch: 8 hex>-<id: 16 hex>`. An owner has at least
+/// one key for each epoch, and more when one has sealed as much as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyName {
+    /// Whose frames it seals.
+    pub owner: OwnerId,
+    /// Of which day of expiry.
+    pub epoch: KeyEpoch,
+    /// Which of the keys of that owner and day.
+    pub id: KeyId,
+}
+
+impl KeyName {
+    /// The vault's root key: it seals no frame and is the source of derived keys.
+    pub(crate) const ROOT: Self = Self { owner: OwnerId::ROOT, epoch: KeyEpoch(u32::MAX), id: KeyId(0) };
+
+    /// The name written so; `None` if it is no key's name.
+    pub(crate) fn parse(written: &str) -> Option<Self> {
+        let mut parts = written.split('-');
+        let (owner, epoch, id) = (parts.next()?, parts.next()?, parts.next()?);
+        let hex = |digits: &str, count| if digits.len() == count { u64::from_str_radix(digits, 16).ok() } else { None };
+        let name = Self {
+            owner: OwnerId(hex(owner, 16)?),
+            epoch: KeyEpoch(u32::try_from(hex(epoch, 8)?).ok()?),
+            id: KeyId(hex(id, 16)?),
+        };
+        // The one way to write it, without signs and capitals.
+        (name.to_string() == written).then_some(name)
+    }
+
+    /// What the key is for, whichever of several it is.
+    pub(crate) fn scope(self) -> KeyScope {
+        KeyScope { owner: self.owner, epoch: self.epoch }
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:08x}-{}", self.owner, self.epoch.0, self.id)
+    }
+}
+
+/// The frames that may share a key: those of one owner that expire on one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct KeyScope {
+    pub(crate) owner: OwnerId,
+    pub(crate) epoch: KeyEpoch,
+}
+
+impl KeyScope {
+    pub(crate) fn key(self, id: KeyId) -> KeyName {
+        KeyName { owner: self.owner, epoch: self.epoch, id }
+    }
+}
+
 /// A segment's random number. Half of every nonce in it, so it is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId(pub u64);
@@ -182,6 +248,21 @@ mod tests {
         let owner = OwnerId::new(Domain::ARCHIVE, 42).unwrap();
         assert_eq!((owner.domain(), owner.number()), (Domain::ARCHIVE, 42));
         assert_eq!(OwnerId::new(Domain::ARCHIVE, 1 << 56), None);
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_written_name_only() {
+        let name = KeyName { owner: OwnerId(7), epoch: KeyEpoch(20_000), id: KeyId(u64::MAX - 1) };
+        assert_eq!(name.to_string(), "0000000000000007-00004e20-fffffffffffffffe");
+        assert_eq!(KeyName::parse(&name.to_string()), Some(name));
+        assert_eq!(KeyName::parse(&KeyName::ROOT.to_string()), Some(KeyName::ROOT));
+        let upper = name.to_string().to_uppercase();
+        let others =
+            ["", "7-4e20-1", &upper, "0000000000000007-00004e20", "+000000000000007-00004e20-fffffffffffffffe"];
+        for other in others {
+            assert_eq!(KeyName::parse(other), None, "{other}");
+        }
+        assert_eq!(KeyName::parse(&format!("{name}-1")), None);
     }
 
     #[test]

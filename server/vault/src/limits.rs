@@ -1,5 +1,7 @@
 //! The bounds of this crate, each with its reason.
 
+use std::time::Duration;
+
 /// The largest payload of a frame. Above a fragment's 50 MiB, far below what a segment can address.
 pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 
@@ -41,9 +43,44 @@ pub const SEGMENT_IDLE_COMMITS: u64 = 256;
 /// Segment files kept open for reading. Players read around few places; a file costs a descriptor.
 pub const READ_FILES_MAX: usize = 64;
 
-/// Unwrapped data keys kept in memory: 1,000 streams over the two days of expiry that are written and
-/// played most. Others are unwrapped again when they are needed, a few microseconds.
-pub const KEYS_CACHED_MAX: usize = 2048;
+/// Unwrapped data keys kept in memory: those of 4,000 streams that are written, and as many that are
+/// played. Another one is unwrapped again when it is needed: microseconds by the keyring, milliseconds by a
+/// KMS. One takes about 700 bytes.
+pub const KEYS_CACHED_MAX: usize = 8192;
+
+/// How long an unwrapped data key is kept before its service is asked again: so late at most does a
+/// vault notice that a master key was disabled elsewhere. A KMS answers 500 streams 1.7 times a second then,
+/// some thousandth of what it allows.
+pub const KEY_CACHED_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// How many calls to a key service are under way at once when a batch needs many keys, as at midnight: at
+/// 10 ms each, 500 take 0.6 s.
+pub const KEY_CALLS_AT_ONCE: usize = 8;
+
+/// Blocks of 16 bytes sealed under one data key: 2^32, 64 GiB. The chance to tell q messages of s blocks from
+/// noise is at most (s + q)² / 2^129 for AES-GCM (Luykx and Paterson, from which TLS 1.3 has its 2^24.5
+/// records of 16 KiB: 2^34.5 blocks, 2^-60); here it is 2^-65. A camera of 6 Mbit/s needs one key a day.
+pub const KEY_BLOCKS_MAX: u64 = 1 << 32;
+
+/// Frames sealed under one data key: 2^28, a thousand per second for three days. NIST SP 800-38D allows 2^32
+/// where a part of the nonce is random.
+pub const KEY_FRAMES_MAX: u64 = 1 << 28;
+
+/// Segments begun while a data key is in use. Half a nonce is the segment's random id, and two of n are the
+/// same with a chance of n² / 2^65: 2^-33, where SP 800-38D asks for less than 2^-32. One begins every few
+/// seconds at 125 MB/s.
+pub const KEY_SEGMENTS_MAX: u64 = 1 << 16;
+
+/// Blocks sealed under a data key that an earlier process made: 2^22, 64 MiB. Nobody knows what that
+/// process sealed and did not commit, so no more than this is added to it; then a new key is begun. So a
+/// server that starts over and over makes no keys, and one that works makes one for each stream.
+pub const ADOPTED_KEY_BLOCKS_MAX: u64 = 1 << 22;
+
+/// Frames sealed under such a key: 64 MiB of 1 KiB.
+pub const ADOPTED_KEY_FRAMES_MAX: u64 = 1 << 16;
+
+/// Segments begun while such a key is in use: some minutes of a busy server.
+pub const ADOPTED_KEY_SEGMENTS_MAX: u64 = 1 << 8;
 
 /// Free space below which payloads are refused as [`crate::PutError::DiskFull`], so that the catalog's
 /// journal (which can't be told to try again) and deletion always find room.

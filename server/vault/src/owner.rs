@@ -20,6 +20,12 @@ pub trait Owner: Send + Sync {
     /// The domain that this owner speaks for.
     fn domain(&self) -> Domain;
 
+    /// What others call this owner, for a stream its ARN: the context that a key service binds its data
+    /// keys to, and by which it may tell who asks for what. At most a few hundred bytes.
+    fn resource(&self, owner: OwnerId) -> String {
+        format!("owner/{owner}")
+    }
+
     /// Completes an entry's index, for example with a number that follows the commit order. The answer
     /// is what the frame carries.
     fn assign(&self, catalog: &dyn Catalog, owner: OwnerId, index: Bytes) -> Result<Bytes, Refused>;

@@ -5,22 +5,21 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::data_keys::DataKeys;
 use crate::error::ReadError;
 use crate::frame::{self, FrameHeader};
 use crate::id::Location;
-use crate::key_files::KeyFiles;
-use crate::keys::KeyContext;
 use crate::limits;
 use crate::segment_store::{SegmentName, SegmentStore};
 
 /// Reads frames of all segments.
 pub(crate) struct Reader {
     segments: Arc<dyn SegmentStore>,
-    keys: Arc<KeyFiles>,
+    keys: Arc<DataKeys>,
 }
 
 impl Reader {
-    pub(crate) fn new(segments: Arc<dyn SegmentStore>, keys: Arc<KeyFiles>) -> Self {
+    pub(crate) fn new(segments: Arc<dyn SegmentStore>, keys: Arc<DataKeys>) -> Self {
         Self { segments, keys }
     }
 
@@ -32,8 +31,7 @@ impl Reader {
         if header.segment != location.segment || header.expiry != location.expiry {
             return Err(damaged("it was written for another place"));
         }
-        let context = KeyContext { owner: header.owner, epoch: header.epoch };
-        let key = self.keys.find(context).map_err(|source| ReadError::Key { location, source })?;
+        let key = self.keys.find(header.key_name()).map_err(|source| ReadError::Key { location, source })?;
         let payload = header.open(&key, frame).map_err(damaged)?;
         Ok((header, payload))
     }

@@ -11,8 +11,8 @@
 use std::io;
 
 use crate::entropy::Entropy;
-use crate::error::KeyError;
 use crate::id::{ExpirySlot, SegmentId};
+use crate::keys::random_number;
 use crate::limits;
 use crate::segment_store::{SegmentName, SegmentStore, SegmentWriter};
 
@@ -40,7 +40,7 @@ pub(crate) struct Place {
 impl Appender {
     /// Creates a segment with a random id. Its name is durable only after [`SegmentStore::sync_names`].
     pub(crate) fn create(store: &dyn SegmentStore, expiry: ExpirySlot, entropy: &dyn Entropy) -> io::Result<Self> {
-        let name = SegmentName { expiry, id: random_id(entropy).map_err(io::Error::other)? };
+        let name = SegmentName { expiry, id: SegmentId(random_number(entropy).map_err(io::Error::other)?) };
         let mut writer = store.create(name)?;
         let begun = writer.reserve(u64::from(HEADER_BYTES)).and_then(|()| writer.write_at(&header(name), 0));
         if let Err(error) = begun {
@@ -92,12 +92,6 @@ impl Appender {
             tracing::warn!(segment = %self.name.id, %error, "a segment could not be cut to its length");
         }
     }
-}
-
-fn random_id(entropy: &dyn Entropy) -> Result<SegmentId, KeyError> {
-    let mut id = [0; 8];
-    entropy.fill(&mut id)?;
-    Ok(SegmentId(u64::from_be_bytes(id)))
 }
 
 fn header(name: SegmentName) -> [u8; HEADER_BYTES as usize] {

@@ -8,9 +8,8 @@
 use std::io;
 
 use crate::catalog::Catalog;
-use crate::error::{KeyError, SweepError};
-use crate::id::ExpirySlot;
-use crate::keys::KeyContext;
+use crate::error::SweepError;
+use crate::id::{ExpirySlot, KeyName};
 use crate::segment_store::{SegmentFile, SegmentName};
 use crate::vault::Shared;
 use crate::walk::{Walk, Walked};
@@ -32,8 +31,8 @@ fn expired(segments: &[SegmentFile], now: ExpirySlot) -> impl Iterator<Item = Se
 }
 
 /// The keys whose day of expiry has passed at `now` and of whose day no segment is left.
-fn unneeded(keys: &[KeyContext], segments: &[SegmentFile], now: ExpirySlot) -> Vec<KeyContext> {
-    let needed = |key: &KeyContext| {
+fn unneeded(keys: &[KeyName], segments: &[SegmentFile], now: ExpirySlot) -> Vec<KeyName> {
+    let needed = |key: &KeyName| {
         key.epoch >= now.epoch() || segments.iter().any(|segment| segment.name.expiry.epoch() == key.epoch)
     };
     keys.iter().copied().filter(|key| !needed(key)).collect()
@@ -55,9 +54,9 @@ pub(crate) fn run(shared: &Shared, now: ExpirySlot) -> Result<Swept, SweepError>
         let synced = shared.segments.sync_names();
         synced.map_err(|source| SweepError::Io { action: "sync", what: "the segments' folder".to_owned(), source })?;
     }
-    let keys = shared.keys.list().map_err(key_failed)?;
+    let keys = shared.keys.list()?;
     let unneeded = unneeded(&keys, &list(shared)?, now);
-    shared.keys.destroy(&unneeded).map_err(key_failed)?;
+    shared.keys.destroy(&unneeded)?;
     swept.keys = unneeded.len() as u64;
     Ok(swept)
 }
@@ -92,14 +91,10 @@ fn failed(action: &'static str, name: SegmentName, source: io::Error) -> SweepEr
     SweepError::Io { action, what: format!("segment {:08}-{}", name.expiry.0, name.id), source }
 }
 
-fn key_failed(error: KeyError) -> SweepError {
-    SweepError::Io { action: "delete", what: "data keys".to_owned(), source: io::Error::other(error) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{KeyEpoch, OwnerId, SegmentId};
+    use crate::id::{KeyEpoch, KeyId, OwnerId, SegmentId};
 
     #[test]
     fn a_segment_expires_when_its_slot_has_passed() {
@@ -121,7 +116,7 @@ mod tests {
         SegmentFile { name: SegmentName { expiry: ExpirySlot(slot), id: SegmentId(1) }, bytes: 0 }
     }
 
-    fn key(epoch: u32) -> KeyContext {
-        KeyContext { owner: OwnerId::from_u64(1), epoch: KeyEpoch(epoch) }
+    fn key(epoch: u32) -> KeyName {
+        KeyName { owner: OwnerId::from_u64(1), epoch: KeyEpoch(epoch), id: KeyId(7) }
     }
 }

@@ -10,14 +10,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::catalog::{Catalog, FjallCatalog};
+use crate::clock::Clock;
 use crate::committer::{Committer, Job, Pending};
+use crate::data_keys::DataKeys;
 use crate::entropy::{Entropy, OsEntropy};
 use crate::error::{KeyError, OpenError, PutError, ReadError, SecretError, SweepError};
 use crate::frame::FrameHeader;
 use crate::id::{ExpirySlot, Location, OwnerId};
 use crate::key::Key;
-use crate::key_files::{self, KeyFiles};
-use crate::keys::{DataKey, KeyService};
+use crate::key_files::KeyFiles;
+use crate::key_store::KeyStore;
+use crate::key_use::Budgets;
+use crate::keys::KeyService;
 use crate::limits;
 use crate::owner::Owner;
 use crate::poison::Poison;
@@ -36,9 +40,14 @@ pub struct Parts {
     /// Where rows lie.
     pub catalog: Arc<dyn Catalog>,
     /// Where wrapped data keys lie.
-    pub keys: KeyFiles,
+    pub keys: Arc<dyn KeyStore>,
+    /// What makes and unwraps data keys.
+    pub service: Arc<dyn KeyService>,
     /// Where random numbers come from.
     pub entropy: Arc<dyn Entropy>,
+    /// What the age of unwrapped keys is measured by.
+    pub clock: Clock,
+    pub(crate) budgets: Budgets,
     /// Keeps other processes out for as long as the vault is open, where only one may write.
     pub lock: Option<Lock>,
 }
@@ -65,9 +74,21 @@ impl Parts {
     ) -> Result<Self, OpenError> {
         disk.create_folder(folder).map_err(|e| recovery::failed("create", folder, e))?;
         recovery::check_format(&*disk, folder)?;
-        let keys = KeyFiles::open(disk.clone(), folder, service)?;
+        let keys = KeyFiles::open(disk.clone(), folder).map_err(KeyError::from)?;
         let segments = LocalSegments::open(disk, folder).map_err(|e| recovery::failed("open", folder, e))?;
-        Ok(Self { segments: Arc::new(segments), catalog, keys, entropy, lock: None })
+        Ok(Self::of_stores(Arc::new(segments), catalog, Arc::new(keys), service, entropy))
+    }
+
+    /// The parts of a vault in these stores, which others may use at the same time.
+    pub fn of_stores(
+        segments: Arc<dyn SegmentStore>,
+        catalog: Arc<dyn Catalog>,
+        keys: Arc<dyn KeyStore>,
+        service: Arc<dyn KeyService>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let (clock, budgets) = (Clock::default(), Budgets::default());
+        Self { segments, catalog, keys, service, entropy, clock, budgets, lock: None }
     }
 }
 
@@ -155,12 +176,11 @@ pub(crate) struct Shared {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) segments: Arc<dyn SegmentStore>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) keys: Arc<KeyFiles>,
+    pub(crate) keys: Arc<DataKeys>,
     pub(crate) reader: Reader,
     pub(crate) owners: Owners,
     pub(crate) poison: Poison,
     pub(crate) counters: Counters,
-    root: Arc<DataKey>,
     sweeping: Mutex<()>,
     _lock: Option<Lock>,
 }
@@ -207,14 +227,13 @@ impl Vault {
     }
 
     fn prepare(parts: Parts, owners: Vec<Arc<dyn Owner>>) -> Result<(Self, Committer), OpenError> {
-        let Parts { segments, catalog, keys, entropy, lock } = parts;
-        let keys = Arc::new(keys);
+        let Parts { segments, catalog, keys, service, entropy, clock, budgets, lock } = parts;
+        let keys = Arc::new(DataKeys::open(keys, service, entropy.clone(), clock, budgets)?);
         let shared = Arc::new(Shared {
             catalog,
             reader: Reader::new(segments.clone(), keys.clone()),
             segments,
             entropy,
-            root: keys.find(key_files::ROOT)?,
             keys,
             owners: Owners(owners),
             poison: Poison::default(),
@@ -288,6 +307,9 @@ impl Vault {
     pub fn sweep_closed(&self, unix_secs: u64) -> Result<Swept, SweepError> {
         let shared = &self.inner.shared;
         let _alone = shared.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.keys.expire_cache();
+        // A commit that failed may turn out to have reached the disk: what it refers to must still be there then.
+        shared.poison.check().map_err(|_| SweepError::Poisoned)?;
         sweep::run(shared, ExpirySlot::containing(unix_secs))
     }
 
@@ -295,24 +317,23 @@ impl Vault {
     /// its segments. The owner must refuse further entries before this is called.
     pub async fn destroy_keys(&self, owner: OwnerId) -> Result<(), KeyError> {
         let (answer, answered) = oneshot::channel();
-        let closed = || KeyError::Service("the vault is closed".to_owned());
-        self.jobs().send(Job::DestroyKeys(owner, answer)).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        self.jobs().send(Job::DestroyKeys(owner, answer)).await.map_err(|_| KeyError::Closed)?;
+        answered.await.map_err(|_| KeyError::Closed)?
     }
 
     /// A key for a purpose of the caller's, the same at every start of this vault.
-    pub fn derive_key(&self, label: &str) -> Zeroizing<[u8; 32]> {
-        secret::derive(&self.inner.shared.root, label)
+    pub fn derive_key(&self, label: &str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+        Ok(secret::derive(&*self.inner.shared.keys.root()?, label))
     }
 
     /// Seals a small text, such as a token or another key.
     pub fn seal_secret(&self, label: &str, text: &[u8]) -> Result<Vec<u8>, KeyError> {
-        secret::seal(&self.inner.shared.root, label, text)
+        secret::seal(&*self.inner.shared.keys.root()?, label, text)
     }
 
     /// Opens what [`Vault::seal_secret`] sealed under the same label.
     pub fn open_secret(&self, label: &str, sealed: &[u8]) -> Result<Vec<u8>, SecretError> {
-        secret::open(&self.inner.shared.root, label, sealed)
+        secret::open(&*self.inner.shared.keys.root()?, label, sealed)
     }
 
     /// How the vault is doing.
@@ -363,6 +384,6 @@ fn check_size(what: &'static str, bytes: usize, max: usize) -> Result<(), PutErr
 }
 
 #[cfg(test)]
-mod faulty;
+pub(crate) mod faulty;
 #[cfg(test)]
 mod tests;

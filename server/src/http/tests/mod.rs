@@ -430,7 +430,7 @@ impl Answer {
 fn state(archive: &Archive, console_key: &str) -> State {
     State::new(Parts {
         archive: archive.clone(),
-        token_key: [7; 32],
+        token_key: [7; 32].into(),
         console_key: console_key.to_owned(),
         metrics: Box::new(|| "millrace_test 1\n".to_owned()),
         presence: Box::new(AllConnected),

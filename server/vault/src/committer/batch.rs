@@ -8,9 +8,8 @@ use super::{Answer, Pending};
 use crate::catalog::{Batch, Catalog};
 use crate::error::PutError;
 use crate::frame::{self, FrameHeader};
-use crate::id::{ExpirySlot, Location, OwnerId, SegmentId};
+use crate::id::{ExpirySlot, KeyId, KeyScope, Location, OwnerId, SegmentId};
 use crate::key::Key;
-use crate::keys::KeyContext;
 use crate::owner::Owner;
 use crate::vault::{Entry, Put, Receipt, Shared};
 
@@ -31,8 +30,8 @@ pub(super) struct Duplicate {
 }
 
 impl Work {
-    pub(super) fn key_context(&self) -> KeyContext {
-        KeyContext { owner: self.entry.owner, epoch: self.entry.expiry.epoch() }
+    pub(super) fn key_scope(&self) -> KeyScope {
+        KeyScope { owner: self.entry.owner, epoch: self.entry.expiry.epoch() }
     }
 
     pub(super) fn frame_bytes(&self) -> u32 {
@@ -49,7 +48,7 @@ impl Work {
         self.place.map(|(location, _)| location.expiry)
     }
 
-    pub(super) fn header(&self) -> FrameHeader {
+    pub(super) fn header(&self, key: KeyId) -> FrameHeader {
         let (location, ordinal) = self.placed();
         FrameHeader {
             segment: SegmentId(location.segment.0),
@@ -57,6 +56,7 @@ impl Work {
             owner: self.entry.owner,
             expiry: self.entry.expiry,
             epoch: self.entry.expiry.epoch(),
+            key,
             index: self.index.clone(),
             payload_bytes: u32::try_from(self.entry.payload.len()).expect("checked when it was put"),
         }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::faulty::{Faults, FaultyDisk};
 use super::*;
 use crate::catalog::{Batch, Direction, KeyRange};
-use crate::error::{CatalogError, KeyringError};
+use crate::error::{CatalogError, KeyRefusal, KeyringError};
 use crate::id::{Domain, KeyEpoch};
 use crate::key::Space;
 use crate::keyring::Keyring;
@@ -157,7 +157,7 @@ async fn another_master_key_is_refused_by_name() {
     let ring = Arc::new(Keyring::create(&other.path().join("ring")).unwrap());
     let opened = Vault::open(bench.path(), ring, vec![]);
     let error = opened.err().unwrap();
-    assert!(matches!(error, OpenError::Key(KeyError::WrongMasterKey { .. })), "{error}");
+    assert!(matches!(&error, OpenError::Key(e) if e.refusal() == Some(KeyRefusal::NotFound)), "{error}");
     assert!(error.to_string().contains("is this the right keyring?"), "{error}");
 }
 
@@ -336,11 +336,11 @@ async fn the_catalog_can_be_rebuilt_from_frames_and_keys_alone() {
 async fn derived_keys_and_secrets_survive_reopening() {
     let bench = Bench::new();
     let vault = bench.open();
-    let (key, sealed) = (vault.derive_key("x"), vault.seal_secret("x", b"text").unwrap());
-    assert_ne!(*key, *vault.derive_key("y"));
+    let (key, sealed) = (vault.derive_key("x").unwrap(), vault.seal_secret("x", b"text").unwrap());
+    assert_ne!(*key, *vault.derive_key("y").unwrap());
     drop(vault);
     let vault = bench.open();
-    assert_eq!(*vault.derive_key("x"), *key);
+    assert_eq!(*vault.derive_key("x").unwrap(), *key);
     assert_eq!(vault.open_secret("x", &sealed).unwrap(), b"text");
 }
 
