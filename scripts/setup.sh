@@ -17,7 +17,7 @@ BUILD=(
 # Tools that look at our output from outside.
 TEST=(ffmpeg mkvtoolnix)
 # What our numbers stand beside.
-BENCH=(ffmpeg nginx-light)
+BENCH=(ffmpeg nginx-light wrk)
 
 say() { echo "setup: $*" >&2; }
 fail() { say "$*"; exit 1; }

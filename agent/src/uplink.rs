@@ -221,6 +221,8 @@ struct Line<'a> {
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
     began: Instant,
+    /// When the feed last looked at the spool.
+    looked: tokio::time::Instant,
     welcomed: bool,
     /// Whether a renewal is not too soon after the last attempt.
     may_renew: bool,
@@ -265,6 +267,7 @@ impl<'a> Line<'a> {
             reports,
             reporter,
             began: Instant::now(),
+            looked: tokio::time::Instant::now(),
             welcomed: false,
             may_renew: false,
             first_ordinal: settings.spool.next(None).map_or(0, |(ordinal, _)| ordinal),
@@ -301,7 +304,10 @@ impl<'a> Line<'a> {
                         self.take_report(report);
                     }
                 }
-                () = self.settings.spool.changed() => self.feed.update(&self.settings.spool, &mut self.sender),
+                () = changed(&self.settings.spool, self.looked + limits::FEED_PAUSE) => {
+                    self.looked = tokio::time::Instant::now();
+                    self.feed.update(&self.settings.spool, &mut self.sender);
+                }
                 () = sleep_until(timeout) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
@@ -419,7 +425,8 @@ impl<'a> Line<'a> {
             key: key.clone(),
             connection: self.connection.clone(),
             header: header.encode(),
-            priority: stream_priority(priority, rank),
+            rank: priority,
+            stream_priority: stream_priority(priority, rank),
             reader,
             queue,
             reports: self.reporter.clone(),
@@ -458,6 +465,13 @@ impl<'a> Line<'a> {
     }
 }
 
+/// Waits until `from`, then for a change of the spool. In this order a change is not forgotten if the wait is
+/// given up half way.
+async fn changed(spool: &Spool, from: tokio::time::Instant) {
+    tokio::time::sleep_until(from).await;
+    spool.changed().await;
+}
+
 /// The loop's end of a lane.
 struct Lane {
     commands: mpsc::Sender<Command>,
@@ -480,8 +494,9 @@ struct Work {
     key: FragmentKey,
     connection: Connection,
     header: Bytes,
+    rank: Priority,
     /// Of its QUIC stream.
-    priority: i32,
+    stream_priority: i32,
     reader: Reader,
     queue: mpsc::Receiver<Command>,
     reports: mpsc::Sender<Report>,
@@ -524,12 +539,12 @@ impl Work {
     }
 
     async fn send(&mut self, stream: &mut SendStream) -> Result<(), LaneError> {
-        let _ = stream.set_priority(self.priority);
+        let _ = stream.set_priority(self.stream_priority);
         stream.write_all(&self.header).await?;
         while let Some(command) = self.queue.recv().await {
             match command {
                 Command::Write(bytes) => {
-                    let mut pieces = self.read(bytes).await?;
+                    let mut pieces = self.read(bytes)?;
                     stream.write_all_chunks(&mut pieces).await?;
                     self.reports.send(Report::Written(self.key.clone())).await.map_err(|_| LaneError::Gone)?;
                 }
@@ -543,10 +558,14 @@ impl Work {
         Err(LaneError::Gone)
     }
 
-    /// One chunk: its head and its bytes. What was written a moment ago is in the page cache, so the thread
-    /// is held up only by backlog, for the time of one read of the disk.
-    async fn read(&mut self, bytes: usize) -> Result<Vec<Bytes>, LaneError> {
-        let pieces = tokio::task::block_in_place(|| self.reader.read(bytes));
+    /// One chunk: its head and its bytes. What is live was written a moment ago and is in the page cache; only
+    /// backlog waits for the disk, and other tasks must not wait with it. Handing them to another thread costs
+    /// more than a cached read, so it is done for backlog alone.
+    fn read(&mut self, bytes: usize) -> Result<Vec<Bytes>, LaneError> {
+        let pieces = match self.rank {
+            Priority::Live => self.reader.read(bytes),
+            Priority::Backlog => tokio::task::block_in_place(|| self.reader.read(bytes)),
+        };
         let pieces = pieces.map_err(|error| {
             tracing::warn!(fragment = %self.key, %error, "a fragment can't be read back");
             LaneError::Damaged
@@ -586,6 +605,11 @@ async fn dial(address: &str, tls: rustls::ClientConfig) -> Result<(Endpoint, Con
     transport.keep_alive_interval(Some(limits::KEEP_ALIVE));
     let idle = limits::IDLE_MAX.try_into().expect("some seconds are a QUIC idle timeout");
     transport.max_idle_timeout(Some(idle));
+    let mut mtu = quinn::MtuDiscoveryConfig::default();
+    mtu.upper_bound(upload::limits::UDP_PAYLOAD_BYTES_MAX);
+    let mut acks = quinn::AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(upload::limits::PACKETS_PER_ACK));
+    transport.mtu_discovery_config(Some(mtu)).ack_frequency_config(Some(acks));
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
     let mut last = unresolved("the name has no address".to_owned());

@@ -86,7 +86,7 @@ impl FromStr for File {
 
 /// The multivariant playlist, which names the media playlist next to it.
 pub fn multivariant(variant: &Variant) -> String {
-    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:7\n");
     push(&mut text, format_args!("#EXT-X-STREAM-INF:BANDWIDTH={}", variant.bandwidth.max(1)));
     if !variant.codecs.is_empty() {
         push(&mut text, format_args!(",CODECS=\"{}\"", variant.codecs.join(",")));
@@ -103,7 +103,7 @@ pub fn multivariant(variant: &Variant) -> String {
 pub fn live(timeline: &Timeline, target_duration_seconds: u64) -> String {
     let target = target_duration_seconds.max(timeline.target_duration_seconds());
     let first = timeline.first();
-    let mut text = header(target);
+    let mut text = header(timeline, target);
     push(&mut text, format_args!("#EXT-X-MEDIA-SEQUENCE:{}\n", first.media_sequence));
     push(&mut text, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{}\n", first.discontinuity_sequence));
     push_segments(&mut text, timeline);
@@ -112,15 +112,18 @@ pub fn live(timeline: &Timeline, target_duration_seconds: u64) -> String {
 
 /// The media playlist of a past range, complete.
 pub fn past(timeline: &Timeline) -> String {
-    let mut text = header(timeline.target_duration_seconds());
+    let mut text = header(timeline, timeline.target_duration_seconds());
     text.push_str("#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n");
     push_segments(&mut text, timeline);
     text.push_str("#EXT-X-ENDLIST\n");
     text
 }
 
-fn header(target_duration_seconds: u64) -> String {
-    format!("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-TARGETDURATION:{target_duration_seconds}\n")
+/// A camera that sends key frames rarely has fragments that begin without one (design/fragment.md); a
+/// player that knows does not begin there.
+fn header(timeline: &Timeline, target_duration_seconds: u64) -> String {
+    let independent = if timeline.is_independent() { "#EXT-X-INDEPENDENT-SEGMENTS\n" } else { "" };
+    format!("#EXTM3U\n#EXT-X-VERSION:7\n{independent}#EXT-X-TARGETDURATION:{target_duration_seconds}\n")
 }
 
 fn push_segments(text: &mut String, timeline: &Timeline) {
@@ -163,7 +166,6 @@ mod tests {
             multivariant(&variant),
             "#EXTM3U\n\
              #EXT-X-VERSION:7\n\
-             #EXT-X-INDEPENDENT-SEGMENTS\n\
              #EXT-X-STREAM-INF:BANDWIDTH=2100000,CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=1280x720\n\
              media.m3u8\n"
         );
@@ -226,6 +228,13 @@ mod tests {
     }
 
     #[test]
+    fn segments_are_called_independent_only_if_all_are() {
+        let dependent = Entry { independent: false, ..live(1, 0, 0xa) };
+        let timeline = Timeline::past(vec![live(0, 0, 0xa), dependent]);
+        assert!(!past(&timeline).contains("INDEPENDENT-SEGMENTS"));
+    }
+
+    #[test]
     fn file_names_survive_their_text_form() {
         for file in [
             File::Multivariant,
@@ -251,6 +260,7 @@ mod tests {
             start: WallTime::from_millis(1_700_000_000_000 + i64::from(sequence) * 2000),
             duration: Duration::from_secs(2),
             tracks_fingerprint,
+            independent: true,
             live: Some(LivePosition { media_sequence: u64::from(sequence), discontinuity_sequence }),
         }
     }

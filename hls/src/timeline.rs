@@ -28,6 +28,8 @@ pub struct Entry {
     pub duration: Duration,
     /// Equal for fragments whose tracks are the same.
     pub tracks_fingerprint: u64,
+    /// Whether it can be decoded without the fragment before it.
+    pub independent: bool,
     /// Its place in the live playlist; late fragments have none.
     pub live: Option<LivePosition>,
 }
@@ -116,6 +118,11 @@ impl Timeline {
     /// The live position of the first segment; a timeline of the past begins at zero.
     pub fn first(&self) -> LivePosition {
         self.first.unwrap_or(LivePosition { media_sequence: 0, discontinuity_sequence: 0 })
+    }
+
+    /// Whether a player can begin at every segment.
+    pub fn is_independent(&self) -> bool {
+        self.segments.iter().all(|segment| segment.entry.independent)
     }
 
     /// The whole seconds that no segment exceeds when rounded, as EXT-X-TARGETDURATION demands; at
@@ -240,6 +247,7 @@ mod tests {
             start: WallTime::from_millis(start_ms),
             duration: Duration::from_secs(2),
             tracks_fingerprint: 7,
+            independent: true,
             live: None,
         }
     }

@@ -81,7 +81,9 @@ impl Ingest {
         let listen = |error| IngestError::Listen(address, error);
         let socket = UdpSocket::bind(address).map_err(listen)?;
         let runtime = Arc::new(quinn::TokioRuntime);
-        let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).map_err(listen)?;
+        let mut packets = EndpointConfig::default();
+        packets.max_udp_payload_size(upload::limits::UDP_PAYLOAD_BYTES_MAX).expect("within what UDP carries");
+        let endpoint = Endpoint::new(packets, Some(config), socket, runtime).map_err(listen)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shared = Arc::new(Shared {
             registrar: Registrar { ca: parts.ca, devices: parts.devices },

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use fragment::mkv::{self, Event};
-use fragment::{Codec, MediaTime, TrackNumber, Tracks, WallTime};
+use fragment::mkv::{self, Block, Event};
+use fragment::{Codec, MediaTime, Tracks, WallTime};
 use upload::{ErrorCode, FragmentHeader, FragmentReceiver, ReceiveError, Received, Trailer};
 
 use crate::ca::sha256;
@@ -56,6 +56,8 @@ pub(crate) struct Whole {
     pub(crate) payload: Bytes,
     pub(crate) duration: Duration,
     pub(crate) tracks: Tracks,
+    /// Whether it begins with a key frame of its leading track.
+    pub(crate) independent: bool,
 }
 
 /// One fragment under way.
@@ -121,8 +123,9 @@ impl Intake {
                 format!("the fragment lasts {:?}, but at most {duration_max:?} are allowed", trailer.duration);
             return Err(Refusal::new(ErrorCode::FragmentTooLong, message));
         }
-        let tracks = self.document.finish()?;
-        Ok(Whole { header, payload: joined(self.pieces, trailer.bytes), duration: trailer.duration, tracks })
+        let (tracks, independent) = self.document.finish()?;
+        let payload = joined(self.pieces, trailer.bytes);
+        Ok(Whole { header, payload, duration: trailer.duration, tracks, independent })
     }
 }
 
@@ -154,7 +157,8 @@ struct Document {
     reader: mkv::Reader,
     documents: u32,
     tracks: Option<Tracks>,
-    started: bool,
+    /// Whether the leading track's first block is a key frame; `None` before there is one.
+    begins_with_key: Option<bool>,
     first: Option<MediaTime>,
 }
 
@@ -164,7 +168,7 @@ impl Document {
             reader: mkv::Reader::new(mkv::Limits::default()),
             documents: 0,
             tracks: None,
-            started: false,
+            begins_with_key: None,
             first: None,
         }
     }
@@ -190,37 +194,39 @@ impl Document {
                 }
             }
             Event::Tracks(tracks) => self.tracks = Some(tracks),
-            Event::Block(block) => self.take_block(block.track, block.pts)?,
+            Event::Block(block) => self.take_block(&block)?,
             Event::Segment | Event::Info(_) | Event::Cluster { .. } | Event::ClusterEnd | Event::Tags(_) => {}
         }
         Ok(())
     }
 
-    fn take_block(&mut self, track: TrackNumber, pts: MediaTime) -> Result<(), Refusal> {
+    fn take_block(&mut self, block: &Block) -> Result<(), Refusal> {
         let decodes_from = match &self.tracks {
             Some(tracks) => tracks.video().map(|video| video.number),
             None => return Err(invalid("a block comes before the Tracks")),
         };
-        if !self.started && decodes_from.is_none_or(|video| video == track) {
+        if decodes_from.is_none_or(|video| video == block.track) {
             // It need not be a key frame: a camera that sends those rarely has fragments cut by duration.
-            self.started = true;
+            self.begins_with_key.get_or_insert(block.key);
         }
-        let first = *self.first.get_or_insert(pts);
+        let first = *self.first.get_or_insert(block.pts);
         // Twice: B-frames and audio may lie on both sides of the first block.
-        if pts.since(first) > fragment::limits::FRAGMENT_DURATION_MAX * 2 {
-            let message = format!("a block lies {:?} after the first", pts.since(first));
+        let after = block.pts.since(first);
+        if after > fragment::limits::FRAGMENT_DURATION_MAX * 2 {
+            let message = format!("a block lies {after:?} after the first");
             return Err(Refusal::new(ErrorCode::FragmentTooLong, message));
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Tracks, Refusal> {
+    /// Its tracks, and whether it begins with a key frame.
+    fn finish(mut self) -> Result<(Tracks, bool), Refusal> {
         self.reader.finish()?;
         self.drain()?;
-        if !self.started {
-            return Err(invalid("the document holds no frame to begin with"));
-        }
-        self.tracks.ok_or_else(|| invalid("the document has no Tracks"))
+        let begins_with_key =
+            self.begins_with_key.ok_or_else(|| invalid("the document holds no frame to begin with"))?;
+        let tracks = self.tracks.ok_or_else(|| invalid("the document has no Tracks"))?;
+        Ok((tracks, begins_with_key))
     }
 }
 

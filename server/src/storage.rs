@@ -91,6 +91,7 @@ impl Storage {
             quality: whole.header.quality,
             duration: whole.duration,
             tracks_fingerprint: intake::fingerprint(&whole.tracks),
+            independent: whole.independent,
             codecs: codecs.collect(),
             arrived: now(),
             payload: whole.payload,

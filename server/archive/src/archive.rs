@@ -30,6 +30,8 @@ pub struct Fragment {
     pub duration: Duration,
     /// Equal for fragments whose tracks are the same.
     pub tracks_fingerprint: u64,
+    /// Whether it can be decoded without the fragment before it.
+    pub independent: bool,
     /// The RFC 6381 strings of its tracks.
     pub codecs: Vec<String>,
     /// When it arrived.
@@ -211,6 +213,7 @@ fn draft(fragment: Fragment) -> Stored {
         duration: fragment.duration,
         quality: fragment.quality,
         tracks_fingerprint: fragment.tracks_fingerprint,
+        independent: fragment.independent,
         arrived: fragment.arrived,
         bytes: fragment.payload.len() as u64,
         live: None,

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! [version 1: 1][number: 8][session: 8][sequence: 4][start ns: 8][duration ns: 8][clock quality: 1]
-//! [tracks fingerprint: 8][arrived ns: 8][payload bytes: 4][live: 1][media sequence: 8]
+//! [tracks fingerprint: 8][arrived ns: 8][payload bytes: 4][flags: 1][media sequence: 8]
 //! [discontinuity sequence: 8][codecs bytes (n): 2][codecs, separated by commas: n]
 //! ```
 //!
-//! `live` is 1 if the fragment has a live position and 0 if the two sequences mean nothing. Later versions
-//! add fields at the end under a new version number.
+//! Of the flags, 1 says that the fragment has a live position (else the two sequences mean nothing) and 2 that
+//! it can be decoded alone. Later versions add fields at the end under a new version number.
 
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::live::{Head, Link, LivePosition};
 
 const VERSION: u8 = 1;
 const FIXED_BYTES: usize = 77;
+const LIVE: u8 = 1;
+const INDEPENDENT: u8 = 2;
 
 /// A stored fragment, without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct Stored {
     pub quality: ClockQuality,
     /// Equal for fragments whose tracks are the same.
     pub tracks_fingerprint: u64,
+    /// Whether it can be decoded without the fragment before it: it begins with a key frame.
+    pub independent: bool,
     /// When the server received it.
     pub arrived: WallTime,
     /// The length of its bytes.
@@ -81,7 +85,7 @@ impl Stored {
         let bytes = u32::try_from(self.bytes).expect("a fragment's size is checked when it is stored");
         out.extend_from_slice(&bytes.to_be_bytes());
         let live = self.live.unwrap_or(LivePosition { media_sequence: 0, discontinuity_sequence: 0 });
-        out.push(u8::from(self.live.is_some()));
+        out.push(if self.live.is_some() { LIVE } else { 0 } | if self.independent { INDEPENDENT } else { 0 });
         out.extend_from_slice(&live.media_sequence.to_be_bytes());
         out.extend_from_slice(&live.discontinuity_sequence.to_be_bytes());
         let len = u16::try_from(codecs.len()).expect("codec strings are checked when a fragment is stored");
@@ -106,7 +110,7 @@ impl Stored {
         let tracks_fingerprint = rest.u64()?;
         let arrived = WallTime::from_nanos(rest.i64()?);
         let bytes = u64::from(rest.u32()?);
-        let live = rest.take::<1>()? == [1];
+        let [flags] = rest.take::<1>()?;
         let position = LivePosition { media_sequence: rest.u64()?, discontinuity_sequence: rest.u64()? };
         let len = usize::from(u16::from_be_bytes(rest.take()?));
         let codecs = std::str::from_utf8(rest.0.get(..len)?).ok()?;
@@ -117,9 +121,10 @@ impl Stored {
             duration,
             quality,
             tracks_fingerprint,
+            independent: flags & INDEPENDENT != 0,
             arrived,
             bytes,
-            live: live.then_some(position),
+            live: (flags & LIVE != 0).then_some(position),
             codecs: codecs.split(',').filter(|codec| !codec.is_empty()).map(str::to_owned).collect(),
         })
     }
@@ -163,8 +168,8 @@ mod tests {
     proptest! {
         #[test]
         fn an_entry_survives_its_stored_form(
-            number: u64, session: u64, sequence: u32, start: i64, nanos: u64, fingerprint: u64, arrived: i64,
-            bytes: u32, live: Option<(u64, u64)>, codecs in proptest::collection::vec("[a-z0-9.]{1,20}", 0..4),
+            number: u64, session: u64, sequence: u32, start: i64, nanos: u64, fingerprint: u64, independent: bool,
+            arrived: i64, bytes: u32, live: Option<(u64, u64)>, codecs in proptest::collection::vec("[a-z0-9.]{1,20}", 0..4),
         ) {
             let stored = Stored {
                 number: FragmentNumber(number),
@@ -173,6 +178,7 @@ mod tests {
                 duration: Duration::from_nanos(nanos),
                 quality: ClockQuality::SenderReport,
                 tracks_fingerprint: fingerprint,
+                independent,
                 arrived: WallTime::from_nanos(arrived),
                 bytes: u64::from(bytes),
                 live: live.map(|(media_sequence, discontinuity_sequence)| LivePosition {

@@ -290,6 +290,7 @@ fn fragment(session: u64, sequence: u32, start_secs: i64) -> Fragment {
         quality: ClockQuality::Synchronised,
         duration: Duration::from_secs(2),
         tracks_fingerprint: 7,
+        independent: true,
         codecs: vec!["avc1.42C00D".to_owned(), "mp4a.40.2".to_owned()],
         arrived: at(start_secs + 2),
         payload: payload(session, sequence),

@@ -114,6 +114,7 @@ fn fragment(id: FragmentId) -> Fragment {
         quality: ClockQuality::Synchronised,
         duration: Duration::from_secs(1),
         tracks_fingerprint: 7,
+        independent: true,
         codecs: Vec::new(),
         arrived: at(0),
         payload: payload(id),

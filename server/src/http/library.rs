@@ -48,6 +48,7 @@ impl From<archive::Stored> for Fragment {
                 start: stored.start,
                 duration: stored.duration,
                 tracks_fingerprint: stored.tracks_fingerprint,
+                independent: stored.independent,
                 live: stored.live.map(|live| LivePosition {
                     media_sequence: live.media_sequence,
                     discontinuity_sequence: live.discontinuity_sequence,

@@ -366,6 +366,7 @@ impl Server {
             quality: ClockQuality::Given,
             duration: SECOND,
             tracks_fingerprint: 7,
+            independent: true,
             codecs: vec!["avc1.64000a".into(), "mp4a.40.2".into()],
             arrived: now(),
             payload: payload.into(),
