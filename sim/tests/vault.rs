@@ -24,7 +24,7 @@ fn other_seeds_give_other_logs() {
 
 #[test]
 fn no_power_cut_loses_doubles_or_changes_what_was_stored() {
-    let (stored, cuts) = hold(|seed| cuts(seed));
+    let (stored, cuts) = hold(cuts);
     assert!(cuts >= 3 * runs(), "most of the cuts happen while the vault works: {cuts}");
     assert!(stored >= 10 * runs(), "{stored}");
 }

@@ -69,7 +69,7 @@ pub enum PutError {
         /// How large it may be.
         max: usize,
     },
-    /// Its expiry hour has already been swept.
+    /// Its expiry slot has already been swept.
     #[error("the entry has already expired")]
     Expired,
     /// Its owner does not want it.

@@ -12,7 +12,7 @@
 //!     18      2  index bytes (n)
 //!     20      4  payload bytes (p) as before sealing
 //!     24      8  owner
-//!     32      4  expiry hour
+//!     32      4  expiry slot
 //!     36      4  key epoch         with the owner and the key id, names the data key
 //!     40      8  key id
 //!     48      n  index             the owner's own entry, readable without any key

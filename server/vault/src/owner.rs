@@ -44,7 +44,7 @@ pub trait Owner: Send + Sync {
         let _ = owner;
     }
 
-    /// Whether the catalog still refers to the frame at `location`. Asked of frames whose expiry hour
+    /// Whether the catalog still refers to the frame at `location`. Asked of frames whose expiry slot
     /// has passed; a segment is deleted when none of its frames is live.
     fn is_live(
         &self,

@@ -44,7 +44,7 @@ impl Appender {
         let mut writer = store.create(name)?;
         let begun = writer.reserve(u64::from(HEADER_BYTES)).and_then(|()| writer.write_at(&header(name), 0));
         if let Err(error) = begun {
-            // Nothing refers to it; an empty file left behind would be swept at its hour.
+            // Nothing refers to it; an empty file left behind would be swept after its slot.
             let _ = writer.close(None);
             return Err(error);
         }
