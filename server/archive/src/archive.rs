@@ -71,6 +71,11 @@ impl Archive {
         Ok(Self { vault, index })
     }
 
+    /// Reads the streams again, after they were put into the catalog.
+    pub(crate) fn reload(&self) -> Result<(), QueryError> {
+        self.index.load(self.catalog())
+    }
+
     /// The vault underneath.
     pub fn vault(&self) -> &Vault {
         &self.vault

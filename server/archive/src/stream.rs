@@ -94,6 +94,13 @@ impl Stream {
     }
 }
 
+/// The name and the time of creation in a stream's ARN, whatever its region and account.
+pub(crate) fn parse_arn(arn: &str) -> Option<(StreamName, WallTime)> {
+    let resource = arn.strip_prefix("arn:aws:kinesisvideo:")?.splitn(3, ':').nth(2)?;
+    let (name, created) = resource.strip_prefix("stream/")?.rsplit_once('/')?;
+    Some((name.parse().ok()?, WallTime::from_millis(created.parse().ok()?)))
+}
+
 /// Where a stream is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -110,6 +117,17 @@ pub(crate) fn number_at(time: WallTime) -> FragmentNumber {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_is_recognised_by_its_arn() {
+        let created = WallTime::from_millis(1_790_000_000_123);
+        let name: StreamName = "front.door_1".parse().unwrap();
+        let stream = Stream { id: 5, name: name.clone(), created, retention: Retention::DEFAULT };
+        assert_eq!(parse_arn(&stream.arn()), Some((name, created)));
+        for other in ["vault", "arn:aws:kinesis:r:a:stream/x", "arn:aws:kinesisvideo:r:a:channel/x/1", ""] {
+            assert_eq!(parse_arn(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_stream_survives_its_row() {

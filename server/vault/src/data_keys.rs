@@ -1,5 +1,6 @@
 //! The data keys of a vault: found, made and destroyed, with store, service and cache brought together.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -141,6 +142,19 @@ impl DataKeys {
     /// The names of all keys but the root key.
     pub(crate) fn list(&self) -> Result<Vec<KeyName>, KeyError> {
         Ok(without_root(self.store.list()?))
+    }
+
+    /// What the owner of each key is called by others. Keys that are damaged tell nothing.
+    pub(crate) fn resources(&self) -> Result<BTreeMap<OwnerId, String>, KeyError> {
+        let mut resources = BTreeMap::new();
+        for name in self.list()? {
+            match self.read(name) {
+                Ok(stored) => drop(resources.insert(name.owner, stored.context.resource)),
+                Err(error) if error.is_of_one_key() => tracing::warn!(key = %name, %error, "a data key can't be read"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(resources)
     }
 
     /// Drops unwrapped keys that are too old.

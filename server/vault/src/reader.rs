@@ -36,6 +36,18 @@ impl Reader {
         Ok((header, payload))
     }
 
+    /// The header of the frame at `location`, without its payload. Blocks.
+    pub(crate) fn examine(&self, location: Location) -> Result<FrameHeader, ReadError> {
+        let damaged = |what| ReadError::Damaged { location, what };
+        let head = (location.bytes as usize).min(frame::frame_bytes(limits::INDEX_BYTES_MAX, 0));
+        let bytes = self.bytes_at(Location { bytes: u32::try_from(head).expect("some kilobytes"), ..location })?;
+        let header = FrameHeader::decode(&bytes).map_err(damaged)?;
+        if header.segment != location.segment || header.frame_bytes() != location.bytes as usize {
+            return Err(damaged("it was written for another place"));
+        }
+        Ok(header)
+    }
+
     fn bytes_at(&self, location: Location) -> Result<BytesMut, ReadError> {
         let len = location.bytes as usize;
         if len > frame::frame_bytes(limits::INDEX_BYTES_MAX, limits::PAYLOAD_BYTES_MAX) {

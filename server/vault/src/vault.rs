@@ -1,5 +1,6 @@
 //! The handle: opens a vault and passes work to the committer, the reader and the sweeper.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -285,6 +286,16 @@ impl Vault {
     /// Reads and verifies the frame at `location` on this thread.
     pub fn read_blocking(&self, location: Location) -> Result<(FrameHeader, Bytes), ReadError> {
         self.inner.shared.reader.read(location)
+    }
+
+    /// Reads and verifies the header of the frame at `location`, without its payload. Blocks.
+    pub fn examine(&self, location: Location) -> Result<FrameHeader, ReadError> {
+        self.inner.shared.reader.examine(location)
+    }
+
+    /// What others call the owners of all data keys that exist, by what was stored with each key. Blocks.
+    pub fn resources(&self) -> Result<BTreeMap<OwnerId, String>, KeyError> {
+        self.inner.shared.keys.resources()
     }
 
     /// Deletes segments and keys that have expired at `unix_secs`. Can stop anywhere and be run again.
