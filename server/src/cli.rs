@@ -53,7 +53,7 @@ enum Verb {
 
 #[derive(Debug, Subcommand)]
 enum DeviceVerb {
-    /// Add a device, or let a known one enrol anew: prints a join token, good once.
+    /// Add a device, or let a known one enrol anew: prints a join token, good once. Earlier tokens become void.
     Add {
         /// Its name.
         name: String,
@@ -66,7 +66,7 @@ enum DeviceVerb {
     },
     /// List all devices.
     List,
-    /// Withdraw a device's certificate and close its connections.
+    /// Withdraw a device's certificates and tokens, and close its connections.
     Revoke {
         /// Its name.
         name: String,
