@@ -485,10 +485,11 @@ mod tests {
     fn a_record_from_before_generations_still_enrols() {
         let catalog = Arc::new(MemoryCatalog::default());
         let mut batch = Batch::new();
-        let device = r#"{"streams":[],"added_ns":0,"joined_ns":null,"certificates":[],"expires_ns":null,"revoked_ns":null}"#;
+        let device =
+            r#"{"streams":[],"added_ns":0,"joined_ns":null,"certificates":[],"expires_ns":null,"revoked_ns":null}"#;
         let token = format!(r#"{{"device":"cam-7","expires_ns":{},"used_by":null}}"#, i64::MAX);
-        batch.insert(device_key(&cam()), device.into());
-        batch.insert(token_key(&SECRET), token.into());
+        batch.insert(device_key(&cam()), device);
+        batch.insert(token_key(&SECRET), token);
         catalog.commit(batch).unwrap();
         enrol(&Devices::new(catalog), [1; 32], NOW).unwrap();
     }

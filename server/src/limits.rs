@@ -92,5 +92,13 @@ pub(crate) const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 /// takes milliseconds, on a bad disk a second.
 pub(crate) const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
 
+/// How long a start or a command waits for another process to be done with the data folder. A command takes
+/// a moment; a server that starts after a kill reads the catalog's journal first, which on a slow disk takes
+/// some seconds; one that stops waits for its connections.
+pub(crate) const FOLDER_WAIT: Duration = Duration::from_secs(30);
+
+/// How often it looks whether that is so: seldom enough to cost nothing, often enough for a person.
+pub(crate) const FOLDER_RETRY: Duration = Duration::from_millis(50);
+
 /// The largest admin request or answer.
 pub(crate) const ADMIN_BYTES_MAX: usize = 4 * 1024 * 1024;
