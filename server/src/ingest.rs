@@ -34,6 +34,7 @@ use crate::intake::{self, Intake, Refusal, Step, Whole};
 use crate::join::Registrar;
 use crate::live::{Live, Presence, Shown};
 use crate::storage::Storage;
+use crate::telemetry::OpenConnection;
 use crate::{limits, telemetry};
 
 /// Why ingest can't start.
@@ -157,7 +158,6 @@ async fn accept(endpoint: Endpoint, shared: Arc<Shared>, tasks: TaskTracker) {
         };
         let Some(incoming) = incoming else { return };
         let open = endpoint.open_connections();
-        telemetry::connections(open);
         if open >= limits::CONNECTIONS_MAX {
             tracing::warn!(open, "a connection was refused: there are as many as this server takes");
             incoming.refuse();
@@ -169,6 +169,7 @@ async fn accept(endpoint: Endpoint, shared: Arc<Shared>, tasks: TaskTracker) {
 
 /// One connection from its handshake to its end.
 async fn connect(incoming: Incoming, shared: Arc<Shared>) {
+    let _counted = OpenConnection::new();
     let remote = incoming.remote_address();
     let connection = match timeout(limits::GREETING_WAIT, incoming).await {
         Ok(Ok(connection)) => connection,

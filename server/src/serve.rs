@@ -124,6 +124,7 @@ impl Server {
         let office = Office { ca, devices: devices.clone(), storage: storage.clone(), quic: quic_name };
         tasks.spawn(admin.serve(office, stop.clone()));
         tasks.spawn(retention::run(storage.clone(), devices, stop.clone()));
+        tasks.spawn(telemetry::fold_samples(metrics.clone(), stop.clone()));
         let state = http::State::new(http::Parts {
             archive: storage.archive().clone(),
             token_key: *storage.archive().vault().derive_key("playback tokens"),
