@@ -82,8 +82,12 @@ pub(crate) const CSR_BYTES_MAX: usize = 8 * 1024;
 /// Attempts of a conditional commit: it fails only when an other commit changed the same device just then.
 pub(crate) const COMMIT_ATTEMPTS_MAX: usize = 8;
 
-/// Fragments of one stream under way that the live window shows: one being captured and one ending.
-pub(crate) const LIVE_FRAGMENTS_PER_STREAM: usize = 2;
+/// Streams of one connection that are shown as connected: as many as it may have fragments under way.
+pub(crate) const STREAMS_PRESENT_PER_CONNECTION: usize = FRAGMENTS_IN_FLIGHT as usize;
+
+/// Streams of all connections that are shown as connected: several times what one server stores, and at about
+/// 200 bytes each 13 MB.
+pub(crate) const STREAMS_PRESENT_MAX: usize = 64 * 1024;
 
 /// How often what has expired is deleted.
 pub(crate) const RETENTION_INTERVAL: Duration = Duration::from_secs(60);

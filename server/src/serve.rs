@@ -23,8 +23,8 @@ use crate::config::Config;
 use crate::data_folder::{self, DataFolder, FolderError};
 use crate::devices::Devices;
 use crate::ingest::{self, Ingest, IngestError};
-use crate::live::Live;
 use crate::office::Office;
+use crate::presence::Presences;
 use crate::storage::{Storage, StorageError};
 use crate::{http, limits, retention, telemetry};
 
@@ -112,9 +112,13 @@ impl Server {
         let console_key = data_folder::read_or_create(&folder.console_key(), new_key)?.trim().to_owned();
         let listener = TcpListener::bind(config.http).await.map_err(|e| StartError::Http(config.http, e))?;
         let http = listener.local_addr().map_err(|e| StartError::Http(config.http, e))?;
-        let live = Live::default();
-        let parts =
-            ingest::Parts { ca: ca.clone(), devices: devices.clone(), storage: storage.clone(), live: live.clone() };
+        let presences = Presences::default();
+        let parts = ingest::Parts {
+            ca: ca.clone(),
+            devices: devices.clone(),
+            storage: storage.clone(),
+            presences: presences.clone(),
+        };
         let ingest = Ingest::start(config.quic, parts)?;
         let quic = ingest.address().map_err(|e| IngestError::Listen(config.quic, e))?;
         let admin = AdminSocket::open(&folder.admin_socket())?;
@@ -130,7 +134,7 @@ impl Server {
             token_key: *storage.archive().vault().derive_key("playback tokens"),
             console_key: console_key.clone(),
             metrics: Box::new(move || metrics.render()),
-            presence: Box::new(live),
+            presence: Box::new(presences),
         });
         tasks.spawn(serve_http(listener, http::router(state), stop.clone()));
         Ok(Self { http, quic, console_key, ingest, stop, tasks, storage })
