@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
-use axum::serve::ListenerExt as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
@@ -136,7 +135,8 @@ impl Server {
             metrics: Box::new(move || metrics.render()),
             presence: Box::new(presences),
         });
-        tasks.spawn(serve_http(listener, http::router(state), stop.clone()));
+        let patience = http::listener::Patience::default();
+        tasks.spawn(http::listener::serve(listener, http::router(state), patience, stop.clone()));
         Ok(Self { http, quic, console_key, ingest, stop, tasks, storage })
     }
 
@@ -167,17 +167,6 @@ impl Server {
         }
         // The last handle closes the vault, which waits for its committer.
         let _ = tokio::task::spawn_blocking(move || drop(self.storage)).await;
-    }
-}
-
-async fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
-    // A response's last, short packet must not wait for the acknowledgement of the one before.
-    let listener = listener.tap_io(|socket| {
-        let _ = socket.set_nodelay(true);
-    });
-    let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = serve.await {
-        tracing::error!(%error, "the HTTP listener failed");
     }
 }
 

@@ -19,6 +19,7 @@ mod error;
 mod health;
 mod library;
 pub(crate) mod limits;
+pub(crate) mod listener;
 mod playback;
 mod rendition;
 mod seal;
