@@ -46,7 +46,8 @@ fn a_server_waits_for_a_command_that_has_the_folder() {
 fn a_command_waits_for_a_server_that_has_the_folder_and_does_not_answer_yet() {
     let folder = tempfile::tempdir().unwrap();
     let lock = lock(folder.path());
-    let mut command = Running(millrace(folder.path(), &["device", "add", "garden"]).spawn().unwrap());
+    let mut command = millrace(folder.path(), &["device", "add", "garden"]);
+    let mut command = Running(command.stdout(Stdio::null()).spawn().unwrap());
     thread::sleep(MOMENT);
     assert!(command.runs(), "it waits");
     drop(lock);
@@ -72,7 +73,7 @@ struct Running(Child);
 impl Running {
     fn serve(folder: &Path) -> Self {
         let mut command = millrace(folder, SERVE);
-        Self(command.stdout(Stdio::piped()).spawn().unwrap())
+        Self(command.stdout(Stdio::piped()).env("RUST_LOG", "off").spawn().unwrap())
     }
 
     fn runs(&mut self) -> bool {

@@ -29,6 +29,10 @@ pub(crate) const RENDITION_CACHE_MAX: usize = 1024;
 /// 150 MiB for the largest fragment allowed, and building is bound by processors anyway.
 pub(crate) const SEGMENTS_BUILDING_MAX: usize = 8;
 
+/// Bytes of segments on their way to clients: a thousand of half a MB, and memory that slow clients can hold.
+/// Beyond it, requests for segments wait.
+pub(crate) const OUTGOING_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
 /// Connections at one time. A browser opens up to six, so these are at least 170 viewers; with their buffers
 /// they take up to 64 MiB. Later ones wait in the system's queue.
 pub(crate) const CONNECTIONS_MAX: usize = 1024;
