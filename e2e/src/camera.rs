@@ -20,10 +20,15 @@ pub struct Camera {
 impl Camera {
     /// Starts a camera that shows `clip`; its log goes to `folder`.
     pub fn start(clip: &str, folder: &Path) -> Camera {
+        Camera::start_with(clip, folder, &[])
+    }
+
+    /// Starts a camera with more arguments: those of `rtsp-camera`.
+    pub fn start_with(clip: &str, folder: &Path, arguments: &[&str]) -> Camera {
         let (port, control) = (free_port(), free_port());
         let mut command = Command::new(binary("rtsp-camera"));
         command.arg("--clip").arg(crate::clip(clip));
-        command.args(["--port", &port.to_string(), "--control-port", &control.to_string()]);
+        command.args(["--port", &port.to_string(), "--control-port", &control.to_string()]).args(arguments);
         let process = Process::start("rtsp-camera", &mut command, &folder.join(format!("camera-{port}.log")));
         until("the camera listens", Duration::from_secs(10), || TcpStream::connect(("127.0.0.1", port)).ok());
         Camera { port, control, _process: process }

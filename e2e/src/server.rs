@@ -19,7 +19,8 @@ const START: Duration = Duration::from_secs(30);
 /// A server with a data folder and ports of its own. It keeps them over restarts.
 #[derive(Debug)]
 pub struct Server {
-    folder: PathBuf,
+    data: PathBuf,
+    log: PathBuf,
     http: u16,
     quic: u16,
     process: Option<Process>,
@@ -53,9 +54,21 @@ impl Answer {
 impl Server {
     /// Starts a server whose data lies in `folder/data`.
     pub fn start(folder: &Path) -> Server {
-        let mut server = Server { folder: folder.to_owned(), http: free_port(), quic: free_udp_port(), process: None };
+        let mut server = Server {
+            data: folder.join("data"),
+            log: folder.join("server.log"),
+            http: free_port(),
+            quic: free_udp_port(),
+            process: None,
+        };
         server.restart();
         server
+    }
+
+    /// A server with data in `data` on free ports, which somebody else will start, and end.
+    pub fn of_others(data: &Path) -> Server {
+        let log = data.with_extension("log");
+        Server { data: data.to_owned(), log, http: free_port(), quic: free_udp_port(), process: None }
     }
 
     /// Starts it again after [`Server::kill`] or [`Server::stop`].
@@ -63,9 +76,9 @@ impl Server {
         assert!(self.process.is_none(), "the server runs already");
         let mut command = Command::new(binary("millrace"));
         command.arg("--data").arg(self.data()).arg("serve");
-        command.args(["--http", &format!("127.0.0.1:{}", self.http)]);
+        command.args(["--http", &self.http_address()]);
         command.args(["--quic", &self.upload_address()]);
-        let mut process = Process::start("millrace", &mut command, &self.folder.join("server.log"));
+        let mut process = Process::start("millrace", &mut command, &self.log);
         let health = self.address("/healthz");
         until("the server is healthy", START, || {
             assert!(process.is_running(), "the server ended at its start:\n{}", process.output());
@@ -92,7 +105,12 @@ impl Server {
 
     /// Where everything that it stores lies.
     pub fn data(&self) -> PathBuf {
-        self.folder.join("data")
+        self.data.clone()
+    }
+
+    /// Where browsers and programs come in.
+    pub fn http_address(&self) -> String {
+        format!("127.0.0.1:{}", self.http)
     }
 
     /// Where agents upload to.
@@ -102,7 +120,7 @@ impl Server {
 
     /// The full address of a path, which may be a full address already.
     pub fn address(&self, path: &str) -> String {
-        if path.starts_with("http") { path.to_owned() } else { format!("http://127.0.0.1:{}{path}", self.http) }
+        if path.starts_with("http") { path.to_owned() } else { format!("http://{}{path}", self.http_address()) }
     }
 
     /// The console's address as the server prints it, key included.

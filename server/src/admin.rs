@@ -45,7 +45,7 @@ pub(crate) struct AdminSocket {
 }
 
 impl AdminSocket {
-    /// Opens the socket. Call with the vault's lock held: what lies at the path is then left from a
+    /// Opens the socket. Call with the data folder's lock held: what lies at the path is then left from a
     /// server that was killed.
     pub(crate) fn open(path: &Path) -> Result<Self, SocketError> {
         let failed = |source| SocketError { path: path.to_owned(), source };
@@ -77,9 +77,14 @@ async fn command(State(office): State<Office>, Json(command): Json<Command>) -> 
     Json(office.carry_out(command).await)
 }
 
+/// Whether a server runs on this data folder and takes commands.
+pub(crate) async fn answers(socket: &Path) -> bool {
+    UnixStream::connect(socket).await.is_ok()
+}
+
 /// Asks the server that runs on this data folder.
 pub(crate) async fn ask(socket: &Path, command: &Command) -> Result<Answer, AskError> {
-    // Whatever stands in the way of the socket, the lock of the vault tells whether a server runs.
+    // Whatever stands in the way of the socket, the lock of the data folder tells whether a server runs.
     let stream = UnixStream::connect(socket).await.map_err(|_| AskError::NotRunning)?;
     let answer = tokio::time::timeout(Duration::from_secs(30), exchange(stream, command)).await;
     let answer = answer.map_err(|_| AskError::NoAnswer("it takes longer than 30 s".to_owned()))?;

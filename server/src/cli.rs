@@ -53,7 +53,7 @@ enum Verb {
 
 #[derive(Debug, Subcommand)]
 enum DeviceVerb {
-    /// Add a device, or let a known one enrol anew: prints a join token, good once.
+    /// Add a device, or let a known one enrol anew: prints a join token, good once. Earlier tokens become void.
     Add {
         /// Its name.
         name: String,
@@ -66,7 +66,7 @@ enum DeviceVerb {
     },
     /// List all devices.
     List,
-    /// Withdraw a device's certificate and close its connections.
+    /// Withdraw a device's certificates and tokens, and close its connections.
     Revoke {
         /// Its name.
         name: String,
@@ -165,17 +165,21 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks the running server, or does it here when none runs.
+/// Asks the running server, or does it here when none runs. One that is just starting or ending is waited for.
 async fn ask(data: &Path, command: Command) -> anyhow::Result<Answer> {
     let folder = DataFolder::open(data)?;
-    match admin::ask(&folder.admin_socket(), &command).await {
-        Ok(answer) => return Ok(answer),
-        Err(AskError::NotRunning) => {}
-        Err(error) => return Err(error.into()),
+    loop {
+        match admin::ask(&folder.admin_socket(), &command).await {
+            Ok(answer) => return Ok(answer),
+            Err(AskError::NotRunning) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let opened =
+            Opened::when_free(&folder).await.context("no server answers, and its data can't be opened here")?;
+        if let Some(Opened { storage, ca, devices, .. }) = opened {
+            return Ok(Office { ca, devices, storage, quic: None }.carry_out(command).await);
+        }
     }
-    let opened = tokio::task::spawn_blocking(move || Opened::new(&folder)).await?;
-    let Opened { storage, ca, devices, .. } = opened.context("no server answers, and its data can't be opened here")?;
-    Ok(Office { ca, devices, storage, quic: None }.carry_out(command).await)
 }
 
 /// Prints an answer.

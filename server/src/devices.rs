@@ -49,12 +49,19 @@ pub(crate) struct Device {
     pub(crate) expires_ns: Option<i64>,
     /// When it was revoked.
     pub(crate) revoked_ns: Option<i64>,
+    /// How often it was added or revoked: a token is good only for the count that it was made at, so that
+    /// either of the two voids every token from before.
+    #[serde(default)]
+    pub(crate) generation: u64,
 }
 
 /// A join token, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Token {
     device: DeviceName,
+    /// The device's generation when the token was made.
+    #[serde(default)]
+    generation: u64,
     expires_ns: i64,
     /// SHA-256 of the key that it was used for.
     used_by: Option<String>,
@@ -80,6 +87,8 @@ pub(crate) enum EnrolError {
     TokenUsed(DeviceName),
     #[error("this join token has expired; print a new one with `millrace device add {0}`")]
     TokenExpired(DeviceName),
+    #[error("this join token is void since the device {0} was added again or revoked; use the newest one")]
+    TokenVoid(DeviceName),
     #[error("the device {0} was revoked")]
     Revoked(DeviceName),
     #[error("the device records can't be read or written: {0}")]
@@ -132,8 +141,8 @@ impl Devices {
         self.changes.subscribe()
     }
 
-    /// Adds a device, or lets a known one enrol anew, with a one-time secret. Certificates that it has
-    /// stay valid until it joins; a revoked device has none.
+    /// Adds a device, or lets a known one enrol anew, with a one-time secret. Every token from before is
+    /// void from now on. A certificate that it has stays valid until it joins; a revoked device has none.
     pub(crate) fn add(
         &self,
         name: &DeviceName,
@@ -146,13 +155,15 @@ impl Devices {
             return Err(DeviceError::TooManyStreams);
         }
         let expires = now + validity.min(limits::TOKEN_VALIDITY);
-        let token = Token { device: name.clone(), expires_ns: expires.as_nanos(), used_by: None };
         self.change(|batch| {
             let stored = self.require(batch, device_key(name))?;
             let mut device: Device = stored.as_ref().map(decode).transpose()?.unwrap_or_default();
             device.added_ns = now.as_nanos();
             device.streams = streams.to_vec();
             device.revoked_ns = None;
+            device.generation += 1;
+            let (generation, expires_ns) = (device.generation, expires.as_nanos());
+            let token = Token { device: name.clone(), generation, expires_ns, used_by: None };
             batch.insert(device_key(name), encode(&device));
             batch.insert(token_key(secret), encode(&token));
             Ok(())
@@ -170,13 +181,14 @@ impl Devices {
         rows.into_iter().map(device).collect()
     }
 
-    /// Withdraws a device's certificates. Its connections are closed.
+    /// Withdraws a device's certificates and tokens. Its connections are closed.
     pub(crate) fn revoke(&self, name: &DeviceName, now: WallTime) -> Result<(), DeviceError> {
         self.change(|batch| {
             let stored = self.require(batch, device_key(name))?;
             let stored = stored.ok_or_else(|| DeviceError::Unknown(name.to_string()))?;
             let mut device: Device = decode(&stored)?;
             device.revoked_ns = Some(now.as_nanos());
+            device.generation += 1;
             device.certificates.clear();
             batch.insert(device_key(name), encode(&device));
             Ok(())
@@ -207,6 +219,9 @@ impl Devices {
             let mut device: Device = decode(&stored.ok_or(EnrolError::TokenUnknown)?).map_err(EnrolError::from)?;
             if device.revoked_ns.is_some() {
                 return Err(EnrolError::Revoked(name).into());
+            }
+            if token.generation != device.generation {
+                return Err(EnrolError::TokenVoid(name).into());
             }
             let (certificate, expires) = issue(&name)?;
             device.certificates = vec![hex(&sha256(certificate.as_ref()))];
@@ -405,6 +420,7 @@ mod tests {
     use super::*;
 
     const SECRET: [u8; 32] = [9; 32];
+    const NEWER: [u8; 32] = [8; 32];
     const NOW: WallTime = WallTime::from_millis(1_800_000_000_000);
 
     #[test]
@@ -434,8 +450,48 @@ mod tests {
         let devices = devices_with_cam();
         devices.revoke(&cam(), NOW).unwrap();
         assert!(matches!(enrol(&devices, [1; 32], NOW), Err(EnrolError::Revoked(_))));
-        devices.add(&cam(), &[], &[8; 32], NOW, limits::TOKEN_VALIDITY).unwrap();
-        enrol(&devices, [1; 32], NOW).unwrap();
+        devices.add(&cam(), &[], &NEWER, NOW, limits::TOKEN_VALIDITY).unwrap();
+        enrol_with(&devices, &NEWER, [1; 32], NOW).unwrap();
+    }
+
+    #[test]
+    fn adding_a_device_again_voids_its_earlier_tokens_used_or_not() {
+        for used in [true, false] {
+            let devices = devices_with_cam();
+            if used {
+                enrol(&devices, [1; 32], NOW).unwrap();
+            }
+            devices.add(&cam(), &[], &NEWER, NOW, limits::TOKEN_VALIDITY).unwrap();
+            assert!(matches!(enrol(&devices, [1; 32], NOW), Err(EnrolError::TokenVoid(_))), "used: {used}");
+            enrol_with(&devices, &NEWER, [2; 32], NOW).unwrap();
+            assert!(matches!(enrol(&devices, [1; 32], NOW), Err(EnrolError::TokenVoid(_))), "used: {used}");
+        }
+    }
+
+    #[test]
+    fn a_token_from_before_a_revocation_stays_void_when_the_device_is_added_again() {
+        for used in [true, false] {
+            let devices = devices_with_cam();
+            if used {
+                enrol(&devices, [1; 32], NOW).unwrap();
+            }
+            devices.revoke(&cam(), NOW).unwrap();
+            devices.add(&cam(), &[], &NEWER, NOW, limits::TOKEN_VALIDITY).unwrap();
+            assert!(matches!(enrol(&devices, [1; 32], NOW), Err(EnrolError::TokenVoid(_))), "used: {used}");
+        }
+    }
+
+    #[test]
+    fn a_record_from_before_generations_still_enrols() {
+        let catalog = Arc::new(MemoryCatalog::default());
+        let mut batch = Batch::new();
+        let device =
+            r#"{"streams":[],"added_ns":0,"joined_ns":null,"certificates":[],"expires_ns":null,"revoked_ns":null}"#;
+        let token = format!(r#"{{"device":"cam-7","expires_ns":{},"used_by":null}}"#, i64::MAX);
+        batch.insert(device_key(&cam()), device);
+        batch.insert(token_key(&SECRET), token);
+        catalog.commit(batch).unwrap();
+        enrol(&Devices::new(catalog), [1; 32], NOW).unwrap();
     }
 
     #[test]
@@ -480,8 +536,16 @@ mod tests {
     }
 
     fn enrol(devices: &Devices, key: [u8; 32], now: WallTime) -> Result<(DeviceName, Vec<u8>), EnrolError> {
+        enrol_with(devices, &SECRET, key, now)
+    }
+
+    fn enrol_with(
+        devices: &Devices,
+        secret: &[u8; 32],
+        key: [u8; 32],
+        now: WallTime,
+    ) -> Result<(DeviceName, Vec<u8>), EnrolError> {
         let issue = |_: &DeviceName| Ok::<_, EnrolError>((b"certificate".to_vec(), now));
-        let secret = if devices.catalog.get(&token_key(&[8; 32])).unwrap().is_some() { [8; 32] } else { SECRET };
-        devices.enrol(&secret, key, now, issue)
+        devices.enrol(secret, key, now, issue)
     }
 }

@@ -11,7 +11,6 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -30,10 +29,11 @@ use upload::{Ack, AckKind, CloseCode, ErrorCode, FragmentHeader, FragmentKey, Fr
 use crate::budget::{Budget, Reservation, Share};
 use crate::ca::{self, Ca, CaError};
 use crate::devices::{AdmissionError, Admitted, Devices};
-use crate::intake::{self, Intake, Refusal, Step, Whole};
+use crate::intake::{self, Intake, Refusal, Whole};
 use crate::join::Registrar;
-use crate::live::{Live, Presence, Shown};
+use crate::presence::{Presence, Presences};
 use crate::storage::Storage;
+use crate::telemetry::OpenConnection;
 use crate::{limits, telemetry};
 
 /// Why ingest can't start.
@@ -55,7 +55,7 @@ pub(crate) struct Parts {
     pub(crate) ca: Arc<Ca>,
     pub(crate) devices: Devices,
     pub(crate) storage: Storage,
-    pub(crate) live: Live,
+    pub(crate) presences: Presences,
 }
 
 /// A running ingest.
@@ -68,10 +68,9 @@ pub(crate) struct Ingest {
 struct Shared {
     registrar: Registrar,
     storage: Storage,
-    live: Live,
+    presences: Presences,
     budget: Budget,
     stop: CancellationToken,
-    next_connection: AtomicU64,
 }
 
 impl Ingest {
@@ -88,10 +87,9 @@ impl Ingest {
         let shared = Arc::new(Shared {
             registrar: Registrar { ca: parts.ca, devices: parts.devices },
             storage: parts.storage,
-            live: parts.live,
+            presences: parts.presences,
             budget: Budget::new(limits::INTAKE_BYTES_MAX),
             stop: stop.clone(),
-            next_connection: AtomicU64::new(0),
         });
         tasks.spawn(accept(endpoint.clone(), shared, tasks.clone()));
         Ok(Self { endpoint, stop, tasks })
@@ -159,7 +157,6 @@ async fn accept(endpoint: Endpoint, shared: Arc<Shared>, tasks: TaskTracker) {
         };
         let Some(incoming) = incoming else { return };
         let open = endpoint.open_connections();
-        telemetry::connections(open);
         if open >= limits::CONNECTIONS_MAX {
             tracing::warn!(open, "a connection was refused: there are as many as this server takes");
             incoming.refuse();
@@ -171,6 +168,7 @@ async fn accept(endpoint: Endpoint, shared: Arc<Shared>, tasks: TaskTracker) {
 
 /// One connection from its handshake to its end.
 async fn connect(incoming: Incoming, shared: Arc<Shared>) {
+    let _counted = OpenConnection::new();
     let remote = incoming.remote_address();
     let connection = match timeout(limits::GREETING_WAIT, incoming).await {
         Ok(Ok(connection)) => connection,
@@ -280,10 +278,9 @@ impl Session {
         tracing::info!(%remote, device = %name, "a device connected");
         let (acks, queue) = mpsc::channel(limits::ACKS_QUEUED_MAX);
         let writer = tokio::spawn(write_acks(send, queue));
-        let id = shared.next_connection.fetch_add(1, Ordering::Relaxed);
         let session = Arc::new(Self {
             device,
-            presence: shared.live.connect(id),
+            presence: shared.presences.connect(),
             share: shared.budget.share(limits::CONNECTION_BYTES_MAX, limits::RESERVATION_WAIT),
             storage: shared.storage.clone(),
             stop: shared.stop.child_token(),
@@ -335,8 +332,7 @@ impl Session {
 
     /// One fragment from its first byte to its last ack.
     async fn receive(self: Arc<Self>, mut stream: RecvStream) {
-        let mut under_way =
-            UnderWay { intake: Intake::new(), reservation: self.share.reservation(), key: None, shown: None };
+        let mut under_way = UnderWay { intake: Intake::new(), reservation: self.share.reservation(), key: None };
         let outcome = self.read(&mut stream, &mut under_way).await;
         let key = under_way.key.clone();
         let outcome = match outcome {
@@ -390,22 +386,12 @@ impl Session {
     }
 
     async fn steps(&self, under_way: &mut UnderWay) -> Result<Option<End>, Refusal> {
-        while let Some(step) = under_way.intake.step()? {
-            match step {
-                Step::Header(header) => {
-                    under_way.key = Some(header.key.clone());
-                    if let Some(end) = self.begin(&header)? {
-                        return Ok(Some(end));
-                    }
-                    under_way.shown = self.presence.show(&header);
-                    self.ack(header.key, AckKind::Buffering).await;
-                }
-                Step::Media(piece) => {
-                    if let Some(shown) = &under_way.shown {
-                        shown.push(&piece);
-                    }
-                }
+        while let Some(header) = under_way.intake.step()? {
+            under_way.key = Some(header.key.clone());
+            if let Some(end) = self.begin(&header)? {
+                return Ok(Some(end));
             }
+            self.ack(header.key, AckKind::Buffering).await;
         }
         Ok(None)
     }
@@ -417,6 +403,7 @@ impl Session {
             let message = format!("the device {} may not write to the stream {stream}", self.device.name);
             return Err(Refusal::new(ErrorCode::StreamNotPermitted, message));
         }
+        self.presence.sends(stream);
         let Some(number) = self.storage.find(stream, *id)? else {
             intake::check_start(header, crate::storage::now())?;
             return Ok(None);
@@ -426,13 +413,13 @@ impl Session {
     }
 
     async fn store(&self, under_way: UnderWay, last_byte: Instant) -> Result<(), Refusal> {
-        let UnderWay { intake, reservation, key: _, shown } = under_way;
+        let UnderWay { intake, reservation, key: _ } = under_way;
         let whole: Whole = intake.finish()?;
         let key = whole.header.key.clone();
         self.ack(key.clone(), AckKind::Received).await;
         let bytes = whole.payload.len();
         let stored = self.storage.store(whole).await?;
-        drop((reservation, shown));
+        drop(reservation);
         if stored.duplicate {
             telemetry::duplicate(&key.stream);
         } else {
@@ -454,7 +441,6 @@ struct UnderWay {
     intake: Intake,
     reservation: Reservation,
     key: Option<FragmentKey>,
-    shown: Option<Shown>,
 }
 
 /// How reading a fragment's stream ended well.

@@ -2,7 +2,7 @@
 //!
 //! Payload is parsed as Matroska on its way, so that a malformed fragment is refused at its first wrong byte
 //! and not after 50 MB. The pieces are kept as they came, and joined once, when the fragment is whole. Nothing
-//! here waits or knows QUIC: bytes in, a [`Step`] out.
+//! here waits or knows QUIC: bytes in, a header, and at the end a [`Whole`] out.
 
 use std::time::Duration;
 
@@ -38,15 +38,6 @@ impl From<mkv::Error> for Refusal {
     fn from(error: mkv::Error) -> Self {
         Self::new(ErrorCode::InvalidMkv, error.to_string())
     }
-}
-
-/// What came out of the bytes.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Which fragment this is. Comes first.
-    Header(FragmentHeader),
-    /// More payload.
-    Media(Bytes),
 }
 
 /// A fragment that is whole and well formed.
@@ -87,18 +78,18 @@ impl Intake {
         self.receiver.push(bytes);
     }
 
-    /// What came out, or `None` when more bytes are needed.
-    pub(crate) fn step(&mut self) -> Result<Option<Step>, Refusal> {
+    /// Goes through what has come: which fragment this is, as soon as that is known, then `None`, as more bytes
+    /// are needed.
+    pub(crate) fn step(&mut self) -> Result<Option<FragmentHeader>, Refusal> {
         while let Some(part) = self.receiver.pull()? {
             match part {
                 Received::Header(header) => {
                     self.header = Some(header.clone());
-                    return Ok(Some(Step::Header(header)));
+                    return Ok(Some(header));
                 }
                 Received::Media(piece) => {
                     self.document.push(piece.clone())?;
-                    self.pieces.push(piece.clone());
-                    return Ok(Some(Step::Media(piece)));
+                    self.pieces.push(piece);
                 }
                 Received::Trailer(trailer) => self.trailer = Some(trailer),
             }

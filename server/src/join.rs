@@ -70,7 +70,8 @@ impl JoinError {
         match self {
             Self::Enrol(EnrolError::TokenUnknown) | Self::NoCertificate => JoinCode::TokenUnknown,
             Self::Enrol(EnrolError::TokenUsed(_)) => JoinCode::TokenUsed,
-            Self::Enrol(EnrolError::TokenExpired(_)) => JoinCode::TokenExpired,
+            // Either way the device needs another token; the message says which of the two it was.
+            Self::Enrol(EnrolError::TokenExpired(_) | EnrolError::TokenVoid(_)) => JoinCode::TokenExpired,
             Self::Enrol(EnrolError::Revoked(_)) | Self::Renew(_) => JoinCode::DeviceRevoked,
             Self::Enrol(EnrolError::Storage(_)) => JoinCode::Internal,
             Self::Request(_) => JoinCode::RequestInvalid,

@@ -3,7 +3,7 @@
 //! It records no camera and decodes no picture: devices send whole fragments, browsers get them
 //! repackaged. The way of a fragment: `ingest` (QUIC) → `intake` (is it what it claims to be?) →
 //! `archive::Archive::store` → the ack. Everything else stands around that: `devices`, `ca` and `join` say
-//! who may send, `live` shows what is under way, `retention` deletes, `admin` is the way in for the
+//! who may send, `presence` who does so now, `retention` deletes, `admin` is the way in for the
 //! operator's commands, `http` the way out for viewers.
 //!
 //! Start reading at [`serve::Server`].
@@ -20,8 +20,8 @@ mod ingest;
 mod intake;
 mod join;
 mod limits;
-mod live;
 mod office;
+mod presence;
 mod retention;
 pub mod serve;
 mod storage;

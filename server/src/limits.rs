@@ -82,15 +82,31 @@ pub(crate) const CSR_BYTES_MAX: usize = 8 * 1024;
 /// Attempts of a conditional commit: it fails only when an other commit changed the same device just then.
 pub(crate) const COMMIT_ATTEMPTS_MAX: usize = 8;
 
-/// Fragments of one stream under way that the live window shows: one being captured and one ending.
-pub(crate) const LIVE_FRAGMENTS_PER_STREAM: usize = 2;
+/// Streams of one connection that are shown as connected: as many as it may have fragments under way.
+pub(crate) const STREAMS_PRESENT_PER_CONNECTION: usize = FRAGMENTS_IN_FLIGHT as usize;
+
+/// Streams of all connections that are shown as connected: several times what one server stores, and at about
+/// 200 bytes each 13 MB.
+pub(crate) const STREAMS_PRESENT_MAX: usize = 64 * 1024;
 
 /// How often what has expired is deleted.
 pub(crate) const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often samples of histograms are folded into buckets, which is how long one takes memory: a few thousand
+/// of 8 bytes on the busiest server.
+pub(crate) const SAMPLES_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long a shutdown waits for commits under way and their acks before it closes regardless. A commit
 /// takes milliseconds, on a bad disk a second.
 pub(crate) const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a start or a command waits for another process to be done with the data folder. A command takes
+/// a moment; a server that starts after a kill reads the catalog's journal first, which on a slow disk takes
+/// some seconds; one that stops waits for its connections.
+pub(crate) const FOLDER_WAIT: Duration = Duration::from_secs(30);
+
+/// How often it looks whether that is so: seldom enough to cost nothing, often enough for a person.
+pub(crate) const FOLDER_RETRY: Duration = Duration::from_millis(50);
 
 /// The largest admin request or answer.
 pub(crate) const ADMIN_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -1,16 +1,15 @@
 //! A running server: starts the parts in order, stops them in the opposite one.
 //!
-//! Order of a start: data folder, vault (and its lock), CA, ports, tasks. Ports are taken before anything is
+//! Order of a start: data folder (and its lock), vault, CA, ports, tasks. Ports are taken before anything is
 //! announced, so that a server that prints its address serves. Order of a stop: no new connections, commits
 //! under way and their acks, HTTP, tasks, and last the vault.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
-use axum::serve::ListenerExt as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
@@ -18,16 +17,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use crate::admin::{AdminSocket, SocketError};
+use crate::admin::{self, AdminSocket, SocketError};
 use crate::ca::{Ca, CaError};
 use crate::config::Config;
 use crate::data_folder::{self, DataFolder, FolderError};
 use crate::devices::Devices;
 use crate::ingest::{self, Ingest, IngestError};
-use crate::live::Live;
 use crate::office::Office;
+use crate::presence::Presences;
 use crate::storage::{Storage, StorageError};
-use crate::{http, retention, telemetry};
+use crate::{http, limits, retention, telemetry};
 
 /// Why a server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +81,25 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Opens the data folder. Blocks.
-    pub(crate) fn new(folder: &DataFolder) -> Result<Self, StartError> {
+    /// Opens the data folder. While another process has it, waits until that is done with it: a command
+    /// takes a moment, and so does the end of a server. `None` when it is a server that answers.
+    pub(crate) async fn when_free(folder: &DataFolder) -> Result<Option<Self>, StartError> {
+        let give_up = Instant::now() + limits::FOLDER_WAIT;
+        loop {
+            let opening = folder.clone();
+            let opened = tokio::task::spawn_blocking(move || Self::new(&opening)).await;
+            match opened.map_err(|e| StartError::Internal(e.to_string()))? {
+                Err(StartError::Storage(StorageError::InUse(_))) if Instant::now() < give_up => {}
+                opened => return opened.map(Some),
+            }
+            if admin::answers(&folder.admin_socket()).await {
+                return Ok(None);
+            }
+            tokio::time::sleep(limits::FOLDER_RETRY).await;
+        }
+    }
+
+    fn new(folder: &DataFolder) -> Result<Self, StartError> {
         let storage = Storage::open(folder)?;
         let ca = Arc::new(Ca::open(&folder.ca_file())?);
         let devices = Devices::new(storage.archive().vault().catalog().clone());
@@ -96,16 +112,20 @@ impl Server {
     /// Starts a server.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let folder = DataFolder::open(&config.data)?;
-        let console_key = data_folder::read_or_create(&folder.console_key(), new_key)?.trim().to_owned();
         let metrics = telemetry::start_metrics().map_err(|e| StartError::Metrics(e.to_string()))?;
-        let opening = folder.clone();
-        let opened = tokio::task::spawn_blocking(move || Opened::new(&opening)).await;
-        let Opened { storage, token_key, ca, devices } = opened.map_err(|e| StartError::Internal(e.to_string()))??;
+        let in_use = || StorageError::InUse(folder.path().display().to_string());
+        let opened = Opened::when_free(&folder).await?;
+        let Opened { storage, token_key, ca, devices } = opened.ok_or_else(in_use)?;
+        let console_key = data_folder::read_or_create(&folder.console_key(), new_key)?.trim().to_owned();
         let listener = TcpListener::bind(config.http).await.map_err(|e| StartError::Http(config.http, e))?;
         let http = listener.local_addr().map_err(|e| StartError::Http(config.http, e))?;
-        let live = Live::default();
-        let parts =
-            ingest::Parts { ca: ca.clone(), devices: devices.clone(), storage: storage.clone(), live: live.clone() };
+        let presences = Presences::default();
+        let parts = ingest::Parts {
+            ca: ca.clone(),
+            devices: devices.clone(),
+            storage: storage.clone(),
+            presences: presences.clone(),
+        };
         let ingest = Ingest::start(config.quic, parts)?;
         let quic = ingest.address().map_err(|e| IngestError::Listen(config.quic, e))?;
         let admin = AdminSocket::open(&folder.admin_socket())?;
@@ -115,14 +135,16 @@ impl Server {
         let office = Office { ca, devices: devices.clone(), storage: storage.clone(), quic: quic_name };
         tasks.spawn(admin.serve(office, stop.clone()));
         tasks.spawn(retention::run(storage.clone(), devices, stop.clone()));
+        tasks.spawn(telemetry::fold_samples(metrics.clone(), stop.clone()));
         let state = http::State::new(http::Parts {
             archive: storage.archive().clone(),
             token_key,
             console_key: console_key.clone(),
             metrics: Box::new(move || metrics.render()),
-            presence: Box::new(live),
+            presence: Box::new(presences),
         });
-        tasks.spawn(serve_http(listener, http::router(state), stop.clone()));
+        let patience = http::listener::Patience::default();
+        tasks.spawn(http::listener::serve(listener, http::router(state), patience, stop.clone()));
         Ok(Self { http, quic, console_key, ingest, stop, tasks, storage })
     }
 
@@ -153,17 +175,6 @@ impl Server {
         }
         // The last handle closes the vault, which waits for its committer.
         let _ = tokio::task::spawn_blocking(move || drop(self.storage)).await;
-    }
-}
-
-async fn serve_http(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
-    // A response's last, short packet must not wait for the acknowledgement of the one before.
-    let listener = listener.tap_io(|socket| {
-        let _ = socket.set_nodelay(true);
-    });
-    let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = serve.await {
-        tracing::error!(%error, "the HTTP listener failed");
     }
 }
 

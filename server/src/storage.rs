@@ -9,15 +9,18 @@ use serde::{Deserialize, Serialize};
 use upload::ErrorCode;
 use vault::{Keyring, KeyringError};
 
-use crate::data_folder::DataFolder;
+use crate::data_folder::{DataFolder, FolderError, FolderLock};
 use crate::intake::{self, Refusal, Whole};
 
 /// Why the storage can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// Another server has it open.
+    /// Another process has it open.
     #[error("the data folder {0} is in use by another millrace; stop that one, or name another folder with --data")]
     InUse(String),
+    /// It can't be locked.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The archive can't be opened.
     #[error(transparent)]
     Archive(archive::OpenError),
@@ -48,6 +51,8 @@ pub(crate) struct Deleted {
 #[derive(Clone)]
 pub(crate) struct Storage {
     archive: Archive,
+    /// Behind the archive, so that it is released after that.
+    _lock: Arc<FolderLock>,
 }
 
 /// The wall time. A clock before 1970 counts as 1970.
@@ -56,17 +61,17 @@ pub(crate) fn now() -> WallTime {
 }
 
 impl Storage {
-    /// Opens the vault of the data folder and takes its lock. Blocks.
+    /// Takes the data folder's lock and opens its vault. Blocks.
     pub(crate) fn open(folder: &DataFolder) -> Result<Self, StorageError> {
+        let in_use = || StorageError::InUse(folder.path().display().to_string());
+        let lock = folder.lock()?.ok_or_else(in_use)?;
         let path = folder.vault();
         let keyring = Keyring::of_vault(&path)?;
         let archive = Archive::open(&path, Arc::new(keyring)).map_err(|error| match error {
-            archive::OpenError::Vault(vault::OpenError::Locked(path)) => {
-                StorageError::InUse(path.parent().unwrap_or(&path).display().to_string())
-            }
+            archive::OpenError::Vault(vault::OpenError::Locked(_)) => in_use(),
             error => StorageError::Archive(error),
         })?;
-        Ok(Self { archive })
+        Ok(Self { archive, _lock: Arc::new(lock) })
     }
 
     /// The archive itself.

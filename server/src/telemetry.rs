@@ -1,11 +1,26 @@
 //! Logs and metrics: what is counted, under which names.
+//!
+//! ```text
+//! millrace_connections                               open connections of devices
+//! millrace_fragments_persisted_total{stream}         fragments stored
+//! millrace_bytes_persisted_total{stream}             their payload
+//! millrace_persist_seconds                           from a fragment's last byte to its PERSISTED (histogram)
+//! millrace_fragments_duplicate_total{stream}         fragments that came again
+//! millrace_fragments_refused_total{code}             fragments refused
+//! millrace_fragments_expired_total                   rows that retention has deleted
+//! millrace_bytes_deleted_total                       bytes of files that retention has deleted
+//! ```
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use fragment::StreamName;
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio_util::sync::CancellationToken;
 use upload::ErrorCode;
+
+use crate::limits;
 
 /// Seconds from the last byte of a fragment to its PERSISTED ack, by upper ends of buckets: a commit takes
 /// between a fifth of a millisecond and, on a bad day, seconds.
@@ -21,15 +36,36 @@ pub(crate) fn start_logs(json: bool) {
     let _ = if json { logs.json().try_init() } else { logs.try_init() };
 }
 
-/// Counts from now on; the handle renders what was counted. The recorder is the process's, so a second server
-/// in the same process, as in tests, has a handle of its own that stays empty.
+/// What renders the metrics of this process: there is one recorder, whatever the number of servers in it.
+static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Counts from now on; the handle renders what was counted.
 pub(crate) fn start_metrics() -> Result<PrometheusHandle, BuildError> {
+    if let Some(started) = METRICS.get() {
+        return Ok(started.clone());
+    }
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full("millrace_persist_seconds".to_owned()), PERSIST_BUCKETS)?;
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
-    let _ = metrics::set_global_recorder(recorder);
-    Ok(handle)
+    // Of two servers that start at the same instant, the first one's recorder stands.
+    if metrics::set_global_recorder(recorder).is_ok() {
+        return Ok(METRICS.get_or_init(|| handle).clone());
+    }
+    Ok(METRICS.get().cloned().unwrap_or(handle))
+}
+
+/// Folds samples of histograms into their buckets, which otherwise only a scrape does: without one, every
+/// sample would stay in memory. Runs until it is told to stop.
+pub(crate) async fn fold_samples(metrics: PrometheusHandle, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(limits::SAMPLES_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = interval.tick() => metrics.run_upkeep(),
+        }
+    }
 }
 
 /// A fragment was stored.
@@ -49,9 +85,20 @@ pub(crate) fn refused(code: ErrorCode) {
     counter!("millrace_fragments_refused_total", "code" => code.name()).increment(1);
 }
 
-/// Connections that are open.
-pub(crate) fn connections(open: usize) {
-    gauge!("millrace_connections").set(f64::from(u32::try_from(open).unwrap_or(u32::MAX)));
+/// A device's connection, counted from its first packet until this is dropped.
+pub(crate) struct OpenConnection(());
+
+impl OpenConnection {
+    pub(crate) fn new() -> Self {
+        gauge!("millrace_connections").increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        gauge!("millrace_connections").decrement(1.0);
+    }
 }
 
 /// What retention has deleted.

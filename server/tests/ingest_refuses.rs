@@ -129,6 +129,21 @@ async fn an_expired_token_is_refused_as_expired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_device_can_not_use_its_token_again_when_its_name_is_added_again() {
+    let stage = Stage::start().await;
+    let token = stage.add_device("cam", &[]).await;
+    let stolen = KeyPair::generate().unwrap();
+    let granted = stage.join(Proof::Secret(token.secret), &stolen, None).await;
+    assert!(matches!(granted, JoinReply::Granted { .. }));
+    stage.millrace(&["device", "revoke", "cam"]).await;
+    let rightful = stage.enrolled("cam", &[]).await;
+    let (code, text) = refused(stage.join(Proof::Secret(token.secret), &stolen, None).await);
+    assert_eq!(code, JoinCode::TokenExpired);
+    assert!(text.contains("void"), "{text}");
+    stage.upload(&rightful).await.still_works("front").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_another_server_is_refused_as_unknown() {
     let stage = Stage::start().await;
     let (code, text) = refused(stage.join(Proof::Secret([1; 32]), &KeyPair::generate().unwrap(), None).await);

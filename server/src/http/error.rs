@@ -49,6 +49,9 @@ pub(crate) enum Problem {
         /// Why, in words.
         reason: String,
     },
+    /// The request did not come, or could not be answered, in time.
+    #[error("the request was not answered in time: it came too slowly, or the server has too much to do; try again")]
+    Slow,
     /// The storage failed; the text is for the log.
     #[error("{0}")]
     Storage(String),
@@ -69,6 +72,7 @@ impl Problem {
             Self::SegmentGone => (StatusCode::NOT_FOUND, "segment_gone"),
             Self::RangeTooLong(_) => (StatusCode::BAD_REQUEST, "range_too_long"),
             Self::Unplayable { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unplayable"),
+            Self::Slow => (StatusCode::SERVICE_UNAVAILABLE, "slow"),
             Self::Storage(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage"),
         }
     }

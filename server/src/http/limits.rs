@@ -29,6 +29,28 @@ pub(crate) const RENDITION_CACHE_MAX: usize = 1024;
 /// 150 MiB for the largest fragment allowed, and building is bound by processors anyway.
 pub(crate) const SEGMENTS_BUILDING_MAX: usize = 8;
 
+/// Bytes of segments on their way to clients: a thousand of half a MB, and memory that slow clients can hold.
+/// Beyond it, requests for segments wait.
+pub(crate) const OUTGOING_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// Connections at one time. A browser opens up to six, so these are at least 170 viewers; with their buffers
+/// they take up to 64 MiB. Later ones wait in the system's queue.
+pub(crate) const CONNECTIONS_MAX: usize = 1024;
+
+/// The read buffer of a connection, and so the largest request head: a cookie and a token are below 1 KiB.
+pub(crate) const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How long a connection may be without a whole request head, from its opening or from its last answer. Players
+/// ask for the playlist every few seconds; who comes back later opens a new connection.
+pub(crate) const HEAD_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a request may take from its head to its answer's first byte. The slowest is a segment of 50 MB
+/// from a busy disk: some seconds.
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a client may take nothing of its response: mobile networks are away for some seconds at a time.
+pub(crate) const STALL_MAX: Duration = Duration::from_secs(30);
+
 /// The largest request body: bodies are a few fields of JSON.
 pub(crate) const REQUEST_BYTES_MAX: usize = 16 * 1024;
 

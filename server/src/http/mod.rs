@@ -19,6 +19,8 @@ mod error;
 mod health;
 mod library;
 pub(crate) mod limits;
+pub(crate) mod listener;
+mod outgoing;
 mod playback;
 mod rendition;
 mod seal;
@@ -39,6 +41,7 @@ use zeroize::Zeroizing;
 
 use error::Problem;
 use library::Library;
+use outgoing::Outgoing;
 use rendition::Renditions;
 use seal::Sealer;
 use segment_cache::SegmentCache;
@@ -76,6 +79,7 @@ struct Shared {
     segments: SegmentCache,
     renditions: Renditions,
     building: Semaphore,
+    outgoing: Outgoing,
 }
 
 impl State {
@@ -90,6 +94,7 @@ impl State {
             segments: SegmentCache::new(limits::SEGMENT_CACHE_BYTES_MAX),
             renditions: Renditions::default(),
             building: Semaphore::new(limits::SEGMENTS_BUILDING_MAX),
+            outgoing: Outgoing::new(limits::OUTGOING_BYTES_MAX),
         }))
     }
 

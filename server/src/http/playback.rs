@@ -125,7 +125,13 @@ impl Playback<'_> {
     async fn segment(&self, number: FragmentNumber) -> Result<Bytes, Problem> {
         let fragment = self.state.library().fragment(&self.stream, number, self.now)?;
         let fragment = fragment.filter(|fragment| self.covers(&fragment.entry)).ok_or(Problem::SegmentGone)?;
-        let key = (self.stream.id, number);
+        // A segment is as large as its fragment, but for a percent of other boxes.
+        let room = self.state.0.outgoing.room(fragment.bytes).await;
+        Ok(room.hold(self.find_or_build(&fragment).await?))
+    }
+
+    async fn find_or_build(&self, fragment: &Fragment) -> Result<Bytes, Problem> {
+        let key = (self.stream.id, fragment.entry.number);
         if let Some(segment) = self.state.0.segments.find(key) {
             return Ok(segment);
         }
@@ -134,7 +140,7 @@ impl Playback<'_> {
         if let Some(segment) = self.state.0.segments.find(key) {
             return Ok(segment);
         }
-        let stored = self.state.library().read(&self.stream, &fragment).await?;
+        let stored = self.state.library().read(&self.stream, fragment).await?;
         let segment = build(&fragment.entry, stored).await?;
         self.state.0.segments.insert(key, segment.clone());
         Ok(segment)

@@ -137,6 +137,22 @@ async fn a_segment_out_of_the_cache_is_the_same() {
 }
 
 #[tokio::test]
+async fn a_segment_is_counted_as_outgoing_until_its_response_has_ended() {
+    let server = Server::new();
+    server.store("front", &[(0, now() - SECOND)]).await;
+    let url = server.play("front", json!({ "mode": "live" })).await;
+    let media = server.get(&sibling(&url, "media.m3u8"), &[]).await.text();
+    let segment = sibling(&url, &segments(&media)[0]);
+    let free = || server.state.0.outgoing.free_bytes();
+    let before = free();
+    let request = Request::get(&segment).body(Body::empty()).unwrap();
+    let response = router(server.state.clone()).oneshot(request).await.unwrap();
+    assert!(before - free() >= FRAGMENT.len() as u64, "the response is under way");
+    drop(response);
+    assert_eq!(free(), before);
+}
+
+#[tokio::test]
 async fn a_lost_fragment_shows_as_a_discontinuity() {
     let server = Server::new();
     let begin = now() - SECOND * 9;

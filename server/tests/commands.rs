@@ -1,0 +1,110 @@
+//! The commands of an operator, as they are typed.
+
+#![expect(clippy::unwrap_used, reason = "a failure of a helper is a failure of the test")]
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// On ports of its own.
+const SERVE: &[&str] = &["serve", "--http", "127.0.0.1:0", "--quic", "127.0.0.1:0"];
+
+/// Long enough for a process that does not wait to have ended, on most runs: what is shown must hold on all.
+const MOMENT: Duration = Duration::from_millis(300);
+
+// --- Commands beside a server that starts
+
+#[test]
+fn a_device_can_be_added_at_the_instant_at_which_the_server_starts() {
+    for _ in 0..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Running::serve(folder.path());
+        let added = millrace(folder.path(), &["device", "add", "garden"]).output().unwrap();
+        let said = String::from_utf8_lossy(&added.stderr).into_owned();
+        assert!(added.status.success(), "{said}");
+        server.wait_until_it_serves();
+        let listed = millrace(folder.path(), &["device", "list"]).output().unwrap();
+        assert!(String::from_utf8_lossy(&listed.stdout).contains("garden"));
+    }
+}
+
+#[test]
+fn a_server_waits_for_a_command_that_has_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = lock(folder.path());
+    let mut server = Running::serve(folder.path());
+    thread::sleep(MOMENT);
+    assert!(server.runs(), "it waits");
+    drop(lock);
+    server.wait_until_it_serves();
+}
+
+#[test]
+fn a_command_waits_for_a_server_that_has_the_folder_and_does_not_answer_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = lock(folder.path());
+    let mut command = millrace(folder.path(), &["device", "add", "garden"]);
+    let mut command = Running(command.stdout(Stdio::null()).spawn().unwrap());
+    thread::sleep(MOMENT);
+    assert!(command.runs(), "it waits");
+    drop(lock);
+    assert!(command.0.wait().unwrap().success());
+}
+
+#[test]
+fn a_second_server_on_the_same_folder_is_refused_while_the_first_one_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Running::serve(folder.path());
+    first.wait_until_it_serves();
+    let second = millrace(folder.path(), SERVE).output().unwrap();
+    assert!(!second.status.success());
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("in use by another millrace"), "{said}");
+}
+
+// --- Helpers
+
+/// A child that ends with its handle.
+struct Running(Child);
+
+impl Running {
+    fn serve(folder: &Path) -> Self {
+        let mut command = millrace(folder, SERVE);
+        Self(command.stdout(Stdio::piped()).env("RUST_LOG", "off").spawn().unwrap())
+    }
+
+    fn runs(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    /// It says where to watch when it serves, and nothing more when it ends.
+    fn wait_until_it_serves(&mut self) {
+        let stdout = self.0.stdout.take().unwrap();
+        let found = BufReader::new(stdout).lines().map_while(Result::ok).any(|line| line.starts_with("Watch: "));
+        assert!(found, "the server ended with {:?}", self.0.wait());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn millrace(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    command.arg("--data").arg(folder).args(arguments);
+    command
+}
+
+/// The data folder's lock, as another process would hold it.
+fn lock(folder: &Path) -> File {
+    fs::create_dir_all(folder).unwrap();
+    let file = File::create(folder.join("lock")).unwrap();
+    file.lock().unwrap();
+    file
+}

@@ -1,0 +1,87 @@
+//! What `/metrics` tells of a server that works, and what counting costs one that nobody asks.
+//!
+//! The servers of one process share one recorder, so each test has streams of its own, and one of them alone
+//! has connections.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail with it")]
+
+#[expect(dead_code, reason = "these tests refuse little")]
+mod device;
+
+use std::fs;
+use std::time::Duration;
+
+use device::{PATIENCE, Stage, document, header, key, whole};
+use upload::{AckKind, ErrorCode};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_what_was_stored_what_was_refused_and_who_is_connected() {
+    let stage = Stage::start().await;
+    let mut device = stage.upload(&stage.enrolled("cam", &[]).await).await;
+    for sequence in 0..3 {
+        let key = key("counted", 1, sequence);
+        device.send(&whole(&key, &document())).await;
+        assert_eq!(device.end(&key).await, AckKind::Persisted);
+    }
+    let again = key("counted", 1, 0);
+    device.send(&header(&again).encode()).await;
+    assert_eq!(device.ack(&again).await, AckKind::Persisted);
+    let malformed = key("counted", 1, 9);
+    device.send(&whole(&malformed, &[0xff; 100])).await;
+    assert_eq!(device.error(&malformed).await.0, ErrorCode::InvalidMkv);
+
+    let bytes = (3 * document().len()).to_string();
+    for (line, value) in [
+        ("millrace_fragments_persisted_total{stream=\"counted\"}", "3"),
+        ("millrace_bytes_persisted_total{stream=\"counted\"}", &bytes),
+        ("millrace_fragments_duplicate_total{stream=\"counted\"}", "1"),
+        ("millrace_fragments_refused_total{code=\"INVALID_MKV_DATA\"}", "1"),
+        ("millrace_persist_seconds_bucket{le=\"+Inf\"}", "3"),
+        ("millrace_connections", "1"),
+    ] {
+        wait_for(&stage, line, value).await;
+    }
+    drop(device);
+    wait_for(&stage, "millrace_connections", "0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_that_nobody_scrapes_take_no_memory() {
+    const ROUNDS: u64 = 6;
+    const SAMPLES: u64 = 4_000_000;
+    let _stage = Stage::start().await;
+    let before = resident();
+    for _ in 0..ROUNDS {
+        let samples = metrics::histogram!("millrace_test_seconds");
+        tokio::task::spawn_blocking(move || (0..SAMPLES).for_each(|_| samples.record(0.001))).await.unwrap();
+        // Longer than a server lets samples lie.
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < ROUNDS * SAMPLES * 8 / 2, "{ROUNDS} × {SAMPLES} samples of 8 bytes took {grown} bytes");
+}
+
+/// Waits until a line of `/metrics` has this value: the ack leaves before the counting ends.
+async fn wait_for(stage: &Stage, name: &str, value: &str) {
+    let url = format!("http://{}/metrics", stage.server.http());
+    let wanted = format!("{name} {value}");
+    let ask = async || {
+        loop {
+            let url = url.clone();
+            let get = move || ureq::get(&url).call().unwrap().body_mut().read_to_string().unwrap();
+            let text = tokio::task::spawn_blocking(get).await.unwrap();
+            if text.lines().any(|line| line == wanted) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ask()).await.unwrap_or_else(|_| panic!("{wanted:?} is not among the metrics"));
+}
+
+/// Bytes of memory that this process has.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
