@@ -277,7 +277,8 @@ impl<'a> Line<'a> {
     async fn drive(&mut self) -> Result<(), DialError> {
         let address = self.settings.server.address.clone();
         loop {
-            while let Some(action) = self.sender.poll_action(self.now()) {
+            let now = self.now();
+            while let Some(action) = self.feed.poll_action(&self.settings.spool, &mut self.sender, now) {
                 if !self.act(action) {
                     return Err(DialError::NoAnswer { address });
                 }
@@ -301,7 +302,8 @@ impl<'a> Line<'a> {
                         self.take_report(report);
                     }
                 }
-                () = self.settings.spool.changed() => self.feed.update(&self.settings.spool, &mut self.sender),
+                // What changed is told before the next action.
+                () = self.settings.spool.changed() => {}
                 () = sleep_until(timeout) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }

@@ -101,7 +101,9 @@ impl Spool {
     /// before that sends it once more, and the server knows it.
     #[must_use = "the file has to be removed"]
     pub fn release(&self, key: &FragmentKey) -> Option<PathBuf> {
-        self.index().remove(key, |counters| counters.persisted += 1).map(|entry| self.path(&entry.key))
+        let entry = self.index().remove(key, |counters| counters.persisted += 1)?;
+        self.shared.changed.notify_one();
+        Some(self.path(&entry.key))
     }
 
     /// The server will never take it: moves it out of the way, for a look.
@@ -109,6 +111,7 @@ impl Spool {
         if self.index().remove(key, |counters| counters.rejected += 1).is_none() {
             return Ok(());
         }
+        self.shared.changed.notify_one();
         fs::create_dir_all(&self.shared.rejected)?;
         let name = format!("{}-{}.frag", key.stream, key.id);
         fs::rename(self.path(key), self.shared.rejected.join(name))?;

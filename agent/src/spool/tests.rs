@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -114,6 +116,19 @@ fn what_is_released_is_forgotten_and_what_is_rejected_is_kept_aside() {
 }
 
 #[test]
+fn whatever_leaves_the_spool_is_a_change_that_is_told() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    (0..2).for_each(|sequence| write_whole(&spool, sequence));
+    assert!(is_told(&spool), "what was captured");
+    assert!(!is_told(&spool), "nothing since");
+    super::remove(&spool.release(&key(0)).unwrap());
+    assert!(is_told(&spool), "what was persisted");
+    spool.reject(&key(1)).unwrap();
+    assert!(is_told(&spool), "what was refused");
+}
+
+#[test]
 fn the_order_of_capture_survives_a_restart_and_goes_on() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path(), ROOM).unwrap();
@@ -140,6 +155,12 @@ fn key(sequence: u32) -> FragmentKey {
 fn start() -> Start {
     let monotonic = MonotonicTime { boot: BootId(5), since_boot: Duration::from_secs(9) };
     Start { monotonic: Some(monotonic), wall: WallTime::from_millis(1), quality: ClockQuality::Synchronised }
+}
+
+/// Whether who waits for a change is woken.
+fn is_told(spool: &Spool) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    pin!(spool.changed()).poll(&mut context).is_ready()
 }
 
 fn write_whole(spool: &Spool, sequence: u32) {
