@@ -80,7 +80,7 @@ pub const BOOTS_REMEMBERED: usize = 64;
 /// Sessions whose mapping is kept in memory. More than cameras times restarts in a spool's lifetime.
 pub const SESSIONS_MAPPED_MAX: usize = 16_384;
 
-/// `once` reads the file no further ahead of the upload than this.
+/// `once` reads the file no further ahead of the upload than this, or than its spool has room for.
 pub const ONCE_SPOOL_BYTES: u64 = 512 * 1024 * 1024;
 
 /// A new session may be laid this much later, so that it does not overlap the one before it.

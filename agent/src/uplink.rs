@@ -62,9 +62,11 @@ pub enum Notice {
     Buffering(FragmentKey),
     /// All of it is at the server.
     Received(FragmentKey),
-    /// It is on the server's disk, and has left the spool.
+    /// It is on the server's disk, and leaves the spool.
     Persisted(FragmentKey, Option<FragmentNumber>),
-    /// The server will never take it.
+    /// Its file in the spool turned out to be damaged from its beginning: nothing is left to send.
+    Lost(FragmentKey),
+    /// The server will never take it; it leaves the spool.
     Rejected {
         /// Which.
         key: FragmentKey,
@@ -341,7 +343,8 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    /// Carries out one action. `false`: the connection is of no use any more.
+    /// Carries out one action. `false`: the connection is of no use any more. A fragment leaves the spool after it was
+    /// told why, so that whoever finds it gone without a word knows that it is lost.
     fn act(&mut self, action: Action) -> bool {
         let spool = &self.settings.spool;
         let notice = match action {
@@ -373,22 +376,24 @@ impl<'a> Line<'a> {
             Action::Progress { key, whole: true } => Notice::Received(key),
             Action::Persisted { key, number } => {
                 self.lanes.remove(&key);
-                if let Some(path) = spool.release(&key) {
-                    self.removals.spawn_blocking(move || spool::remove(&path));
-                }
                 tracing::debug!(
                     target: "millrace_agent", stream = %key.stream, fragment = %key.id,
                     number = number.map_or(0, |number| number.0), "persisted"
                 );
-                Notice::Persisted(key, number)
+                (self.settings.observer)(&Notice::Persisted(key.clone(), number));
+                if let Some(path) = spool.release(&key) {
+                    self.removals.spawn_blocking(move || spool::remove(&path));
+                }
+                return true;
             }
             Action::Rejected { key, code, message } => {
                 self.lanes.remove(&key);
                 tracing::error!(fragment = %key, %code, message, "the server refused a fragment for good");
+                (self.settings.observer)(&Notice::Rejected { key: key.clone(), code, message });
                 if let Err(error) = spool.reject(&key) {
                     tracing::warn!(fragment = %key, %error, "a refused fragment can't be moved aside");
                 }
-                Notice::Rejected { key, code, message }
+                return true;
             }
         };
         (self.settings.observer)(&notice);
@@ -457,6 +462,9 @@ impl<'a> Line<'a> {
         }
         self.settings.spool.repair(key);
         self.feed.again(&self.settings.spool, &mut self.sender, key);
+        if !self.settings.spool.holds(key) {
+            (self.settings.observer)(&Notice::Lost(key.clone()));
+        }
     }
 }
 

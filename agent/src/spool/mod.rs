@@ -118,11 +118,29 @@ impl Spool {
         prune_rejected(&self.shared.rejected)
     }
 
-    /// Ends a fragment that turned out to be damaged at its last whole chunk.
+    /// Ends a fragment that turned out to be damaged at its last whole chunk. What is behind that is lost, which
+    /// is counted; of one without a whole chunk nothing is left, and it is not here any more.
     pub fn repair(&self, key: &FragmentKey) {
         let path = self.path(key);
+        let before = self.index().bytes_of(key);
         let repaired = recovery::repair(&path);
+        let counts_itself = repaired.is_err();
         self.note_repaired(key, &path, repaired);
+        let mut index = self.index();
+        if !counts_itself && index.bytes_of(key) < before {
+            index.note_lost();
+        }
+    }
+
+    /// Whether this fragment is here.
+    pub fn holds(&self, key: &FragmentKey) -> bool {
+        self.index().holds(key)
+    }
+
+    /// Whether another fragment fits without dropping one that waits. A camera can't wait for room; what reads a
+    /// file can.
+    pub fn has_room(&self) -> bool {
+        self.index().has_room(self.shared.bytes_max)
     }
 
     /// Waits until something changed since [`Self::take_changes`].

@@ -103,6 +103,31 @@ fn a_full_spool_drops_its_oldest_fragment_and_counts_it() {
 }
 
 #[test]
+fn who_can_wait_is_told_that_there_is_no_room_before_anything_is_dropped() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), 2000).unwrap();
+    let written = (0..100).take_while(|_| spool.has_room()).map(|sequence| write_whole(&spool, sequence)).count();
+    assert!(written > 3 && written < 100, "{written}");
+    assert_eq!(spool.counters().dropped, 0);
+    super::remove(&spool.release(&key(0)).unwrap());
+    assert!(spool.has_room());
+}
+
+#[test]
+fn a_repair_counts_what_it_can_not_save() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    (0..3).for_each(|sequence| write_whole(&spool, sequence));
+    let file = |sequence| state.path().join("spool/front").join(format!("{}.frag", key(sequence).id));
+    let whole = fs::read(file(0)).unwrap();
+    fs::write(file(0), &whole[..whole.len() / 2]).unwrap();
+    fs::write(file(1), b"").unwrap();
+    (0..3).for_each(|sequence| spool.repair(&key(sequence)));
+    assert_eq!([0, 1, 2].map(|sequence| spool.holds(&key(sequence))), [true, false, true]);
+    assert_eq!(spool.counters().lost, 2);
+}
+
+#[test]
 fn what_is_released_is_forgotten_and_what_is_rejected_is_kept_aside() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path(), ROOM).unwrap();
