@@ -12,7 +12,8 @@ use crate::calendar::Start;
 use crate::spool::{Spool, Writer};
 
 /// More than is told ahead, twice over: what comes after that has to be asked for.
-const BACKLOG: u32 = 3 * limits::BACKLOG_LOOKAHEAD as u32;
+const BACKLOG: u32 = 200;
+const _: () = assert!(BACKLOG as usize > 2 * limits::BACKLOG_LOOKAHEAD);
 
 #[test]
 fn all_of_the_backlog_is_sent_oldest_first_while_nothing_is_captured() {
