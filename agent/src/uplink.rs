@@ -166,29 +166,11 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), Enr
     let mut last_renewal: Option<Instant> = None;
     loop {
         let began = Instant::now();
-        let attempt = async {
-            let server = &settings.server;
-            let identity = enrol::identity(&settings.state, &server.address, server.token.as_ref()).await?;
-            let mut line = Line::connect(settings, &mut calendar, &identity, stop.clone()).await?;
-            line.may_renew = last_renewal.is_none_or(|last| last.elapsed() > limits::RENEW_PAUSE);
-            let ended = line.drive().await;
-            line.close().await;
-            if line.renewal_due {
-                last_renewal = Some(Instant::now());
-                enrol::renew(&settings.state, &server.address, &identity).await?;
-                tracing::info!("renewed the device's certificate");
-            }
-            Ok::<_, EnrolError>(ended?)
-        };
-        let outcome = tokio::select! {
-            biased;
-            outcome = attempt => outcome,
-            () = stop.cancelled() => return Ok(()),
-        };
+        let outcome = attempt(settings, &mut calendar, &mut last_renewal, &stop).await;
         // While no one is connected no one needs the changes; they are not to pile up.
         settings.spool.take_changes();
         match outcome {
-            Ok(()) if stop.is_cancelled() => return Ok(()),
+            _ if stop.is_cancelled() => return Ok(()),
             Ok(()) => {}
             Err(error) if error.is_retryable() => {
                 backoff.worked_for(began.elapsed());
@@ -204,6 +186,38 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), Enr
             Err(error) => return Err(error),
         }
     }
+}
+
+/// One connection, from its dial to its close. A stop breaks off what only waits for the server. Once there is a
+/// connection it is closed in order, so that the server knows at once and no file of a persisted fragment is left.
+async fn attempt(
+    settings: &Settings,
+    calendar: &mut Calendar,
+    last_renewal: &mut Option<Instant>,
+    stop: &CancellationToken,
+) -> Result<(), EnrolError> {
+    let server = &settings.server;
+    let connecting = async {
+        let identity = enrol::identity(&settings.state, &server.address, server.token.as_ref()).await?;
+        let line = Line::connect(settings, calendar, &identity, stop.clone()).await?;
+        Ok::<_, EnrolError>((identity, line))
+    };
+    let Some(connected) = stop.run_until_cancelled(connecting).await else {
+        return Ok(());
+    };
+    let (identity, mut line) = connected?;
+    line.may_renew = last_renewal.is_none_or(|last| last.elapsed() > limits::RENEW_PAUSE);
+    let ended = line.drive().await;
+    line.close().await;
+    if line.renewal_due {
+        *last_renewal = Some(Instant::now());
+        if let Some(renewed) = stop.run_until_cancelled(enrol::renew(&settings.state, &server.address, &identity)).await
+        {
+            renewed?;
+            tracing::info!("renewed the device's certificate");
+        }
+    }
+    Ok(ended?)
 }
 
 /// One connection, from welcome to its end.

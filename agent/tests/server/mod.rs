@@ -130,7 +130,10 @@ impl Server {
 
     /// How the next handshake fails.
     pub(crate) async fn failed_handshake(&self) -> ConnectionError {
-        within(async { self.endpoint.accept().await.unwrap().await }).await.err().expect("the handshake fails")
+        match within(async { self.endpoint.accept().await.unwrap().await }).await {
+            Ok(_) => panic!("the handshake succeeds"),
+            Err(error) => error,
+        }
     }
 
     /// The next connection, which has to be an upload, up to its Hello.
@@ -370,4 +373,15 @@ fn config(ca: &CertificateDer<'static>, issuer: &Issuer<'static, KeyPair>) -> qu
         .unwrap();
     tls.alpn_protocols = vec![wire::UPLOAD_ALPN.to_vec(), wire::JOIN_ALPN.to_vec()];
     quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()))
+}
+
+/// The application close in an error.
+pub(crate) fn closed(error: ConnectionError) -> (CloseCode, String) {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            let code = u32::try_from(close.error_code.into_inner()).unwrap();
+            (CloseCode::from_number(code), String::from_utf8(close.reason.to_vec()).unwrap())
+        }
+        other => panic!("not an application close: {other}"),
+    }
 }
