@@ -62,6 +62,10 @@ pub const IDLE_MAX: Duration = Duration::from_secs(8);
 /// Reports of the lanes that wait for the uplink's loop. They slow their lanes when it is full.
 pub const LANE_REPORTS_MAX: usize = 1024;
 
+/// How often the log says that the server can't take fragments now, for each reason: a full disk at the server would
+/// otherwise be said for each fragment of each attempt.
+pub const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
+
 /// Commands to one lane. The sender has one write under way per fragment, so two are ever queued.
 pub const LANE_COMMANDS_MAX: usize = 4;
 

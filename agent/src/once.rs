@@ -217,6 +217,9 @@ impl Report {
                 self.say(&format!("PERSISTED {key} number {number}"));
                 self.settle(key, |_| {});
             }
+            Notice::Postponed { key, code, message, pause } => {
+                self.say(&format!("POSTPONED {key} {code} {message}; trying again in {:.1} s", pause.as_secs_f64()));
+            }
             Notice::Lost(key) => {
                 self.say(&format!("LOST {key}"));
                 self.settle(key, |ledger| ledger.lost += 1);

@@ -64,6 +64,17 @@ pub enum Notice {
     Received(FragmentKey),
     /// It is on the server's disk, and leaves the spool.
     Persisted(FragmentKey, Option<FragmentNumber>),
+    /// The server can't take it now; it stays in the spool and is sent again after the pause.
+    Postponed {
+        /// Which.
+        key: FragmentKey,
+        /// Why, for programs.
+        code: ErrorCode,
+        /// Why, for people.
+        message: String,
+        /// How long it waits.
+        pause: Duration,
+    },
     /// Its file in the spool turned out to be damaged from its beginning: nothing is left to send.
     Lost(FragmentKey),
     /// The server will never take it; it leaves the spool.
@@ -236,6 +247,8 @@ struct Line<'a> {
     removals: TaskTracker,
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
+    /// When the log last said that the server can't take fragments, by the reason.
+    complained: HashMap<ErrorCode, Instant>,
     began: Instant,
     welcomed: bool,
     /// Whether a renewal is not too soon after the last attempt.
@@ -280,6 +293,7 @@ impl<'a> Line<'a> {
             removals: TaskTracker::new(),
             reports,
             reporter,
+            complained: HashMap::new(),
             began: Instant::now(),
             welcomed: false,
             may_renew: false,
@@ -383,8 +397,8 @@ impl<'a> Line<'a> {
             }
             Action::Reconnect => return false,
             Action::Postponed { key, code, message, pause } => {
-                tracing::warn!(fragment = %key, %code, message, ?pause, "the server can't take a fragment now");
-                return true;
+                self.complain(&key, code, &message);
+                Notice::Postponed { key, code, message, pause }
             }
             Action::Progress { key, whole: false } => Notice::Buffering(key),
             Action::Progress { key, whole: true } => Notice::Received(key),
@@ -412,6 +426,21 @@ impl<'a> Line<'a> {
         };
         (self.settings.observer)(&notice);
         true
+    }
+
+    /// Says in the log, for each reason once a while, that fragments have to wait.
+    fn complain(&mut self, key: &FragmentKey, code: ErrorCode, message: &str) {
+        let now = Instant::now();
+        let said = self.complained.get(&code).is_some_and(|&last| now - last < limits::COMPLAINT_PAUSE);
+        if said {
+            tracing::debug!(fragment = %key, %code, message, "the server can't take a fragment now");
+        } else {
+            self.complained.insert(code, now);
+            tracing::warn!(
+                fragment = %key, %code, message,
+                "the server can't take a fragment now; it waits in the spool and is sent again"
+            );
+        }
     }
 
     fn open(&mut self, key: &FragmentKey, priority: Priority) {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId};
 use server::{Server, Uplink};
 use tempfile::TempDir;
-use upload::{CloseCode, FragmentKey};
+use upload::{AckKind, CloseCode, ErrorCode, FragmentKey};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_backlog_arrives_while_nothing_is_captured() {
@@ -58,6 +58,26 @@ fn a_stop_waits_until_the_files_of_what_is_persisted_are_gone_and_the_server_kno
         assert_eq!(files(state.path()), 0);
         assert_eq!(server::closed(line.end().await).0, CloseCode::Done);
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_can_not_take_yet_stays_in_the_spool_and_is_said() {
+    let (server, state, spool) = stage();
+    write_whole(&spool, 0, b"media");
+    let mut uplink = Uplink::start(&server, state.path(), &spool, None);
+    let mut line = server.upload().await;
+    let incoming = line.fragment().await;
+    let (code, message) = (ErrorCode::InvalidTimestamp, "the clock of the test".to_owned());
+    line.ack(&incoming.header.key, AckKind::Error { code, message, retryable: true }).await;
+    let said = uplink.until(|notice| match notice {
+        Notice::Postponed { code, message, .. } => Some((*code, message.clone())),
+        _ => None,
+    });
+    assert_eq!(said.await, (ErrorCode::InvalidTimestamp, "the clock of the test".to_owned()));
+    assert!(spool.holds(&key(0)));
+    assert_eq!(line.store().await.0, key(0), "it is sent again");
+    uplink.until(persisted).await;
+    uplink.stop().await;
 }
 
 fn stage() -> (Server, TempDir, Spool) {

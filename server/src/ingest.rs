@@ -470,7 +470,7 @@ fn truncated(why: &str) -> Refusal {
 }
 
 fn refused(refusal: &Refusal) -> AckKind {
-    AckKind::Error { code: refusal.code, message: refusal.message.clone(), retryable: refusal.code.is_retryable() }
+    AckKind::Error { code: refusal.code, message: refusal.message.clone(), retryable: refusal.retryable }
 }
 
 /// Takes Hello, answers Welcome, opens the window.
