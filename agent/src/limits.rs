@@ -35,7 +35,8 @@ pub const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// devices at this pace are a hundred handshakes a second.
 pub const PAUSE_MAX: Duration = Duration::from_secs(15);
 
-/// A camera or connection that worked for this long has recovered: its next pause is short again.
+/// A camera or connection that worked for this long has recovered: its next pause is short again. So is that of a
+/// connection over which a fragment was persisted.
 pub const STEADY_AFTER: Duration = Duration::from_secs(10);
 
 /// A camera that gives no unit for this long is taken for frozen and started again.

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use upload::wire::{MessageError, SERVER_NAME, chunk_head};
 use upload::{Action, CloseCode, ErrorCode, FragmentHeader, FragmentKey, FromAgent, Hello, Priority, Sender, Trailer};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Worked};
 use crate::calendar::Calendar;
 use crate::clock::Clock;
 use crate::enrol::{self, EnrolError};
@@ -176,15 +176,13 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), Enr
     let mut calendar = Calendar::open(&settings.state, settings.clock.boot());
     let mut last_renewal: Option<Instant> = None;
     loop {
-        let began = Instant::now();
-        let outcome = attempt(settings, &mut calendar, &mut last_renewal, &stop).await;
+        let outcome = attempt(settings, &mut calendar, &mut backoff, &mut last_renewal, &stop).await;
         // While no one is connected no one needs the changes; they are not to pile up.
         settings.spool.take_changes();
         match outcome {
             _ if stop.is_cancelled() => return Ok(()),
             Ok(()) => {}
             Err(error) if error.is_retryable() => {
-                backoff.worked_for(began.elapsed());
                 let pause = backoff.pause();
                 let why = error.to_string();
                 tracing::warn!(why, ?pause, "not connected; what is captured waits in the spool");
@@ -204,6 +202,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), Enr
 async fn attempt(
     settings: &Settings,
     calendar: &mut Calendar,
+    backoff: &mut Backoff,
     last_renewal: &mut Option<Instant>,
     stop: &CancellationToken,
 ) -> Result<(), EnrolError> {
@@ -219,6 +218,11 @@ async fn attempt(
     let (identity, mut line) = connected?;
     line.may_renew = last_renewal.is_none_or(|last| last.elapsed() > limits::RENEW_PAUSE);
     let ended = line.drive().await;
+    backoff.ended(line.worked);
+    if line.persisted {
+        // A server that was only started again is to be found at once.
+        backoff.recovered();
+    }
     line.close().await;
     if line.renewal_due {
         *last_renewal = Some(Instant::now());
@@ -251,6 +255,10 @@ struct Line<'a> {
     complained: HashMap<ErrorCode, Instant>,
     began: Instant,
     welcomed: bool,
+    /// Since when the server has been heard.
+    worked: Worked,
+    /// Whether the server has stored anything.
+    persisted: bool,
     /// Whether a renewal is not too soon after the last attempt.
     may_renew: bool,
     /// Of the oldest fragment when the connection began.
@@ -296,6 +304,8 @@ impl<'a> Line<'a> {
             complained: HashMap::new(),
             began: Instant::now(),
             welcomed: false,
+            worked: Worked::default(),
+            persisted: false,
             may_renew: false,
             first_ordinal: settings.spool.next(None).map_or(0, |(ordinal, _)| ordinal),
             renewal_due: false,
@@ -357,6 +367,7 @@ impl<'a> Line<'a> {
     fn hear(&mut self, bytes: &[u8]) -> Result<(), DialError> {
         let address = || self.settings.server.address.clone();
         let now = self.now();
+        self.worked.note(Instant::now());
         self.sender.handle_control(now, bytes).map_err(|why| DialError::Protocol { address: address(), why })?;
         if let Some(welcome) = self.sender.welcome().filter(|_| !self.welcomed).cloned() {
             self.welcomed = true;
@@ -404,6 +415,7 @@ impl<'a> Line<'a> {
             Action::Progress { key, whole: true } => Notice::Received(key),
             Action::Persisted { key, number } => {
                 self.lanes.remove(&key);
+                self.persisted = true;
                 tracing::debug!(
                     target: "millrace_agent", stream = %key.stream, fragment = %key.id,
                     number = number.map_or(0, |number| number.0), "persisted"

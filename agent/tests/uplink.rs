@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent::calendar::Start;
+use agent::limits;
 use agent::spool::{Spool, Writer};
 use agent::uplink::Notice;
 use bytes::Bytes;
@@ -61,6 +62,25 @@ fn a_stop_waits_until_the_files_of_what_is_persisted_are_gone_and_the_server_kno
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pauses_grow_until_a_connection_has_stored_something() {
+    let (server, state, spool) = stage();
+    let mut uplink = Uplink::start(&server, state.path(), &spool, None);
+    let mut pauses = Vec::new();
+    for _ in 0..3 {
+        server.upload().await.close(CloseCode::ShuttingDown, "for a test");
+        pauses.push(uplink.until(pause).await);
+    }
+    assert!(pauses[2] > limits::PAUSE_MIN, "{pauses:?}");
+    write_whole(&spool, 0, b"media");
+    let mut line = server.upload().await;
+    line.store().await;
+    uplink.until(persisted).await;
+    line.close(CloseCode::ShuttingDown, "for a test");
+    assert!(uplink.until(pause).await <= limits::PAUSE_MIN);
+    uplink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_can_not_take_yet_stays_in_the_spool_and_is_said() {
     let (server, state, spool) = stage();
     write_whole(&spool, 0, b"media");
@@ -85,6 +105,13 @@ fn stage() -> (Server, TempDir, Spool) {
     server.enrol_for_long(state.path());
     let spool = Spool::open(state.path(), 1 << 30).unwrap();
     (server, state, spool)
+}
+
+fn pause(notice: &Notice) -> Option<Duration> {
+    match notice {
+        Notice::Disconnected { pause, .. } => Some(*pause),
+        _ => None,
+    }
 }
 
 fn persisted(notice: &Notice) -> Option<FragmentKey> {
