@@ -57,7 +57,7 @@ pub const DIAL_MAX: Duration = Duration::from_secs(6);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// A connection without any packet for this long is dead: three keep-alives were lost. A server that was
-/// killed and is back says nothing about the old connection, so this is how long live then waits.
+/// killed and is back says so at the next packet; this is for one that is away, or a line that is cut.
 pub const IDLE_MAX: Duration = Duration::from_secs(8);
 
 /// Reports of the lanes that wait for the uplink's loop. They slow their lanes when it is full.

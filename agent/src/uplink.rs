@@ -131,6 +131,12 @@ pub enum DialError {
         /// Why, for people.
         message: String,
     },
+    /// The server does not know the connection any more.
+    #[error("the server at {address} was started again")]
+    Restarted {
+        /// Where to.
+        address: String,
+    },
     /// What the server says breaks the protocol.
     #[error("the server at {address} does not speak this agent's protocol: {why}")]
     Protocol {
@@ -693,6 +699,7 @@ fn explain(address: &str, error: &ConnectionError) -> DialError {
             message: String::from_utf8_lossy(&close.reason).into_owned(),
         },
         ConnectionError::TimedOut => DialError::NoAnswer { address },
+        ConnectionError::Reset => DialError::Restarted { address },
         // Raised on this side: the server's certificate was refused.
         ConnectionError::TransportError(error) if CRYPTO_ERRORS.contains(&u64::from(error.code)) => {
             DialError::Untrusted { address, why: error.reason.clone() }

@@ -97,8 +97,13 @@ impl Server {
         let listener = TcpListener::bind(config.http).await.map_err(|e| StartError::Http(config.http, e))?;
         let http = listener.local_addr().map_err(|e| StartError::Http(config.http, e))?;
         let live = Live::default();
-        let parts =
-            ingest::Parts { ca: ca.clone(), devices: devices.clone(), storage: storage.clone(), live: live.clone() };
+        let parts = ingest::Parts {
+            ca: ca.clone(),
+            devices: devices.clone(),
+            storage: storage.clone(),
+            live: live.clone(),
+            reset_key: *storage.archive().vault().derive_key("stateless resets"),
+        };
         let ingest = Ingest::start(config.quic, parts)?;
         let quic = ingest.address().map_err(|e| IngestError::Listen(config.quic, e))?;
         let admin = AdminSocket::open(&folder.admin_socket())?;
