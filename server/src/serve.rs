@@ -76,6 +76,8 @@ pub(crate) struct Opened {
     pub(crate) storage: Storage,
     /// The key of playback tokens.
     pub(crate) token_key: Zeroizing<[u8; 32]>,
+    /// The key by which devices recognise that this server has forgotten their connection.
+    pub(crate) reset_key: Zeroizing<[u8; 32]>,
     pub(crate) ca: Arc<Ca>,
     pub(crate) devices: Devices,
 }
@@ -104,7 +106,8 @@ impl Opened {
         let ca = Arc::new(Ca::open(&folder.ca_file())?);
         let devices = Devices::new(storage.archive().vault().catalog().clone());
         let token_key = storage.archive().vault().derive_key("playback tokens")?;
-        Ok(Self { storage, token_key, ca, devices })
+        let reset_key = storage.archive().vault().derive_key("stateless resets")?;
+        Ok(Self { storage, token_key, reset_key, ca, devices })
     }
 }
 
@@ -115,7 +118,7 @@ impl Server {
         let metrics = telemetry::start_metrics().map_err(|e| StartError::Metrics(e.to_string()))?;
         let in_use = || StorageError::InUse(folder.path().display().to_string());
         let opened = Opened::when_free(&folder).await?;
-        let Opened { storage, token_key, ca, devices } = opened.ok_or_else(in_use)?;
+        let Opened { storage, token_key, reset_key, ca, devices } = opened.ok_or_else(in_use)?;
         let console_key = data_folder::read_or_create(&folder.console_key(), new_key)?.trim().to_owned();
         let listener = TcpListener::bind(config.http).await.map_err(|e| StartError::Http(config.http, e))?;
         let http = listener.local_addr().map_err(|e| StartError::Http(config.http, e))?;
@@ -125,6 +128,7 @@ impl Server {
             devices: devices.clone(),
             storage: storage.clone(),
             presences: presences.clone(),
+            reset_key,
         };
         let ingest = Ingest::start(config.quic, parts)?;
         let quic = ingest.address().map_err(|e| IngestError::Listen(config.quic, e))?;

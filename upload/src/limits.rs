@@ -23,6 +23,11 @@ pub const ACK_TEXT_BYTES_MAX: usize = 512;
 /// spool's folder, so that a week offline costs disk and no memory.
 pub const BACKLOG_LOOKAHEAD: usize = 64;
 
+/// Backlog fragments that wait for another attempt, beyond which no more of the backlog is wanted: what is refused
+/// for now, as by a full disk, is refused to the next one too. Fragments whose own time is wrong must not hold up
+/// those behind them, so this is far more than a connection has under way.
+pub const POSTPONED_MAX: usize = 4096;
+
 /// The first pause before a fragment is sent again after an error that may pass.
 pub const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 
