@@ -40,7 +40,7 @@ pub use id::{Domain, ExpiryHour, KeyEpoch, Location, OwnerId, SegmentId};
 pub use key::{Key, Space};
 pub use keyring::Keyring;
 pub use keys::{DataKey, KeyContext, KeyService, WrappedKey};
-pub use owner::{Owner, Refused};
+pub use owner::{AssignError, Owner, Refused};
 pub use sweep::Swept;
 pub use vault::{Entry, Health, Options, Put, Receipt, Vault};
 pub use walk::{SegmentFile, Walk, Walked};

@@ -12,7 +12,7 @@ use crate::error::{CatalogError, KeyringError};
 use crate::id::{Domain, KeyEpoch};
 use crate::key::Space;
 use crate::keyring::Keyring;
-use crate::owner::Refused;
+use crate::owner::AssignError;
 use crate::walk::Walked;
 
 const HOUR: ExpiryHour = ExpiryHour(500_000);
@@ -442,7 +442,7 @@ impl Owner for NamedRows {
         Domain::new(9)
     }
 
-    fn assign(&self, _: &dyn Catalog, _: OwnerId, index: Bytes) -> Result<Bytes, Refused> {
+    fn assign(&self, _: &dyn Catalog, _: OwnerId, index: Bytes) -> Result<Bytes, AssignError> {
         Ok(index)
     }
 
