@@ -8,7 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use bytes::Bytes;
 use fragment::{FragmentNumber, StreamName};
 use tokio::sync::watch;
-use vault::{AssignError, Batch, Catalog, CatalogError, Direction, Domain, KeyRange, Location, Owner, OwnerId, Refused};
+use vault::{
+    AssignError, Batch, Catalog, CatalogError, Direction, Domain, KeyRange, Location, Owner, OwnerId, Refused,
+};
 
 use crate::entry::Stored;
 use crate::error::QueryError;

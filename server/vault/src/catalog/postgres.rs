@@ -231,4 +231,4 @@ fn scan(range: &KeyRange, direction: Direction, limit: usize) -> Option<Question
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,5 +1,7 @@
 //! The vault as its users see it, on a real disk.
 
+mod silent_catalog;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

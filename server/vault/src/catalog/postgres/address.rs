@@ -165,11 +165,8 @@ mod tests {
     fn the_files_of_tls_are_taken_from_the_url_and_the_rest_goes_on() {
         let url = "postgres://u@db.example/m?sslrootcert=%2Fetc%2Fa b.pem&connect_timeout=9&sslcert=c&sslkey=k&sslmode=verify-full";
         let address = parse(url);
-        let files = TlsFiles {
-            root: Some("/etc/a b.pem".into()),
-            certificate: Some("c".into()),
-            key: Some("k".into()),
-        };
+        let files =
+            TlsFiles { root: Some("/etc/a b.pem".into()), certificate: Some("c".into()), key: Some("k".into()) };
         assert_eq!(address.tls, Some(files));
         assert_eq!(address.config.get_dbname(), Some("m"));
     }

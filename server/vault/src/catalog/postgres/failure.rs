@@ -89,11 +89,13 @@ fn text(error: &Error) -> String {
 /// What an error says when connecting, when nothing can have been done: only a refusal is final.
 pub(super) fn of_connecting(error: &Error) -> Failure {
     match Failure::from(error) {
-        Failure::Lost(why) | Failure::Busy(why) | Failure::Conflict(why) => match error.as_db_error().map(|answer| &answer.code().code()[..2]) {
-            // A wrong password, a database that does not exist: fatal to the session, and not to be waited for.
-            Some("28" | "3D" | "42" | "0A") => Failure::Refused(why),
-            _ => Failure::Busy(why),
-        },
+        Failure::Lost(why) | Failure::Busy(why) | Failure::Conflict(why) => {
+            match error.as_db_error().map(|answer| &answer.code().code()[..2]) {
+                // A wrong password, a database that does not exist: fatal to the session, and not to be waited for.
+                Some("28" | "3D" | "42" | "0A") => Failure::Refused(why),
+                _ => Failure::Busy(why),
+            }
+        }
         refused @ Failure::Refused(_) => refused,
     }
 }

@@ -88,7 +88,9 @@ pub(super) async fn warn_if_not_durable(client: &Client) -> Result<(), Failure> 
 fn danger(name: &str, setting: &str) -> Option<&'static str> {
     match (name, setting) {
         ("fsync", "off") => Some("a power cut or a crash of the system loses what was answered, or all of it"),
-        ("full_page_writes", "off") => Some("a power cut damages the catalog unless the file system never tears a page"),
+        ("full_page_writes", "off") => {
+            Some("a power cut damages the catalog unless the file system never tears a page")
+        }
         ("synchronous_commit", "off") => Some("it is switched on for the catalog's own commits"),
         _ => None,
     }

@@ -111,7 +111,8 @@ impl Connector {
             let statements = Statements::prepare(&client).await?;
             Ok(Session { client, statements, lane: None, _serving: serving })
         };
-        in_time(limits::CATALOG_CONNECT_TIME_MAX, open).await
+        // On the heap: connecting is rare, and every call of the catalog would be as large as this.
+        in_time(limits::CATALOG_CONNECT_TIME_MAX, Box::pin(open)).await
     }
 
     /// Connects and makes the tables, of which the statements of a session speak.
@@ -122,7 +123,7 @@ impl Connector {
             schema::close_lanes(&bare.client).await?;
             schema::warn_if_not_durable(&bare.client).await
         };
-        in_time(limits::CATALOG_OPEN_TIME_MAX, prepare).await
+        in_time(limits::CATALOG_OPEN_TIME_MAX, Box::pin(prepare)).await
     }
 
     async fn connect(&self, role: Role) -> Result<Bare, Failure> {

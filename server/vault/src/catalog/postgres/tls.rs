@@ -21,9 +21,7 @@ pub(super) fn connector(files: &TlsFiles) -> Result<MakeRustlsConnect, CatalogEr
     let config = match (&files.certificate, &files.key) {
         (Some(certificate), Some(key)) => {
             let private = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(key, &e))?;
-            builder
-                .with_client_auth_cert(certificates(certificate)?, private)
-                .map_err(|e| unusable(certificate, &e))?
+            builder.with_client_auth_cert(certificates(certificate)?, private).map_err(|e| unusable(certificate, &e))?
         }
         (None, None) => builder.with_no_client_auth(),
         _ => return Err(CatalogError::Failed("sslcert and sslkey go together; one of them is missing".to_owned())),
