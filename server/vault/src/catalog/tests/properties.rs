@@ -1,7 +1,6 @@
 //! What every catalog promises.
 
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bytes::Bytes;
@@ -117,17 +116,15 @@ pub(super) fn a_snapshot_holds_still_while_commits_go_on(catalog: &Shared) {
         batch
     });
     let snapshot = catalog.snapshot();
-    let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let writing = scope.spawn(|| {
             for n in 0..100 {
                 commit(catalog, |batch| batch.insert(key(format!("{n:03}")), "after").insert(key(format!("x{n}")), ""));
             }
-            done.store(true, Ordering::SeqCst);
         });
         let mut after_the_end = false;
         while !after_the_end {
-            after_the_end = done.load(Ordering::SeqCst);
+            after_the_end = writing.is_finished();
             let mut range = all();
             let mut pages = Vec::new();
             while let Some(last) = pages_of(&*snapshot, &range, &mut pages) {
@@ -216,9 +213,8 @@ pub(super) fn a_counter_raised_on_condition_loses_no_step(catalog: &Shared) {
 }
 
 pub(super) fn commits_appear_whole(catalog: &Shared) {
-    let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let writing = scope.spawn(|| {
             for n in 0..50u8 {
                 // Set by turns and removed, with a row that a reader meets first and one that it meets last.
                 commit(catalog, |batch| match n % 5 {
@@ -226,9 +222,8 @@ pub(super) fn commits_appear_whole(catalog: &Shared) {
                     _ => batch.insert(key("first"), vec![n]).insert(key("last"), vec![n]),
                 });
             }
-            done.store(true, Ordering::SeqCst);
         });
-        while !done.load(Ordering::SeqCst) {
+        while !writing.is_finished() {
             let rows = catalog.scan(&all(), Direction::Ascending, 10).unwrap();
             let values: Vec<Bytes> = rows.into_iter().map(|row| row.value).collect();
             assert!(values.is_empty() || (values.len() == 2 && values[0] == values[1]), "{values:?}");
