@@ -28,6 +28,7 @@ use tokio::runtime::{self, Runtime};
 use self::address::Address;
 use self::commit::Writers;
 use self::failure::Failure;
+use self::lane::LaneNames;
 use self::plan::Plan;
 use self::pool::{Lease, Pool};
 use self::session::{Connector, Question, Role};
@@ -68,7 +69,8 @@ impl PostgresCatalog {
         })?;
         let readers = Pool::new(connector.clone(), Role::Reader, limits::CATALOG_READERS_MAX);
         let writers = Pool::new(connector, Role::Writer, limits::CATALOG_WRITERS_MAX);
-        Ok(Self { threads, readers, writers: Arc::new(Writers::new(writers, patience)) })
+        let writers = Arc::new(Writers::new(writers, LaneNames::new()?, patience));
+        Ok(Self { threads, readers, writers })
     }
 
     fn ask(&self, question: Question) -> Result<Vec<Row>, CatalogError> {

@@ -16,7 +16,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use super::failure::Failure;
-use super::lane::{Lane, Outcome, Unanswered};
+use super::lane::{Lane, LaneNames, Outcome, Unanswered};
 use super::plan::Plan;
 use super::pool::{Lease, Pool};
 use super::session::{Session, within};
@@ -53,13 +53,14 @@ pub(super) struct Writers {
     pool: Arc<Pool>,
     /// Commits that ended in [`CommitError::Unknown`]. Locked while they are being decided.
     unanswered: Mutex<Vec<Unanswered>>,
+    lanes: LaneNames,
     patience: Duration,
 }
 
 impl Writers {
     /// Commits over these connections, trying for `patience`.
-    pub(super) fn new(pool: Arc<Pool>, patience: Duration) -> Self {
-        Self { pool, unanswered: Mutex::default(), patience }
+    pub(super) fn new(pool: Arc<Pool>, lanes: LaneNames, patience: Duration) -> Self {
+        Self { pool, unanswered: Mutex::default(), lanes, patience }
     }
 
     /// Commits, or says for certain that nothing was changed, or says that it can't say.
@@ -108,7 +109,7 @@ impl Writers {
             Ok(lease) => lease,
             Err(failure) => return Attempt::RolledBack(failure),
         };
-        let attempt = lease.session.attempt(plan).await;
+        let attempt = lease.session.attempt(plan, &self.lanes).await;
         self.end(lease, &attempt);
         attempt
     }
@@ -145,9 +146,9 @@ impl Writers {
 }
 
 impl Session {
-    async fn attempt(&mut self, plan: &Plan) -> Attempt {
+    async fn attempt(&mut self, plan: &Plan, lanes: &LaneNames) -> Attempt {
         let begun = within(limits::CATALOG_ANSWER_TIME_MAX, async {
-            let lane = self.lane().await?;
+            let lane = self.lane(lanes).await?;
             self.client.batch_execute("BEGIN ISOLATION LEVEL SERIALIZABLE").await?;
             Ok(lane)
         });

@@ -5,7 +5,7 @@
 //! commit advances it by one in the same transaction, as its first statement:
 //!
 //! ```text
-//! millrace_lanes   lane: 16 random bytes   sequence: the last commit   open: whether there may be another   used: when
+//! millrace_lanes   lane: 16 bytes   sequence: the last commit   open: whether there may be another   used: when
 //! ```
 //!
 //! Closing the lane over another connection then tells. The row's lock makes the closing wait for a
@@ -13,7 +13,10 @@
 //! that the sequence says whether the commit was made, for good. Closing can be repeated, so its own lost
 //! answers do no harm.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::session::Session;
+use crate::error::CatalogError;
 
 /// A writing connection's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +26,33 @@ pub(super) struct Lane {
     pub(super) sequence: i64,
 }
 
-/// A lane's name.
+/// A lane's name: 12 random bytes of the process, and which of its lanes it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LaneId(pub(super) [u8; 16]);
+
+/// Names lanes that no other process names.
+pub(super) struct LaneNames {
+    process: [u8; 12],
+    next: AtomicU32,
+}
+
+impl LaneNames {
+    /// Names for this process. Slow at its first use, when the source of random bytes is started: not for a
+    /// thread that others wait for.
+    pub(super) fn new() -> Result<Self, CatalogError> {
+        let mut process = [0; 12];
+        let filled = aws_lc_rs::rand::fill(&mut process);
+        filled.map_err(|_| CatalogError::Failed("the system's random source failed".to_owned()))?;
+        Ok(Self { process, next: AtomicU32::new(0) })
+    }
+
+    fn next(&self) -> LaneId {
+        let mut id = [0; 16];
+        id[..12].copy_from_slice(&self.process);
+        id[12..].copy_from_slice(&self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        LaneId(id)
+    }
+}
 
 /// A commit without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +74,13 @@ pub(super) enum Outcome {
 
 impl Session {
     /// This connection's lane, made if it has none yet.
-    pub(super) async fn lane(&mut self) -> Result<Lane, tokio_postgres::Error> {
+    pub(super) async fn lane(&mut self, names: &LaneNames) -> Result<Lane, tokio_postgres::Error> {
         if let Some(lane) = self.lane {
             return Ok(lane);
         }
-        let mut id = [0; 16];
-        aws_lc_rs::rand::fill(&mut id).expect("the system has random bytes");
-        self.client.execute(&self.statements.open_lane, &[&id.as_slice()]).await?;
-        Ok(*self.lane.insert(Lane { id: LaneId(id), sequence: 0 }))
+        let id = names.next();
+        self.client.execute(&self.statements.open_lane, &[&id.0.as_slice()]).await?;
+        Ok(*self.lane.insert(Lane { id, sequence: 0 }))
     }
 
     /// Closes the lane of a commit and says what became of it. `self` is any other connection.
