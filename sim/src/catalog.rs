@@ -74,7 +74,7 @@ impl Catalog for JournalCatalog {
         }
         let record = encode(&batch);
         let stored = self.journal.write_at(&record, *end).and_then(|()| self.journal.sync());
-        stored.map_err(|error| CatalogError(error.to_string()))?;
+        stored.map_err(|error| CommitError::Broken(CatalogError::Failed(error.to_string())))?;
         *end += record.len() as u64;
         self.rows.commit(batch)
     }

@@ -15,8 +15,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use fastrand::Rng;
 use vault::{
-    Batch, Catalog, CatalogError, Direction, Domain, Entry, ExpirySlot, Key, KeyRange, Location, Owner, OwnerId, Parts,
-    Put, PutError, ReadError, Refused, Space, Stepper, Vault,
+    AssignError, Batch, Catalog, CatalogError, Direction, Domain, Entry, ExpirySlot, Key, KeyRange, Location, Owner,
+    OwnerId, Parts, Put, PutError, ReadError, Space, Stepper, Vault,
 };
 
 use crate::catalog::JournalCatalog;
@@ -427,7 +427,7 @@ impl Owner for Names {
         Domain::new(9)
     }
 
-    fn assign(&self, _: &dyn Catalog, _: OwnerId, index: Bytes) -> Result<Bytes, Refused> {
+    fn assign(&self, _: &dyn Catalog, _: OwnerId, index: Bytes) -> Result<Bytes, AssignError> {
         Ok(index)
     }
 

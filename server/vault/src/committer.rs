@@ -62,6 +62,8 @@ pub(crate) struct Committer {
     sealed: Vec<u8>,
     /// Entries that expire earlier may find their segment deleted under them.
     floor: ExpirySlot,
+    /// Whether the last commit of the catalog may yet appear in it.
+    unsettled: bool,
     commits: u64,
 }
 
@@ -74,6 +76,7 @@ impl Committer {
             retired: Vec::new(),
             sealed: Vec::new(),
             floor: ExpirySlot(0),
+            unsettled: false,
             commits: 0,
         }
     }
@@ -133,6 +136,9 @@ impl Committer {
 
     fn commit(&mut self, pending: Vec<Pending>) {
         let shared = self.shared.clone();
+        if let Err(error) = self.settle() {
+            return batch::refuse(pending, &error);
+        }
         // Steps 2 and 3: drop what is stored already; the owners complete the rest.
         let (mut works, duplicates) = batch::admit(&shared, self.floor, pending);
         let outcome = if works.is_empty() { Ok(Batch::new()) } else { self.store(&mut works) };
@@ -150,6 +156,16 @@ impl Committer {
             full.close();
         }
         self.shrink();
+    }
+
+    /// Learns what became of a commit of the catalog that was never answered. Before that nothing is read:
+    /// numbers given after its rows' absence would collide with them when they appear.
+    fn settle(&mut self) -> Result<(), PutError> {
+        if self.unsettled {
+            self.shared.catalog.settle().map_err(|e| PutError::Catalog(e.to_string()))?;
+            self.unsettled = false;
+        }
+        Ok(())
     }
 
     /// Steps 4 to 9, after which every entry is on disk.
@@ -175,7 +191,12 @@ impl Committer {
             Err(CommitError::Precondition) => {
                 return Err(PutError::Refused("a row that the owner requires has changed".to_owned()));
             }
-            Err(CommitError::Catalog(e)) => {
+            Err(CommitError::NotCommitted(e)) => return Err(PutError::Catalog(e.to_string())),
+            Err(CommitError::Unknown(e)) => {
+                self.unsettled = true;
+                return Err(PutError::Unknown(e.to_string()));
+            }
+            Err(CommitError::Broken(e)) => {
                 return Err(shared.poison.set(format!("a commit of the catalog failed: {e}")));
             }
         }
@@ -268,8 +289,8 @@ impl Committer {
         for expiry in works.iter().filter_map(Work::placed_in) {
             self.retire(expiry);
         }
-        if self.shared.poison.reason().is_some() {
-            // The catalog may turn out to hold the batch's rows after a restart: its frames stay.
+        if self.unsettled || self.shared.poison.reason().is_some() {
+            // The catalog may turn out to hold the batch's rows: its frames stay.
             self.retired.clear();
         }
     }

@@ -78,9 +78,12 @@ pub enum PutError {
     /// Its data key can't be had.
     #[error("no data key: {0}")]
     Key(KeyError),
-    /// The catalog could not be read.
-    #[error("the catalog can't be read: {0}")]
+    /// The catalog could not be read or did not take the rows. Nothing was stored; trying again later helps.
+    #[error("the catalog failed, nothing was stored: {0}")]
     Catalog(String),
+    /// The catalog did not answer in time. Trying again tells: an entry with `unless_exists` is stored once.
+    #[error("whether the entry was stored is unknown, send it again: {0}")]
+    Unknown(String),
     /// The vault is shutting down.
     #[error("the vault is closed")]
     Closed,
@@ -90,9 +93,13 @@ impl PutError {
     /// Whether the same entry may be stored if it is tried again later, unchanged.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::DiskFull | Self::Write(_) | Self::Poisoned(_) | Self::Key(_) | Self::Catalog(_) | Self::Closed => {
-                true
-            }
+            Self::DiskFull
+            | Self::Write(_)
+            | Self::Poisoned(_)
+            | Self::Key(_)
+            | Self::Catalog(_)
+            | Self::Unknown(_)
+            | Self::Closed => true,
             Self::TooLarge { .. } | Self::Expired | Self::Refused(_) => false,
         }
     }
@@ -299,19 +306,40 @@ pub enum SecretError {
 }
 
 /// Why the catalog can't answer.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("catalog: {0}")]
-pub struct CatalogError(pub String);
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogError {
+    /// It can't be reached, or is busy. Trying again later helps; a snapshot has to be taken anew.
+    #[error("the catalog is unavailable, try again: {0}")]
+    Unavailable(String),
+    /// It failed, and trying again without a change of something else fails again.
+    #[error("the catalog failed: {0}")]
+    Failed(String),
+}
+
+impl CatalogError {
+    /// Whether the same call may succeed if it is tried again later.
+    pub fn retryable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
 
 /// Why a batch of rows was not committed.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// A row was not as the batch required; nothing was changed.
     #[error("a row is not as it was required to be; nothing was changed")]
     Precondition,
-    /// The catalog failed. Whether the batch is in it shows after a restart.
+    /// Nothing was changed, and nothing of this batch will be: the same batch may be tried again.
+    #[error("nothing was changed: {0}")]
+    NotCommitted(CatalogError),
+    /// The catalog did not answer. The batch may be in it, may yet come, or may never; what holds is
+    /// decided by [`crate::Catalog::settle`], and then a read tells.
+    #[error("whether the change was made is unknown: {0}")]
+    Unknown(CatalogError),
+    /// The store behind the catalog failed under the commit. Whether the batch is in it shows only when it
+    /// is opened again; until then nothing more may be written.
     #[error(transparent)]
-    Catalog(#[from] CatalogError),
+    Broken(CatalogError),
 }
 
 /// Why a sweep stopped. What it had deleted is deleted; the next one continues.

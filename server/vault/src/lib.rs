@@ -51,7 +51,7 @@ pub use key::{Key, Space};
 pub use key_store::{KeyStore, MemoryKeys};
 pub use keyring::Keyring;
 pub use keys::{DataKey, KeyContext, KeyService, WrappedKey};
-pub use owner::{Owner, Refused};
+pub use owner::{AssignError, Owner, Refused};
 pub use recovery::Lock;
 pub use segment_store::{SegmentFile, SegmentName, SegmentStore};
 pub use sweep::Swept;

@@ -98,3 +98,58 @@ pub const CATALOG_JOURNAL_BYTES_MAX: u64 = 128 << 20;
 
 /// The catalog's memory for rows that are not yet in tables.
 pub const CATALOG_MEMTABLE_BYTES_MAX: u64 = 16 << 20;
+
+/// The longest key of the catalog that every backend takes. PostgreSQL refuses an entry of its index above
+/// a third of a page, 2,704 bytes; the longest key in use is a stream's name, 256 bytes.
+pub const CATALOG_KEY_BYTES_MAX: usize = 1024;
+
+/// Keys and values of one batch on their way to PostgreSQL: four times a group commit's rows with index
+/// entries of the largest size, and far below the 1 GiB at which the protocol ends.
+pub const CATALOG_BATCH_BYTES_MAX: usize = 128 << 20;
+
+/// Connections of one node to PostgreSQL for reads and snapshots, each of which has one to itself. With
+/// [`CATALOG_WRITERS_MAX`], five nodes stay within the server's default of 100.
+pub const CATALOG_READERS_MAX: usize = 12;
+
+/// Connections of one node to PostgreSQL for commits. The committer uses one; the others are for changes
+/// of streams, devices and expiry, which wait for nobody.
+pub const CATALOG_WRITERS_MAX: usize = 4;
+
+/// How long a call waits for a connection while all are in use: longer than any single answer should take.
+pub const CATALOG_CONNECTION_WAIT: Duration = Duration::from_secs(5);
+
+/// How long connecting to PostgreSQL may take, with TLS and the set-up of the session.
+pub const CATALOG_CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long opening a catalog may take, with making its tables and waiting for commits of a former process.
+pub const CATALOG_OPEN_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// For how long after a failed attempt to connect others fail at once, so that a thousand entries that
+/// wait for an unreachable server cost one time-out and not a thousand.
+pub const CATALOG_CONNECT_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long PostgreSQL may take for one statement before it gives up on it. A commit of 3,000 rows takes
+/// some 20 ms; what takes this long waits for a lock of a node that has died.
+pub const CATALOG_STATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long an answer is awaited before its connection counts as lost: the server's own limit, and then
+/// some for the way there and back.
+pub const CATALOG_ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// For how long a commit is tried again after conflicts and lost connections. A restart of the server
+/// takes seconds; callers of a longer outage are told, and keep their data.
+pub const CATALOG_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The longest pause between two tries of a commit.
+pub const CATALOG_RETRY_PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// How long a snapshot may lie unused before PostgreSQL ends it: an old one keeps the server from clearing
+/// away dead rows.
+pub const CATALOG_SNAPSHOT_IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// How long a commit may lie half sent before PostgreSQL ends it: its locks hold up other nodes.
+pub const CATALOG_COMMIT_IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// After how many days the trace of a closed lane is removed: far longer than any process waits to learn
+/// the outcome of a commit.
+pub const CATALOG_LANE_DAYS: i32 = 7;

@@ -321,6 +321,7 @@ impl Vault {
         shared.keys.expire_cache();
         // A commit that failed may turn out to have reached the disk: what it refers to must still be there then.
         shared.poison.check().map_err(|_| SweepError::Poisoned)?;
+        shared.catalog.settle()?;
         sweep::run(shared, ExpirySlot::containing(unix_secs))
     }
 

@@ -9,7 +9,7 @@ use crate::key::Key;
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub(super) changes: Vec<Change>,
-    conditions: Vec<Condition>,
+    pub(super) conditions: Vec<Condition>,
 }
 
 /// One change of a batch.
@@ -22,7 +22,7 @@ pub enum Change {
 }
 
 #[derive(Clone, Debug)]
-enum Condition {
+pub(super) enum Condition {
     Absent(Key),
     Value(Key, Bytes),
 }
@@ -85,8 +85,8 @@ impl Batch {
     pub fn check(&self, get: impl Fn(&Key) -> Result<Option<Bytes>, CatalogError>) -> Result<(), CommitError> {
         for condition in &self.conditions {
             let holds = match condition {
-                Condition::Absent(key) => get(key)?.is_none(),
-                Condition::Value(key, value) => get(key)?.as_ref() == Some(value),
+                Condition::Absent(key) => get(key).map_err(CommitError::NotCommitted)?.is_none(),
+                Condition::Value(key, value) => get(key).map_err(CommitError::NotCommitted)?.as_ref() == Some(value),
             };
             if !holds {
                 return Err(CommitError::Precondition);

@@ -10,7 +10,7 @@ use crate::error::PutError;
 use crate::frame::{self, FrameHeader};
 use crate::id::{ExpirySlot, KeyId, KeyScope, Location, OwnerId, SegmentId};
 use crate::key::Key;
-use crate::owner::Owner;
+use crate::owner::{AssignError, Owner};
 use crate::vault::{Entry, Put, Receipt, Shared};
 
 /// An entry of the batch on its way to disk.
@@ -76,6 +76,14 @@ impl Work {
     }
 }
 
+/// Answers entries of which nothing was begun.
+pub(super) fn refuse(pending: Vec<Pending>, error: &PutError) {
+    for Pending { answer, .. } in pending {
+        // A caller that went away no longer cares.
+        let _ = answer.send(Err(error.clone()));
+    }
+}
+
 /// Sorts the batch by expiry, refuses what can't be stored, sets duplicates aside and has the owners
 /// complete the rest in the order of the commit.
 pub(super) fn admit(shared: &Shared, floor: ExpirySlot, mut pending: Vec<Pending>) -> (Vec<Work>, Vec<Duplicate>) {
@@ -124,7 +132,10 @@ fn admit_one(
     let owner = owner.ok_or_else(|| PutError::Refused(format!("owner {} has no domain here", entry.owner)))?;
     let catalog: &dyn Catalog = &*shared.catalog;
     let index = owner.assign(catalog, entry.owner, entry.index.clone());
-    let index = index.map_err(|refused| PutError::Refused(refused.0))?;
+    let index = index.map_err(|error| match error {
+        AssignError::Refused(refused) => PutError::Refused(refused.0),
+        AssignError::Catalog(error) => PutError::Catalog(error.to_string()),
+    })?;
     assert!(index.len() <= crate::limits::INDEX_BYTES_MAX, "an owner completes its index within the limit");
     new_keys.extend(entry.unless_exists.clone());
     Ok(Admitted::New(index))
@@ -149,7 +160,7 @@ pub(super) fn answer_stored(shared: &Shared, works: Vec<Work>, duplicates: Vec<D
     }
 }
 
-/// Nothing of the batch was stored.
+/// Nothing of the batch is known to be stored.
 pub(super) fn answer_failed(shared: &Shared, works: Vec<Work>, duplicates: Vec<Duplicate>, error: &PutError) {
     let mut owners: HashMap<OwnerId, &Work> = HashMap::new();
     for work in &works {
