@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use archive::Rebuilt;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,9 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::{self, AskError};
 use crate::config::Config;
 use crate::data_folder::DataFolder;
-use crate::office::{Answer, Command, DeviceInfo, Office};
+use crate::office::{Answer, CheckReport, Command, DeviceInfo, Office};
 use crate::serve::{Opened, Server};
-use crate::storage::StreamInfo;
+use crate::storage::{Reindexed, Storage, StreamInfo};
 use crate::telemetry;
 
 /// Takes video fragments from devices, keeps them sealed, plays them in a browser.
@@ -49,6 +50,10 @@ enum Verb {
     /// Create, list, describe, update and delete streams.
     #[command(subcommand)]
     Stream(StreamVerb),
+    /// Read everything that is stored and say what disagrees. Works beside a running server; fails if it finds something.
+    Check,
+    /// Make the index again out of segments and keys, after it was lost or damaged. The server must not run.
+    RebuildIndex,
 }
 
 #[derive(Debug, Subcommand)]
@@ -117,6 +122,8 @@ impl Arguments {
             }
             Verb::Device(verb) => verb.command(),
             Verb::Stream(verb) => verb.command(),
+            Verb::Check => Command::Check,
+            Verb::RebuildIndex => return rebuild_index(&self.data),
         };
         let answer = runtime.block_on(ask(&self.data, command.clone()))?;
         print(&command, answer)
@@ -190,6 +197,7 @@ fn print(command: &Command, answer: Answer) -> anyhow::Result<()> {
         Answer::Token { token, quic } => print_token(out, command, &token, quic.as_deref())?,
         Answer::Devices(devices) => print_devices(out, &devices)?,
         Answer::Streams(streams) => print_streams(out, &streams)?,
+        Answer::Checked(report) => print_check(out, &report)?,
         Answer::Failed(why) => bail!(why),
     }
     Ok(())
@@ -231,6 +239,47 @@ fn print_streams(out: &mut impl io::Write, streams: &[StreamInfo]) -> io::Result
         let (first, last) = (time(info.first_ns), time(info.last_ns));
         let (fragments, bytes) = (info.fragments, info.bytes);
         writeln!(out, "{:24} {retention:>9} {fragments:>9} {bytes:>14} {first:20} {last:20}", info.name)?;
+    }
+    Ok(())
+}
+
+fn print_check(out: &mut impl io::Write, report: &CheckReport) -> anyhow::Result<()> {
+    let CheckReport { segments, frames, bytes, fragments, unreferenced, findings, first } = report;
+    writeln!(
+        out,
+        "Read {frames} frames in {segments} segments, {bytes} bytes, and the rows of {fragments} fragments."
+    )?;
+    if *unreferenced > 0 {
+        writeln!(
+            out,
+            "{unreferenced} frames belong to no fragment any more and go with their segment; that is no fault."
+        )?;
+    }
+    for finding in first {
+        writeln!(out, "{finding}")?;
+    }
+    match findings {
+        0 => Ok(writeln!(out, "Catalog, segments and keys agree.")?),
+        _ => bail!(
+            "{findings} disagreements; if rows are missing or lead nowhere, stop the server and run rebuild-index"
+        ),
+    }
+}
+
+fn rebuild_index(data: &Path) -> anyhow::Result<()> {
+    let Reindexed { rebuilt, aside, server_rows } = Storage::rebuild_index(&DataFolder::open(data)?)?;
+    let Rebuilt { streams, fragments, skipped, damaged } = rebuilt;
+    println!("{fragments} fragments of {streams} streams have their rows again.");
+    if skipped + damaged > 0 {
+        println!("{skipped} frames had been deleted or were copies; {damaged} places in segments are damaged.");
+    }
+    match server_rows {
+        Ok(0) => println!("No device is known: let them join anew (millrace device add NAME)."),
+        Ok(_) => println!("Devices are known as before."),
+        Err(why) => println!("The old catalog can't be read ({why}): devices have to join anew."),
+    }
+    if aside.exists() {
+        println!("The old catalog lies in {}; delete it when all is well.", aside.display());
     }
     Ok(())
 }

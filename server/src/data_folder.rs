@@ -15,6 +15,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use fragment::WallTime;
+
 /// Why the data folder can't be used.
 #[derive(Debug, thiserror::Error)]
 #[error("can't {action} {path}: {source}", path = path.display())]
@@ -68,6 +70,16 @@ impl DataFolder {
 
     pub(crate) fn vault(&self) -> PathBuf {
         self.0.join("vault")
+    }
+
+    /// The vault's catalog.
+    pub(crate) fn catalog(&self) -> PathBuf {
+        self.vault().join("catalog")
+    }
+
+    /// Where a catalog goes that another takes the place of.
+    pub(crate) fn catalog_set_aside(&self, now: WallTime) -> PathBuf {
+        self.vault().join(format!("catalog.{}", now.as_millis()))
     }
 
     pub(crate) fn ca_file(&self) -> PathBuf {

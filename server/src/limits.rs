@@ -115,5 +115,14 @@ pub(crate) const FOLDER_WAIT: Duration = Duration::from_secs(30);
 /// How often it looks whether that is so: seldom enough to cost nothing, often enough for a person.
 pub(crate) const FOLDER_RETRY: Duration = Duration::from_millis(50);
 
+/// How long a running server may take to answer a command: a commit, and on a bad disk a few of them.
+pub(crate) const COMMAND_WAIT: Duration = Duration::from_secs(30);
+
+/// How long it may take to read everything: 10 TB at 150 MB/s.
+pub(crate) const CHECK_WAIT: Duration = Duration::from_secs(20 * 3600);
+
+/// Findings of a check that are told in words; beyond that their number tells enough.
+pub(crate) const FINDINGS_TOLD: usize = 1000;
+
 /// The largest admin request or answer.
 pub(crate) const ADMIN_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -11,6 +11,7 @@ use upload::JoinToken;
 
 use crate::ca::Ca;
 use crate::devices::{Device, DeviceName, Devices};
+use crate::limits;
 use crate::storage::{self, Storage, StreamInfo};
 
 /// What an operator may ask for.
@@ -25,6 +26,18 @@ pub(crate) enum Command {
     DescribeStream { name: String },
     UpdateStream { name: String, retention_seconds: u64 },
     DeleteStream { name: String },
+    Check,
+}
+
+impl Command {
+    /// How long a running server may take to answer.
+    pub(crate) fn patience(&self) -> Duration {
+        match self {
+            // It reads everything that is stored.
+            Self::Check => limits::CHECK_WAIT,
+            _ => limits::COMMAND_WAIT,
+        }
+    }
 }
 
 /// What it is answered with.
@@ -35,7 +48,22 @@ pub(crate) enum Answer {
     Token { token: String, quic: Option<String> },
     Devices(Vec<DeviceInfo>),
     Streams(Vec<StreamInfo>),
+    Checked(CheckReport),
     Failed(String),
+}
+
+/// What a check of everything stored found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CheckReport {
+    pub(crate) segments: u64,
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+    pub(crate) fragments: u64,
+    pub(crate) unreferenced: u64,
+    /// How many disagreements there are.
+    pub(crate) findings: u64,
+    /// The first of them, in words.
+    pub(crate) first: Vec<String>,
 }
 
 /// A device in a list.
@@ -91,6 +119,7 @@ impl Office {
                 self.storage.set_retention(&name.parse()?, Duration::from_secs(retention_seconds))?;
                 Answer::Done
             }
+            Command::Check => Answer::Checked(self.storage.check(now)?),
             Command::DeleteStream { .. } => return Err("a stream's deletion has to be awaited".into()),
         })
     }

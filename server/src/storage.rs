@@ -1,5 +1,6 @@
 //! Archive and vault as the server's own parts use them: from async code, and in terms of refusals.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,10 +8,13 @@ use archive::{Archive, Overview, QueryError, Retention, StoreError, StoreOutcome
 use fragment::{Codec, FragmentId, FragmentNumber, StreamName, WallTime};
 use serde::{Deserialize, Serialize};
 use upload::ErrorCode;
-use vault::{Keyring, KeyringError};
+use vault::catalog::FjallCatalog;
+use vault::{Batch, Catalog, CatalogError, Direction, Key, KeyRange, Keyring, KeyringError, Space};
 
 use crate::data_folder::{DataFolder, FolderError, FolderLock};
 use crate::intake::{self, Refusal, Whole};
+use crate::limits;
+use crate::office::CheckReport;
 
 /// Why the storage can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,9 @@ pub enum StorageError {
     /// The archive can't be opened.
     #[error(transparent)]
     Archive(archive::OpenError),
+    /// The index can't be rebuilt.
+    #[error("the index can't be rebuilt: {0}")]
+    Rebuild(String),
     /// The master keyring can't be used.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
@@ -38,6 +45,16 @@ pub(crate) struct StreamInfo {
     pub(crate) bytes: u64,
     pub(crate) first_ns: Option<i64>,
     pub(crate) last_ns: Option<i64>,
+}
+
+/// What became of a catalog that was made again.
+#[derive(Debug)]
+pub(crate) struct Reindexed {
+    pub(crate) rebuilt: archive::Rebuilt,
+    /// Where the old one lies now.
+    pub(crate) aside: PathBuf,
+    /// How many rows of devices and tokens came over from the old one, or why none did.
+    pub(crate) server_rows: Result<u64, String>,
 }
 
 /// What retention has deleted.
@@ -72,6 +89,44 @@ impl Storage {
             error => StorageError::Archive(error),
         })?;
         Ok(Self { archive, _lock: Arc::new(lock) })
+    }
+
+    /// Makes the catalog again out of segments and keys; the old one is set aside. Blocks.
+    ///
+    /// Steps: 1 the old catalog gets another name, 2 a new one is filled, streams last. Stopped in between, it is
+    /// begun again in the same way. Devices and tokens are in no segment: they are taken over from the old catalog
+    /// if it can still be read.
+    pub(crate) fn rebuild_index(folder: &DataFolder) -> Result<Reindexed, StorageError> {
+        let failed = |error: &dyn std::fmt::Display| StorageError::Rebuild(error.to_string());
+        let lock = folder.lock()?.ok_or_else(|| StorageError::InUse(folder.path().display().to_string()))?;
+        let (catalog, aside) = (folder.catalog(), folder.catalog_set_aside(now()));
+        match std::fs::rename(&catalog, &aside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&error)),
+            _ => {}
+        }
+        drop(lock);
+        let storage = Self::open(folder)?;
+        let old = aside.exists().then(|| FjallCatalog::open(&aside));
+        let devices = match old {
+            Some(Ok(old)) => take_over(&old, &**storage.archive.vault().catalog()),
+            Some(Err(error)) => Err(error),
+            None => Ok(0),
+        };
+        let rebuilt = storage.archive.rebuild_index().map_err(|error| failed(&error))?;
+        Ok(Reindexed { rebuilt, aside, server_rows: devices.map_err(|error| error.to_string()) })
+    }
+
+    /// Reads everything and says what disagrees. Blocks.
+    pub(crate) fn check(&self, now: WallTime) -> Result<CheckReport, archive::CheckError> {
+        let mut first = Vec::new();
+        let checked = self.archive.check(now, &mut |finding| {
+            tracing::warn!(%finding, "a check found a disagreement");
+            if first.len() < limits::FINDINGS_TOLD {
+                first.push(finding.to_string());
+            }
+        })?;
+        let archive::Checked { segments, frames, bytes, unreferenced, fragments, findings } = checked;
+        Ok(CheckReport { segments, frames, bytes, fragments, unreferenced, findings, first })
     }
 
     /// The archive itself.
@@ -147,6 +202,23 @@ impl Storage {
             StreamError::TooMany => Refusal::new(ErrorCode::StreamNotPermitted, error.to_string()),
             error => Refusal::new(ErrorCode::Internal, error.to_string()),
         })
+    }
+}
+
+/// Copies the server's own rows from one catalog to another; answers how many.
+fn take_over(old: &dyn Catalog, new: &dyn Catalog) -> Result<u64, CatalogError> {
+    let mut range = KeyRange::prefix(Key::new(Space::Server, b""));
+    let mut taken = 0;
+    loop {
+        let rows = old.scan(&range, Direction::Ascending, vault::limits::SCAN_ROWS_MAX)?;
+        let Some(last) = rows.last() else { return Ok(taken) };
+        range = range.beyond(&last.key, Direction::Ascending);
+        taken += rows.len() as u64;
+        let mut batch = Batch::new();
+        for row in rows {
+            batch.insert(row.key, row.value);
+        }
+        new.commit(batch).map_err(|error| CatalogError::Failed(error.to_string()))?;
     }
 }
 

@@ -15,6 +15,47 @@ const SERVE: &[&str] = &["serve", "--http", "127.0.0.1:0", "--quic", "127.0.0.1:
 /// Long enough for a process that does not wait to have ended, on most runs: what is shown must hold on all.
 const MOMENT: Duration = Duration::from_millis(300);
 
+// --- Check and repair
+
+#[test]
+fn a_check_says_that_all_is_well_beside_a_running_server_and_without_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Running::serve(folder.path());
+    server.wait_until_it_serves();
+    let beside = millrace(folder.path(), &["check"]).output().unwrap();
+    drop(server);
+    let alone = millrace(folder.path(), &["check"]).output().unwrap();
+    for checked in [beside, alone] {
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+        assert!(String::from_utf8_lossy(&checked.stdout).contains("agree"));
+    }
+}
+
+#[test]
+fn an_index_is_not_rebuilt_under_a_running_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Running::serve(folder.path());
+    server.wait_until_it_serves();
+    let refused = millrace(folder.path(), &["rebuild-index"]).output().unwrap();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("in use"), "{refused:?}");
+}
+
+#[test]
+fn devices_survive_a_rebuilt_index_while_the_old_catalog_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(millrace(folder.path(), &["device", "add", "garden"]).output().unwrap().status.success());
+    let rebuilt = millrace(folder.path(), &["rebuild-index"]).output().unwrap();
+    let said = String::from_utf8_lossy(&rebuilt.stdout).into_owned();
+    assert!(rebuilt.status.success() && said.contains("Devices are known as before"), "{rebuilt:?}");
+    let listed = millrace(folder.path(), &["device", "list"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("garden"));
+
+    fs::remove_dir_all(folder.path().join("vault/catalog")).unwrap();
+    let rebuilt = millrace(folder.path(), &["rebuild-index"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&rebuilt.stdout).contains("join anew"), "{rebuilt:?}");
+}
+
 // --- Commands beside a server that starts
 
 #[test]
