@@ -3,9 +3,29 @@
 //! Half of each pause is random, so that a hundred devices that lost the same server at the same
 //! instant do not return at the same instant.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::limits;
+
+/// How long an attempt worked: from the first thing that it gave to the last. The wait for one that gives nothing
+/// is no part of it, or a silent camera would pass for one that recovered each time that it was given up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Worked {
+    first_and_last: Option<(Instant, Instant)>,
+}
+
+impl Worked {
+    /// It gave something now.
+    pub fn note(&mut self, now: Instant) {
+        let (first, _) = self.first_and_last.unwrap_or((now, now));
+        self.first_and_last = Some((first, now));
+    }
+
+    /// How long it did.
+    pub fn lasted(&self) -> Duration {
+        self.first_and_last.map_or(Duration::ZERO, |(first, last)| last.saturating_duration_since(first))
+    }
+}
 
 /// The pauses between attempts at one thing.
 #[derive(Debug)]
@@ -20,11 +40,16 @@ impl Backoff {
         Self { failures: 0, random: fastrand::Rng::with_seed(seed) }
     }
 
-    /// The attempt worked for `lasted` before it ended. Long enough, and the count begins anew.
-    pub fn worked_for(&mut self, lasted: Duration) {
-        if lasted >= limits::STEADY_AFTER {
-            self.failures = 0;
+    /// The attempt has ended. It worked for long enough, and the count begins anew.
+    pub fn ended(&mut self, worked: Worked) {
+        if worked.lasted() >= limits::STEADY_AFTER {
+            self.recovered();
         }
+    }
+
+    /// The attempt did what it was for: the count begins anew.
+    pub fn recovered(&mut self) {
+        self.failures = 0;
     }
 
     /// How long to wait now.
@@ -62,9 +87,27 @@ mod tests {
         for _ in 0..20 {
             backoff.pause();
         }
-        backoff.worked_for(Duration::from_secs(1));
+        backoff.ended(worked_for(Duration::from_secs(1)));
         assert!(backoff.pause() >= limits::PAUSE_MAX / 2);
-        backoff.worked_for(limits::STEADY_AFTER);
+        backoff.ended(worked_for(limits::STEADY_AFTER));
         assert!(backoff.pause() <= limits::PAUSE_MIN);
+    }
+
+    #[test]
+    fn what_never_gave_anything_did_not_work_however_long_it_was_waited_for() {
+        let mut backoff = Backoff::new(7);
+        for _ in 0..20 {
+            backoff.pause();
+            backoff.ended(Worked::default());
+        }
+        assert!(backoff.pause() >= limits::PAUSE_MAX / 2);
+    }
+
+    fn worked_for(lasted: Duration) -> Worked {
+        let mut worked = Worked::default();
+        let began = Instant::now();
+        worked.note(began);
+        worked.note(began + lasted);
+        worked
     }
 }

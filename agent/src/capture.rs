@@ -12,7 +12,7 @@ use pipelines::{Event, Handle, Pipeline, Receiver, file, libcamera, rtsp, test_p
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Worked};
 use crate::clock::Clock;
 use crate::config::{Camera, Source, Transport, V4l2Format};
 use crate::limits;
@@ -42,10 +42,10 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
         Settings { target: camera.fragment_target, ..Settings::default() },
     );
     while !stop.is_cancelled() {
-        let began = Instant::now();
         tracing::info!(stream = %camera.stream, "starting the camera");
         let (handle, events) = Pipeline::start(pipeline(&camera.source));
-        let ended = record(events, &mut recorder, status, stop);
+        let mut worked = Worked::default();
+        let ended = record(events, &mut recorder, &mut worked, status, stop);
         recorder.end();
         handle.stop();
         status.down();
@@ -58,7 +58,7 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
             Ended::EndOfStream => "it ended its stream".to_owned(),
             Ended::Failed(why) => why,
         };
-        backoff.worked_for(began.elapsed());
+        backoff.ended(worked);
         let pause = backoff.pause();
         tracing::warn!(stream = %camera.stream, why, ?pause, "the camera failed; starting it again");
         status.failed();
@@ -70,6 +70,7 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
 fn record(
     mut events: Receiver<Event>,
     recorder: &mut Recorder,
+    worked: &mut Worked,
     status: &CameraStatus,
     stop: &CancellationToken,
 ) -> Ended {
@@ -95,6 +96,7 @@ fn record(
             }
             Some(Ok(Some(Event::Unit(unit)))) => {
                 recorder.unit(unit);
+                worked.note(Instant::now());
                 status.recorded(recorder.recorded());
             }
             Some(Ok(Some(Event::Clock(reading)))) => {

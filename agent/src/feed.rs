@@ -3,10 +3,15 @@
 //! What is being captured is told at once, and followed as it grows. Of the backlog the sender is told
 //! a little at a time, oldest first, so that a week offline costs disk and no memory. Pure bookkeeping
 //! over the spool's index.
+//!
+//! The sender is asked for its next action only through [`Feed::poll_action`], which tells it the news
+//! first. So whatever makes the sender want more of the backlog, an ack or a fragment that was begun, it
+//! has it at once, and the backlog never waits for a camera to give something.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use upload::{FragmentKey, Priority, Sender};
+use upload::{Action, FragmentKey, Priority, Sender};
 
 use crate::spool::{Entry, Spool};
 
@@ -38,8 +43,14 @@ impl Feed {
         feed
     }
 
+    /// What to do now, by all that the spool holds now. Call until `None` after each change.
+    pub fn poll_action(&mut self, spool: &Spool, sender: &mut Sender, now: Duration) -> Option<Action> {
+        self.update(spool, sender);
+        sender.poll_action(now)
+    }
+
     /// Tells what has changed, and more of the backlog if there is room.
-    pub fn update(&mut self, spool: &Spool, sender: &mut Sender) {
+    fn update(&mut self, spool: &Spool, sender: &mut Sender) {
         for ordinal in spool.take_changes() {
             match spool.entry(ordinal) {
                 Some(entry) if self.told.contains_key(&ordinal) => follow(sender, &entry),
@@ -94,3 +105,6 @@ fn follow(sender: &mut Sender, entry: &Entry) {
         None => sender.grew(&entry.key, entry.bytes),
     }
 }
+
+#[cfg(test)]
+mod tests;

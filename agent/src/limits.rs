@@ -35,7 +35,8 @@ pub const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// devices at this pace are a hundred handshakes a second.
 pub const PAUSE_MAX: Duration = Duration::from_secs(15);
 
-/// A camera or connection that worked for this long has recovered: its next pause is short again.
+/// A camera or connection that worked for this long has recovered: its next pause is short again. So is that of a
+/// connection over which a fragment was persisted.
 pub const STEADY_AFTER: Duration = Duration::from_secs(10);
 
 /// A camera that gives no unit for this long is taken for frozen and started again.
@@ -56,11 +57,15 @@ pub const DIAL_MAX: Duration = Duration::from_secs(6);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// A connection without any packet for this long is dead: three keep-alives were lost. A server that was
-/// killed and is back says nothing about the old connection, so this is how long live then waits.
+/// killed and is back says so at the next packet; this is for one that is away, or a line that is cut.
 pub const IDLE_MAX: Duration = Duration::from_secs(8);
 
 /// Reports of the lanes that wait for the uplink's loop. They slow their lanes when it is full.
 pub const LANE_REPORTS_MAX: usize = 1024;
+
+/// How often the log says that the server can't take fragments now, for each reason: a full disk at the server would
+/// otherwise be said for each fragment of each attempt.
+pub const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 
 /// Commands to one lane. The sender has one write under way per fragment, so two are ever queued.
 pub const LANE_COMMANDS_MAX: usize = 4;
@@ -80,8 +85,12 @@ pub const BOOTS_REMEMBERED: usize = 64;
 /// Sessions whose mapping is kept in memory. More than cameras times restarts in a spool's lifetime.
 pub const SESSIONS_MAPPED_MAX: usize = 16_384;
 
-/// `once` reads the file no further ahead of the upload than this.
+/// `once` reads the file no further ahead of the upload than this, or than its spool has room for.
 pub const ONCE_SPOOL_BYTES: u64 = 512 * 1024 * 1024;
 
 /// A new session may be laid this much later, so that it does not overlap the one before it.
 pub const OVERLAP_MAX: Duration = Duration::from_secs(5);
+
+/// The pause between two looks at what the spool has gained: half the time between two pictures at 25 a second. The
+/// units of several tracks and cameras then share a wake-up and a packet.
+pub const FEED_PAUSE: Duration = Duration::from_millis(20);

@@ -19,6 +19,9 @@ fn main() -> ExitCode {
     set_up_log(cli.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // One thread drives the uplink: its work comes in small steps, and with more threads each step wakes
+        // another one. Cameras and slow reads have threads of their own.
+        .worker_threads(1)
         // A thread per camera, and a few to remove files.
         .max_blocking_threads(limits::CAMERAS_MAX + 16)
         .build();

@@ -1,7 +1,7 @@
 //! `millrace-agent once FILE --stream NAME`: one file to the server, and done when all of it is on disk there.
 //!
-//! The file is read as fast as the upload takes it, through the same spool: stopped half-way, what was
-//! spooled is sent at the next start. Each ack is a line on standard output; a progress bar goes to the
+//! The file is read as fast as the upload takes it, through the same spool, and no faster: a file can wait, so
+//! nothing is dropped for it. Stopped half-way, what was spooled is sent at the next start. Each ack is a line on standard output; a progress bar goes to the
 //! terminal. Unless a start time is given, the file is taken to end now, which needs its duration: it is
 //! read through once before.
 
@@ -64,8 +64,8 @@ pub enum OnceError {
         /// Of how many.
         fragments: usize,
     },
-    /// Some of it could not be spooled.
-    #[error("{0} fragments could not be written to the spool")]
+    /// Some of it could not be kept in the spool.
+    #[error("{0} fragments could not be written to the spool or read back, whole or in part; the log says why")]
     Lost(u64),
     /// A signal came first.
     #[error(
@@ -80,6 +80,7 @@ struct Ledger {
     own: HashSet<FragmentKey>,
     outstanding: HashSet<FragmentKey>,
     refused: usize,
+    lost: u64,
 }
 
 #[derive(Clone)]
@@ -117,6 +118,7 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
         let uplink = uplink::run(&settings, stop.clone());
         let work = async {
             read(&upload, start, &spool, &report).await?;
+            report.settle_what_is_gone(&spool);
             report.all_settled().await;
             Ok(())
         };
@@ -158,14 +160,15 @@ async fn duration(file: &std::path::Path) -> Result<Duration, OnceError> {
     Ok(last.since(first))
 }
 
-/// Spools the file, no further ahead of the upload than the limit.
+/// Spools the file, no further ahead of the upload than the limit, and never so far that the spool would have to
+/// drop something.
 async fn read(upload: &Upload, start: WallTime, spool: &Spool, report: &Report) -> Result<(), OnceError> {
     let noted = report.clone();
     let mut recorder = Recorder::new(upload.stream.clone(), spool.clone(), TimeSource::Given(start), Cut::default())
         .on_begun(move |key| noted.begun(key));
     let (handle, mut events) = capture::fast(&upload.file);
     loop {
-        while spool.counters().bytes > limits::ONCE_SPOOL_BYTES {
+        while !spool.has_room() || spool.counters().bytes > limits::ONCE_SPOOL_BYTES {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         match events.recv().await {
@@ -212,21 +215,41 @@ impl Report {
             Notice::Persisted(key, number) => {
                 let number = number.map_or(0, |number| number.0);
                 self.say(&format!("PERSISTED {key} number {number}"));
-                self.settle(key, false);
+                self.settle(key, |_| {});
+            }
+            Notice::Postponed { key, code, message, pause } => {
+                self.say(&format!("POSTPONED {key} {code} {message}; trying again in {:.1} s", pause.as_secs_f64()));
+            }
+            Notice::Lost(key) => {
+                self.say(&format!("LOST {key}"));
+                self.settle(key, |ledger| ledger.lost += 1);
             }
             Notice::Rejected { key, code, message } => {
                 self.say(&format!("ERROR {key} {code} {message}"));
-                self.settle(key, true);
+                self.settle(key, |ledger| ledger.refused += 1);
             }
         }
     }
 
-    fn settle(&self, key: &FragmentKey, refused: bool) {
+    fn settle(&self, key: &FragmentKey, count: impl FnOnce(&mut Ledger)) {
         let mut ledger = self.ledger();
         if ledger.outstanding.remove(key) {
-            ledger.refused += usize::from(refused);
+            count(&mut ledger);
             self.bar.inc(1);
             self.settled.notify_one();
+        }
+    }
+
+    /// Of a fragment that left the spool without a notice no ack will ever come. The lock is held over the look at
+    /// the spool, and notices come before the leaving, so none that was told is counted here.
+    fn settle_what_is_gone(&self, spool: &Spool) {
+        let mut ledger = self.ledger();
+        let gone: Vec<_> = ledger.outstanding.iter().filter(|key| !spool.holds(key)).cloned().collect();
+        for key in gone {
+            ledger.outstanding.remove(&key);
+            ledger.lost += 1;
+            self.bar.inc(1);
+            self.say(&format!("LOST {key}"));
         }
     }
 
@@ -241,12 +264,13 @@ impl Report {
     }
 
     fn conclude(&self, upload: &Upload, spool: &Spool) -> Result<(), OnceError> {
-        let (fragments, refused) = {
+        let (fragments, refused, lost) = {
             let ledger = self.ledger();
-            (ledger.own.len(), ledger.refused)
+            (ledger.own.len(), ledger.refused, ledger.lost)
         };
         let counters = spool.counters();
-        match (fragments, refused, counters.lost + counters.dropped) {
+        // The spool counts parts that were lost too, and what could not be begun.
+        match (fragments, refused, lost.max(counters.lost + counters.dropped)) {
             (0, _, 0) => Err(OnceError::Empty(upload.file.clone())),
             (_, 0, 0) => {
                 self.say(&format!("all {fragments} fragments of {} are persisted", upload.file.display()));
@@ -267,5 +291,41 @@ impl Report {
 
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fragment::{FragmentId, Sequence, SessionId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_left_the_spool_without_a_word_is_lost_and_not_waited_for() {
+        let state = tempfile::tempdir().unwrap();
+        let spool = Spool::open(state.path(), 1 << 30).unwrap();
+        let (report, key) = (Report::new(), key());
+        report.begun(&key);
+        report.settle_what_is_gone(&spool);
+        report.all_settled().await;
+        let upload = Upload { file: "film.mp4".into(), stream: key.stream, start: None };
+        assert!(matches!(report.conclude(&upload, &spool), Err(OnceError::Lost(1))));
+    }
+
+    #[test]
+    fn what_was_told_before_it_left_the_spool_is_not_lost() {
+        let state = tempfile::tempdir().unwrap();
+        let spool = Spool::open(state.path(), 1 << 30).unwrap();
+        let (report, key) = (Report::new(), key());
+        report.begun(&key);
+        report.note(&Notice::Persisted(key.clone(), None));
+        report.settle_what_is_gone(&spool);
+        let upload = Upload { file: "film.mp4".into(), stream: key.stream, start: None };
+        report.conclude(&upload, &spool).unwrap();
+    }
+
+    fn key() -> FragmentKey {
+        let id = FragmentId { session: SessionId(7), sequence: Sequence(0) };
+        FragmentKey { stream: "film".parse().unwrap(), id }
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use upload::wire::{MessageError, SERVER_NAME, chunk_head};
 use upload::{Action, CloseCode, ErrorCode, FragmentHeader, FragmentKey, FromAgent, Hello, Priority, Sender, Trailer};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Worked};
 use crate::calendar::Calendar;
 use crate::clock::Clock;
 use crate::enrol::{self, EnrolError};
@@ -62,9 +62,22 @@ pub enum Notice {
     Buffering(FragmentKey),
     /// All of it is at the server.
     Received(FragmentKey),
-    /// It is on the server's disk, and has left the spool.
+    /// It is on the server's disk, and leaves the spool.
     Persisted(FragmentKey, Option<FragmentNumber>),
-    /// The server will never take it.
+    /// The server can't take it now; it stays in the spool and is sent again after the pause.
+    Postponed {
+        /// Which.
+        key: FragmentKey,
+        /// Why, for programs.
+        code: ErrorCode,
+        /// Why, for people.
+        message: String,
+        /// How long it waits.
+        pause: Duration,
+    },
+    /// Its file in the spool turned out to be damaged from its beginning: nothing is left to send.
+    Lost(FragmentKey),
+    /// The server will never take it; it leaves the spool.
     Rejected {
         /// Which.
         key: FragmentKey,
@@ -118,6 +131,12 @@ pub enum DialError {
         /// Why, for people.
         message: String,
     },
+    /// The server does not know the connection any more.
+    #[error("the server at {address} was started again")]
+    Restarted {
+        /// Where to.
+        address: String,
+    },
     /// What the server says breaks the protocol.
     #[error("the server at {address} does not speak this agent's protocol: {why}")]
     Protocol {
@@ -163,33 +182,13 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), Enr
     let mut calendar = Calendar::open(&settings.state, settings.clock.boot());
     let mut last_renewal: Option<Instant> = None;
     loop {
-        let began = Instant::now();
-        let attempt = async {
-            let server = &settings.server;
-            let identity = enrol::identity(&settings.state, &server.address, server.token.as_ref()).await?;
-            let mut line = Line::connect(settings, &mut calendar, &identity, stop.clone()).await?;
-            line.may_renew = last_renewal.is_none_or(|last| last.elapsed() > limits::RENEW_PAUSE);
-            let ended = line.drive().await;
-            line.close().await;
-            if line.renewal_due {
-                last_renewal = Some(Instant::now());
-                enrol::renew(&settings.state, &server.address, &identity).await?;
-                tracing::info!("renewed the device's certificate");
-            }
-            Ok::<_, EnrolError>(ended?)
-        };
-        let outcome = tokio::select! {
-            biased;
-            outcome = attempt => outcome,
-            () = stop.cancelled() => return Ok(()),
-        };
+        let outcome = attempt(settings, &mut calendar, &mut backoff, &mut last_renewal, &stop).await;
         // While no one is connected no one needs the changes; they are not to pile up.
         settings.spool.take_changes();
         match outcome {
-            Ok(()) if stop.is_cancelled() => return Ok(()),
+            _ if stop.is_cancelled() => return Ok(()),
             Ok(()) => {}
             Err(error) if error.is_retryable() => {
-                backoff.worked_for(began.elapsed());
                 let pause = backoff.pause();
                 let why = error.to_string();
                 tracing::warn!(why, ?pause, "not connected; what is captured waits in the spool");
@@ -202,6 +201,44 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), Enr
             Err(error) => return Err(error),
         }
     }
+}
+
+/// One connection, from its dial to its close. A stop breaks off what only waits for the server. Once there is a
+/// connection it is closed in order, so that the server knows at once and no file of a persisted fragment is left.
+async fn attempt(
+    settings: &Settings,
+    calendar: &mut Calendar,
+    backoff: &mut Backoff,
+    last_renewal: &mut Option<Instant>,
+    stop: &CancellationToken,
+) -> Result<(), EnrolError> {
+    let server = &settings.server;
+    let connecting = async {
+        let identity = enrol::identity(&settings.state, &server.address, server.token.as_ref()).await?;
+        let line = Line::connect(settings, calendar, &identity, stop.clone()).await?;
+        Ok::<_, EnrolError>((identity, line))
+    };
+    let Some(connected) = stop.run_until_cancelled(connecting).await else {
+        return Ok(());
+    };
+    let (identity, mut line) = connected?;
+    line.may_renew = last_renewal.is_none_or(|last| last.elapsed() > limits::RENEW_PAUSE);
+    let ended = line.drive().await;
+    backoff.ended(line.worked);
+    if line.persisted {
+        // A server that was only started again is to be found at once.
+        backoff.recovered();
+    }
+    line.close().await;
+    if line.renewal_due {
+        *last_renewal = Some(Instant::now());
+        if let Some(renewed) = stop.run_until_cancelled(enrol::renew(&settings.state, &server.address, &identity)).await
+        {
+            renewed?;
+            tracing::info!("renewed the device's certificate");
+        }
+    }
+    Ok(ended?)
 }
 
 /// One connection, from welcome to its end.
@@ -220,8 +257,16 @@ struct Line<'a> {
     removals: TaskTracker,
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
+    /// When the log last said that the server can't take fragments, by the reason.
+    complained: HashMap<ErrorCode, Instant>,
     began: Instant,
+    /// When the feed last looked at the spool.
+    looked: tokio::time::Instant,
     welcomed: bool,
+    /// Since when the server has been heard.
+    worked: Worked,
+    /// Whether the server has stored anything.
+    persisted: bool,
     /// Whether a renewal is not too soon after the last attempt.
     may_renew: bool,
     /// Of the oldest fragment when the connection began.
@@ -264,8 +309,12 @@ impl<'a> Line<'a> {
             removals: TaskTracker::new(),
             reports,
             reporter,
+            complained: HashMap::new(),
             began: Instant::now(),
+            looked: tokio::time::Instant::now(),
             welcomed: false,
+            worked: Worked::default(),
+            persisted: false,
             may_renew: false,
             first_ordinal: settings.spool.next(None).map_or(0, |(ordinal, _)| ordinal),
             renewal_due: false,
@@ -277,7 +326,8 @@ impl<'a> Line<'a> {
     async fn drive(&mut self) -> Result<(), DialError> {
         let address = self.settings.server.address.clone();
         loop {
-            while let Some(action) = self.sender.poll_action(self.now()) {
+            let now = self.now();
+            while let Some(action) = self.feed.poll_action(&self.settings.spool, &mut self.sender, now) {
                 if !self.act(action) {
                     return Err(DialError::NoAnswer { address });
                 }
@@ -301,7 +351,10 @@ impl<'a> Line<'a> {
                         self.take_report(report);
                     }
                 }
-                () = self.settings.spool.changed() => self.feed.update(&self.settings.spool, &mut self.sender),
+                // What changed is told before the next action.
+                () = changed(&self.settings.spool, self.looked + limits::FEED_PAUSE) => {
+                    self.looked = tokio::time::Instant::now();
+                }
                 () = sleep_until(timeout) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
@@ -325,6 +378,7 @@ impl<'a> Line<'a> {
     fn hear(&mut self, bytes: &[u8]) -> Result<(), DialError> {
         let address = || self.settings.server.address.clone();
         let now = self.now();
+        self.worked.note(Instant::now());
         self.sender.handle_control(now, bytes).map_err(|why| DialError::Protocol { address: address(), why })?;
         if let Some(welcome) = self.sender.welcome().filter(|_| !self.welcomed).cloned() {
             self.welcomed = true;
@@ -339,7 +393,8 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    /// Carries out one action. `false`: the connection is of no use any more.
+    /// Carries out one action. `false`: the connection is of no use any more. A fragment leaves the spool after it was
+    /// told why, so that whoever finds it gone without a word knows that it is lost.
     fn act(&mut self, action: Action) -> bool {
         let spool = &self.settings.spool;
         let notice = match action {
@@ -364,33 +419,51 @@ impl<'a> Line<'a> {
             }
             Action::Reconnect => return false,
             Action::Postponed { key, code, message, pause } => {
-                tracing::warn!(fragment = %key, %code, message, ?pause, "the server can't take a fragment now");
-                return true;
+                self.complain(&key, code, &message);
+                Notice::Postponed { key, code, message, pause }
             }
             Action::Progress { key, whole: false } => Notice::Buffering(key),
             Action::Progress { key, whole: true } => Notice::Received(key),
             Action::Persisted { key, number } => {
                 self.lanes.remove(&key);
-                if let Some(path) = spool.release(&key) {
-                    self.removals.spawn_blocking(move || spool::remove(&path));
-                }
+                self.persisted = true;
                 tracing::debug!(
                     target: "millrace_agent", stream = %key.stream, fragment = %key.id,
                     number = number.map_or(0, |number| number.0), "persisted"
                 );
-                Notice::Persisted(key, number)
+                (self.settings.observer)(&Notice::Persisted(key.clone(), number));
+                if let Some(path) = spool.release(&key) {
+                    self.removals.spawn_blocking(move || spool::remove(&path));
+                }
+                return true;
             }
             Action::Rejected { key, code, message } => {
                 self.lanes.remove(&key);
                 tracing::error!(fragment = %key, %code, message, "the server refused a fragment for good");
+                (self.settings.observer)(&Notice::Rejected { key: key.clone(), code, message });
                 if let Err(error) = spool.reject(&key) {
                     tracing::warn!(fragment = %key, %error, "a refused fragment can't be moved aside");
                 }
-                Notice::Rejected { key, code, message }
+                return true;
             }
         };
         (self.settings.observer)(&notice);
         true
+    }
+
+    /// Says in the log, for each reason once a while, that fragments have to wait.
+    fn complain(&mut self, key: &FragmentKey, code: ErrorCode, message: &str) {
+        let now = Instant::now();
+        let said = self.complained.get(&code).is_some_and(|&last| now - last < limits::COMPLAINT_PAUSE);
+        if said {
+            tracing::debug!(fragment = %key, %code, message, "the server can't take a fragment now");
+        } else {
+            self.complained.insert(code, now);
+            tracing::warn!(
+                fragment = %key, %code, message,
+                "the server can't take a fragment now; it waits in the spool and is sent again"
+            );
+        }
     }
 
     fn open(&mut self, key: &FragmentKey, priority: Priority) {
@@ -419,7 +492,8 @@ impl<'a> Line<'a> {
             key: key.clone(),
             connection: self.connection.clone(),
             header: header.encode(),
-            priority: stream_priority(priority, rank),
+            rank: priority,
+            stream_priority: stream_priority(priority, rank),
             reader,
             queue,
             reports: self.reporter.clone(),
@@ -455,7 +529,17 @@ impl<'a> Line<'a> {
         }
         self.settings.spool.repair(key);
         self.feed.again(&self.settings.spool, &mut self.sender, key);
+        if !self.settings.spool.holds(key) {
+            (self.settings.observer)(&Notice::Lost(key.clone()));
+        }
     }
+}
+
+/// Waits until `from`, then for a change of the spool. In this order a change is not forgotten if the wait is
+/// given up half way.
+async fn changed(spool: &Spool, from: tokio::time::Instant) {
+    tokio::time::sleep_until(from).await;
+    spool.changed().await;
 }
 
 /// The loop's end of a lane.
@@ -480,8 +564,9 @@ struct Work {
     key: FragmentKey,
     connection: Connection,
     header: Bytes,
+    rank: Priority,
     /// Of its QUIC stream.
-    priority: i32,
+    stream_priority: i32,
     reader: Reader,
     queue: mpsc::Receiver<Command>,
     reports: mpsc::Sender<Report>,
@@ -524,12 +609,12 @@ impl Work {
     }
 
     async fn send(&mut self, stream: &mut SendStream) -> Result<(), LaneError> {
-        let _ = stream.set_priority(self.priority);
+        let _ = stream.set_priority(self.stream_priority);
         stream.write_all(&self.header).await?;
         while let Some(command) = self.queue.recv().await {
             match command {
                 Command::Write(bytes) => {
-                    let mut pieces = self.read(bytes).await?;
+                    let mut pieces = self.read(bytes)?;
                     stream.write_all_chunks(&mut pieces).await?;
                     self.reports.send(Report::Written(self.key.clone())).await.map_err(|_| LaneError::Gone)?;
                 }
@@ -543,10 +628,14 @@ impl Work {
         Err(LaneError::Gone)
     }
 
-    /// One chunk: its head and its bytes. What was written a moment ago is in the page cache, so the thread
-    /// is held up only by backlog, for the time of one read of the disk.
-    async fn read(&mut self, bytes: usize) -> Result<Vec<Bytes>, LaneError> {
-        let pieces = tokio::task::block_in_place(|| self.reader.read(bytes));
+    /// One chunk: its head and its bytes. What is live was written a moment ago and is in the page cache; only
+    /// backlog waits for the disk, and other tasks must not wait with it. Handing them to another thread costs
+    /// more than a cached read, so it is done for backlog alone.
+    fn read(&mut self, bytes: usize) -> Result<Vec<Bytes>, LaneError> {
+        let pieces = match self.rank {
+            Priority::Live => self.reader.read(bytes),
+            Priority::Backlog => tokio::task::block_in_place(|| self.reader.read(bytes)),
+        };
         let pieces = pieces.map_err(|error| {
             tracing::warn!(fragment = %self.key, %error, "a fragment can't be read back");
             LaneError::Damaged
@@ -586,6 +675,11 @@ async fn dial(address: &str, tls: rustls::ClientConfig) -> Result<(Endpoint, Con
     transport.keep_alive_interval(Some(limits::KEEP_ALIVE));
     let idle = limits::IDLE_MAX.try_into().expect("some seconds are a QUIC idle timeout");
     transport.max_idle_timeout(Some(idle));
+    let mut mtu = quinn::MtuDiscoveryConfig::default();
+    mtu.upper_bound(upload::limits::UDP_PAYLOAD_BYTES_MAX);
+    let mut acks = quinn::AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(upload::limits::PACKETS_PER_ACK));
+    transport.mtu_discovery_config(Some(mtu)).ack_frequency_config(Some(acks));
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
     let mut last = unresolved("the name has no address".to_owned());
@@ -628,6 +722,7 @@ fn explain(address: &str, error: &ConnectionError) -> DialError {
             message: String::from_utf8_lossy(&close.reason).into_owned(),
         },
         ConnectionError::TimedOut => DialError::NoAnswer { address },
+        ConnectionError::Reset => DialError::Restarted { address },
         // Raised on this side: the server's certificate was refused.
         ConnectionError::TransportError(error) if CRYPTO_ERRORS.contains(&u64::from(error.code)) => {
             DialError::Untrusted { address, why: error.reason.clone() }

@@ -83,6 +83,17 @@ pub(crate) async fn send(
     Ok(Outcome { latencies, bytes, elapsed: start.elapsed() })
 }
 
+/// As the agent's uplink sets it.
+fn transport() -> quinn::TransportConfig {
+    let mut mtu = quinn::MtuDiscoveryConfig::default();
+    mtu.upper_bound(upload::limits::UDP_PAYLOAD_BYTES_MAX);
+    let mut acks = quinn::AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(quinn::VarInt::from_u32(upload::limits::PACKETS_PER_ACK));
+    let mut transport = quinn::TransportConfig::default();
+    transport.mtu_discovery_config(Some(mtu)).ack_frequency_config(Some(acks));
+    transport
+}
+
 fn connector(identity: &Path) -> anyhow::Result<quinn::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(identity.join("ca.pem")).context("ca.pem")?)?;
@@ -91,7 +102,9 @@ fn connector(identity: &Path) -> anyhow::Result<quinn::ClientConfig> {
     let mut tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_client_auth_cert(chain, key)?;
     tls.alpn_protocols = vec![wire::UPLOAD_ALPN.to_vec()];
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls)?;
-    Ok(quinn::ClientConfig::new(Arc::new(crypto)))
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport()));
+    Ok(config)
 }
 
 /// One connection with its cameras.

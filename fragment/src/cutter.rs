@@ -27,7 +27,8 @@ pub struct Settings {
     pub duration_max: Duration,
     /// No fragment's units add up to more, even without a key frame.
     pub bytes_max: usize,
-    /// A larger step between two units of a track, forwards or backwards, is a jump.
+    /// A larger step between two units of a track, forwards or backwards, is a jump; of sound beside a picture,
+    /// only one that leads away from the picture too.
     pub gap_max: Duration,
 }
 
@@ -221,14 +222,19 @@ impl Cutter {
         self.dropped
     }
 
-    /// Whether `unit` lies too far from what came before it on its track, or else on any track.
+    /// Whether `unit` lies too far from what came before it on its track, or else on any track. Sound that
+    /// was silent for a while and returns where the picture is has not jumped: the lead track tells the time. Its own
+    /// gap is a jump, whatever the sound did meanwhile.
     fn jump(&self, index: usize, unit: &AccessUnit) -> Option<SessionEndReason> {
-        let latest = || self.timelines.iter().filter_map(|track| track.last).max();
-        let before = self.timelines[index].last.or_else(latest)?;
+        let latest = self.timelines.iter().filter_map(|track| track.last).max();
+        let own = self.timelines[index].last;
+        let before = own.or(latest)?;
+        let leads = self.lead.is_none_or(|lead| lead == unit.track);
+        let reached = if leads { before } else { latest.unwrap_or(before) };
         let too_early = self.open.as_ref().is_some_and(|open| open.start.since(unit.pts) > self.settings.duration_max);
         if before.since(unit.pts) > self.settings.gap_max || too_early {
             Some(SessionEndReason::JumpBackwards)
-        } else if unit.pts.since(before) > self.settings.gap_max {
+        } else if unit.pts.since(reached) > self.settings.gap_max {
             Some(SessionEndReason::JumpForwards)
         } else {
             None

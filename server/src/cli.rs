@@ -176,7 +176,7 @@ async fn ask(data: &Path, command: Command) -> anyhow::Result<Answer> {
         }
         let opened =
             Opened::when_free(&folder).await.context("no server answers, and its data can't be opened here")?;
-        if let Some(Opened { storage, ca, devices }) = opened {
+        if let Some(Opened { storage, ca, devices, .. }) = opened {
             return Ok(Office { ca, devices, storage, quic: None }.carry_out(command).await);
         }
     }

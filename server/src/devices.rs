@@ -316,7 +316,7 @@ impl Devices {
                     return Ok(result);
                 }
                 Err(CommitError::Precondition) => {}
-                Err(CommitError::Catalog(error)) => return Err(storage(error.to_string()).into()),
+                Err(error) => return Err(storage(error.to_string()).into()),
             }
         }
         Err(storage("the records change too often".to_owned()).into())

@@ -13,9 +13,13 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::{hmac, rand};
 use bytes::{Bytes, BytesMut};
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
-use quinn::{Connection, Endpoint, EndpointConfig, Incoming, ReadError, RecvStream, SendStream, VarInt};
+use quinn::{
+    Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, Incoming, ReadError, RecvStream,
+    SendStream, VarInt,
+};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
@@ -25,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use upload::wire::{self, MessageReader};
 use upload::{Ack, AckKind, CloseCode, ErrorCode, FragmentHeader, FragmentKey, FromAgent, FromServer, Hello, Welcome};
+use zeroize::Zeroizing;
 
 use crate::budget::{Budget, Reservation, Share};
 use crate::ca::{self, Ca, CaError};
@@ -56,6 +61,8 @@ pub(crate) struct Parts {
     pub(crate) devices: Devices,
     pub(crate) storage: Storage,
     pub(crate) presences: Presences,
+    /// The same at every start, and known to no one else.
+    pub(crate) reset_key: Zeroizing<[u8; 32]>,
 }
 
 /// A running ingest.
@@ -80,7 +87,8 @@ impl Ingest {
         let listen = |error| IngestError::Listen(address, error);
         let socket = UdpSocket::bind(address).map_err(listen)?;
         let runtime = Arc::new(quinn::TokioRuntime);
-        let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).map_err(listen)?;
+        let endpoint_config = endpoint_config(&parts.reset_key);
+        let endpoint = Endpoint::new(endpoint_config, Some(config), socket, runtime).map_err(listen)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shared = Arc::new(Shared {
             registrar: Registrar { ca: parts.ca, devices: parts.devices },
@@ -108,6 +116,35 @@ impl Ingest {
         self.endpoint.close(number(CloseCode::ShuttingDown), b"the server shuts down");
         // The closes have to leave; a peer that is gone does not answer.
         let _ = timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+    }
+}
+
+/// A server that was killed and is back knows none of its old connections, and their devices would wait for their timeout
+/// before they notice. QUIC's stateless reset tells them at their next packet. It is signed with a key that has to
+/// be the same as before, and goes by connection ids, which therefore are random and never used twice under it.
+fn endpoint_config(reset_key: &[u8; 32]) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, reset_key)));
+    config.cid_generator(|| Box::new(RandomIds)).min_reset_interval(limits::RESET_INTERVAL);
+    config.max_udp_payload_size(upload::limits::UDP_PAYLOAD_BYTES_MAX).expect("within what UDP carries");
+    config
+}
+
+/// Connection ids without a meaning.
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; limits::CONNECTION_ID_BYTES];
+        rand::fill(&mut id).expect("the system gives random numbers");
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        limits::CONNECTION_ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -456,7 +493,7 @@ fn truncated(why: &str) -> Refusal {
 }
 
 fn refused(refusal: &Refusal) -> AckKind {
-    AckKind::Error { code: refusal.code, message: refusal.message.clone(), retryable: refusal.code.is_retryable() }
+    AckKind::Error { code: refusal.code, message: refusal.message.clone(), retryable: refusal.retryable }
 }
 
 /// Takes Hello, answers Welcome, opens the window.

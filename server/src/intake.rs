@@ -20,11 +20,18 @@ use crate::limits;
 pub(crate) struct Refusal {
     pub(crate) code: ErrorCode,
     pub(crate) message: String,
+    /// Whether the same fragment may be taken at another attempt.
+    pub(crate) retryable: bool,
 }
 
 impl Refusal {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), retryable: code.is_retryable() }
+    }
+
+    /// A reason that passes by itself, whatever its code says.
+    fn that_passes(self) -> Self {
+        Self { retryable: true, ..self }
     }
 }
 
@@ -120,12 +127,19 @@ impl Intake {
     }
 }
 
-/// Refuses a start that can't be kept: too far ahead, or before the epoch.
+/// Refuses a start that can't be kept. One that lies too far ahead can't be kept yet: which of the two clocks is
+/// wrong is not known here, and the device must not throw its video away because this one is behind.
 pub(crate) fn check_start(header: &FragmentHeader, now: WallTime) -> Result<(), Refusal> {
-    if header.start > now + limits::FUTURE_MAX || header.start < WallTime::from_nanos(0) {
-        let ahead = header.start.since(now);
-        let message = format!("the fragment's start lies {ahead:?} in the future, or before 1970");
-        return Err(Refusal::new(ErrorCode::InvalidTimestamp, message));
+    if header.start < WallTime::from_nanos(0) {
+        return Err(Refusal::new(ErrorCode::InvalidTimestamp, "the fragment's start lies before 1970"));
+    }
+    if header.start > now + limits::FUTURE_MAX {
+        let (ahead, max) = (header.start.since(now).as_secs(), limits::FUTURE_MAX.as_secs());
+        let message = format!(
+            "the fragment begins {ahead} s ahead of this server's clock; it is taken once that is {max} s at most: \
+             check the clocks of both"
+        );
+        return Err(Refusal::new(ErrorCode::InvalidTimestamp, message).that_passes());
     }
     Ok(())
 }

@@ -40,6 +40,13 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often the server pings a silent device, so that both ends notice a loss within the idle timeout.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
+/// The length of QUIC connection ids: 64 random bits do not repeat in the life of a server.
+pub(crate) const CONNECTION_ID_BYTES: usize = 8;
+
+/// The least time between two stateless resets: after a restart all devices have to be told, and 4096 of them are in
+/// four seconds. A reset is smaller than the packet that it answers, so it amplifies nothing.
+pub(crate) const RESET_INTERVAL: Duration = Duration::from_millis(1);
+
 /// How long a device may take from the handshake to its Hello or its join request.
 pub(crate) const GREETING_WAIT: Duration = Duration::from_secs(10);
 

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use crate::admin::{self, AdminSocket, SocketError};
 use crate::ca::{Ca, CaError};
@@ -48,6 +49,9 @@ pub enum StartError {
     /// It can't listen for browsers.
     #[error("can't listen for browsers on tcp {0}: {1}; choose another address with --http")]
     Http(SocketAddr, io::Error),
+    /// The key that its own secrets are derived from can't be had.
+    #[error("the vault's root key can't be had: {0}")]
+    Key(#[from] vault::KeyError),
     /// It can't count.
     #[error("metrics can't be set up: {0}")]
     Metrics(String),
@@ -70,6 +74,10 @@ pub struct Server {
 /// What a server and an offline command have in common: the data folder, opened and locked.
 pub(crate) struct Opened {
     pub(crate) storage: Storage,
+    /// The key of playback tokens.
+    pub(crate) token_key: Zeroizing<[u8; 32]>,
+    /// The key by which devices recognise that this server has forgotten their connection.
+    pub(crate) reset_key: Zeroizing<[u8; 32]>,
     pub(crate) ca: Arc<Ca>,
     pub(crate) devices: Devices,
 }
@@ -97,7 +105,9 @@ impl Opened {
         let storage = Storage::open(folder)?;
         let ca = Arc::new(Ca::open(&folder.ca_file())?);
         let devices = Devices::new(storage.archive().vault().catalog().clone());
-        Ok(Self { storage, ca, devices })
+        let token_key = storage.archive().vault().derive_key("playback tokens")?;
+        let reset_key = storage.archive().vault().derive_key("stateless resets")?;
+        Ok(Self { storage, token_key, reset_key, ca, devices })
     }
 }
 
@@ -107,7 +117,8 @@ impl Server {
         let folder = DataFolder::open(&config.data)?;
         let metrics = telemetry::start_metrics().map_err(|e| StartError::Metrics(e.to_string()))?;
         let in_use = || StorageError::InUse(folder.path().display().to_string());
-        let Opened { storage, ca, devices } = Opened::when_free(&folder).await?.ok_or_else(in_use)?;
+        let opened = Opened::when_free(&folder).await?;
+        let Opened { storage, token_key, reset_key, ca, devices } = opened.ok_or_else(in_use)?;
         let console_key = data_folder::read_or_create(&folder.console_key(), new_key)?.trim().to_owned();
         let listener = TcpListener::bind(config.http).await.map_err(|e| StartError::Http(config.http, e))?;
         let http = listener.local_addr().map_err(|e| StartError::Http(config.http, e))?;
@@ -117,6 +128,7 @@ impl Server {
             devices: devices.clone(),
             storage: storage.clone(),
             presences: presences.clone(),
+            reset_key,
         };
         let ingest = Ingest::start(config.quic, parts)?;
         let quic = ingest.address().map_err(|e| IngestError::Listen(config.quic, e))?;
@@ -130,7 +142,7 @@ impl Server {
         tasks.spawn(telemetry::fold_samples(metrics.clone(), stop.clone()));
         let state = http::State::new(http::Parts {
             archive: storage.archive().clone(),
-            token_key: *storage.archive().vault().derive_key("playback tokens"),
+            token_key,
             console_key: console_key.clone(),
             metrics: Box::new(move || metrics.render()),
             presence: Box::new(presences),

@@ -7,7 +7,7 @@ use archive::{Archive, Overview, QueryError, Retention, StoreError, StoreOutcome
 use fragment::{Codec, FragmentId, FragmentNumber, StreamName, WallTime};
 use serde::{Deserialize, Serialize};
 use upload::ErrorCode;
-use vault::{Keyring, KeyringError, Options};
+use vault::{Keyring, KeyringError};
 
 use crate::data_folder::{DataFolder, FolderError, FolderLock};
 use crate::intake::{self, Refusal, Whole};
@@ -67,7 +67,7 @@ impl Storage {
         let lock = folder.lock()?.ok_or_else(in_use)?;
         let path = folder.vault();
         let keyring = Keyring::of_vault(&path)?;
-        let archive = Archive::open(&path, Arc::new(keyring), Options::default()).map_err(|error| match error {
+        let archive = Archive::open(&path, Arc::new(keyring)).map_err(|error| match error {
             archive::OpenError::Vault(vault::OpenError::Locked(_)) => in_use(),
             error => StorageError::Archive(error),
         })?;

@@ -243,14 +243,29 @@ async fn a_payload_that_changed_on_the_way_is_refused_to_be_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fragment_from_tomorrow_is_refused() {
+async fn a_fragment_from_tomorrow_is_refused_until_its_time_has_come() {
     let stage = Stage::start().await;
     let mut device = stage.upload(&stage.enrolled("cam", &[]).await).await;
     let key = key("front", 1, 0);
     let tomorrow = device::now() + Duration::from_secs(24 * 3600);
     device.send(&FragmentHeader { start: tomorrow, ..header(&key) }.encode()).await;
     // Its header names it, so that it can be answered.
-    assert_eq!(device.error(&key).await.0, ErrorCode::InvalidTimestamp);
+    let (code, text, retryable) = device.error(&key).await;
+    assert_eq!((code, retryable), (ErrorCode::InvalidTimestamp, true), "the device has to keep it");
+    assert!(text.contains("clock"), "{text}");
+    device.still_works("front").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fragment_from_before_1970_is_refused_for_good() {
+    let stage = Stage::start().await;
+    let mut device = stage.upload(&stage.enrolled("cam", &[]).await).await;
+    let key = key("front", 1, 0);
+    let before = fragment::WallTime::from_millis(-1);
+    device.send(&FragmentHeader { start: before, ..header(&key) }.encode()).await;
+    let (code, text, retryable) = device.error(&key).await;
+    assert_eq!((code, retryable), (ErrorCode::InvalidTimestamp, false));
+    assert!(text.contains("1970"), "{text}");
     device.still_works("front").await;
 }
 

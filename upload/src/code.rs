@@ -80,7 +80,8 @@ numbered! {
 }
 
 impl ErrorCode {
-    /// Whether the same fragment may be stored at another attempt.
+    /// Whether the same fragment may be stored at another attempt, as far as the code alone tells. The ack says it
+    /// by itself, since whoever sends it may know better.
     pub const fn is_retryable(self) -> bool {
         matches!(
             self,

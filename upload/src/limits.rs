@@ -23,6 +23,11 @@ pub const ACK_TEXT_BYTES_MAX: usize = 512;
 /// spool's folder, so that a week offline costs disk and no memory.
 pub const BACKLOG_LOOKAHEAD: usize = 64;
 
+/// Backlog fragments that wait for another attempt, beyond which no more of the backlog is wanted: what is refused
+/// for now, as by a full disk, is refused to the next one too. Fragments whose own time is wrong must not hold up
+/// those behind them, so this is far more than a connection has under way.
+pub const POSTPONED_MAX: usize = 4096;
+
 /// The first pause before a fragment is sent again after an error that may pass.
 pub const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 
@@ -40,3 +45,12 @@ pub const FRAGMENTS_IN_FLIGHT: u32 = 1024;
 /// What a server announces by default: unacknowledged bytes on one connection. One second at
 /// 1 Gbit/s is 125 MB; 64 MiB keeps such a link half busy at 250 ms and the memory bounded.
 pub const BYTES_IN_FLIGHT: u64 = 64 * 1024 * 1024;
+
+/// The largest UDP payload that either end is prepared for: an Ethernet jumbo frame of 9,000 bytes, less the headers
+/// of IPv6 and UDP. QUIC finds out by itself what the path carries; each larger packet spares both ends work.
+pub const UDP_PAYLOAD_BYTES_MAX: u16 = 8_952;
+
+/// Packets that the server may receive before it acknowledges them, if nothing is lost (the extension
+/// draft-ietf-quic-ack-frequency). Every second packet, QUIC's own habit, makes a third of all packets acks; at
+/// ten, what is lost is still known within one round trip, since a gap is acknowledged at once.
+pub const PACKETS_PER_ACK: u32 = 9;

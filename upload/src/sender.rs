@@ -198,6 +198,9 @@ impl Sender {
 
     /// How many more fragments of the backlog it wants to know of.
     pub fn backlog_wanted(&self) -> usize {
+        if self.postponed.len() >= limits::POSTPONED_MAX {
+            return 0;
+        }
         let waiting = self.waiting.range((Priority::Backlog, 0)..).count();
         limits::BACKLOG_LOOKAHEAD.saturating_sub(waiting)
     }

@@ -177,6 +177,30 @@ fn only_so_much_backlog_is_asked_for() {
     assert_eq!(sender.backlog_wanted(), 0);
 }
 
+#[test]
+fn fragments_that_are_refused_for_now_do_not_hold_up_those_behind_them() {
+    let mut sender = welcomed(8, 1 << 20);
+    for sequence in 0..100 {
+        let k = key("front", 1, sequence);
+        assert!(sender.backlog_wanted() > 0, "at {sequence}");
+        refuse_for_now(&mut sender, &k);
+    }
+    let good = key("front", 2, 0);
+    sender.opened(good.clone(), Priority::Backlog);
+    sender.finished(&good, trailer(&media(10)));
+    assert_eq!(sender.poll_action(Duration::ZERO), Some(Action::Open { key: good, priority: Priority::Backlog }));
+}
+
+#[test]
+fn no_more_backlog_is_asked_for_when_a_server_refuses_all_of_it_for_now() {
+    let mut sender = welcomed(8, 1 << 20);
+    let asked = (0..).take_while(|&sequence| {
+        refuse_for_now(&mut sender, &key("front", 1, sequence));
+        sender.backlog_wanted() > 0
+    });
+    assert_eq!(asked.count(), limits::POSTPONED_MAX - 1);
+}
+
 /// A device, a link and a server.
 struct World {
     random: fastrand::Rng,
@@ -447,6 +471,16 @@ fn opened(sender: &mut Sender) -> usize {
         }
     }
     count
+}
+
+/// Sends a fragment to its end, which the server has no room for now.
+fn refuse_for_now(sender: &mut Sender, key: &FragmentKey) {
+    sender.opened(key.clone(), Priority::Backlog);
+    sender.finished(key, trailer(&media(10)));
+    opened(sender);
+    acknowledge(sender, key, error(ErrorCode::Archival));
+    let postponed = sender.poll_action(Duration::ZERO);
+    assert!(matches!(postponed, Some(Action::Postponed { .. })), "{postponed:?}");
 }
 
 fn acknowledge(sender: &mut Sender, key: &FragmentKey, kind: AckKind) {

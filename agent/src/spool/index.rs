@@ -35,7 +35,7 @@ pub struct Counters {
     pub rejected: u64,
     /// Fragments that left unsent, because the spool was full.
     pub dropped: u64,
-    /// Fragments that could not be written, whole or in part.
+    /// Fragments that could not be written or read back, whole or in part.
     pub lost: u64,
 }
 
@@ -65,6 +65,22 @@ impl Index {
     pub(super) fn next(&self, after: Option<u64>) -> Option<(u64, &Entry)> {
         let from = after.map_or(0, |after| after + 1);
         self.entries.range(from..).next().map(|(&ordinal, entry)| (ordinal, entry))
+    }
+
+    pub(super) fn holds(&self, key: &FragmentKey) -> bool {
+        self.ordinals.contains_key(key)
+    }
+
+    /// The payload bytes of a fragment; none, if it is not here.
+    pub(super) fn bytes_of(&self, key: &FragmentKey) -> u64 {
+        self.ordinals.get(key).and_then(|ordinal| self.entries.get(ordinal)).map_or(0, |entry| entry.bytes)
+    }
+
+    /// Whether another fragment fits without dropping one: one of the largest size, or half of a spool that is
+    /// smaller than two of those.
+    pub(super) fn has_room(&self, bytes_max: u64) -> bool {
+        let largest = (fragment::limits::FRAGMENT_BYTES_MAX as u64).min(bytes_max / 2);
+        self.counters.bytes + largest <= bytes_max && self.entries.len() < limits::SPOOL_FRAGMENTS_MAX
     }
 
     pub(super) fn is_over(&self, bytes_max: u64) -> bool {

@@ -101,7 +101,9 @@ impl Spool {
     /// before that sends it once more, and the server knows it.
     #[must_use = "the file has to be removed"]
     pub fn release(&self, key: &FragmentKey) -> Option<PathBuf> {
-        self.index().remove(key, |counters| counters.persisted += 1).map(|entry| self.path(&entry.key))
+        let entry = self.index().remove(key, |counters| counters.persisted += 1)?;
+        self.shared.changed.notify_one();
+        Some(self.path(&entry.key))
     }
 
     /// The server will never take it: moves it out of the way, for a look.
@@ -109,17 +111,36 @@ impl Spool {
         if self.index().remove(key, |counters| counters.rejected += 1).is_none() {
             return Ok(());
         }
+        self.shared.changed.notify_one();
         fs::create_dir_all(&self.shared.rejected)?;
         let name = format!("{}-{}.frag", key.stream, key.id);
         fs::rename(self.path(key), self.shared.rejected.join(name))?;
         prune_rejected(&self.shared.rejected)
     }
 
-    /// Ends a fragment that turned out to be damaged at its last whole chunk.
+    /// Ends a fragment that turned out to be damaged at its last whole chunk. What is behind that is lost, which
+    /// is counted; of one without a whole chunk nothing is left, and it is not here any more.
     pub fn repair(&self, key: &FragmentKey) {
         let path = self.path(key);
+        let before = self.index().bytes_of(key);
         let repaired = recovery::repair(&path);
+        let counts_itself = repaired.is_err();
         self.note_repaired(key, &path, repaired);
+        let mut index = self.index();
+        if !counts_itself && index.bytes_of(key) < before {
+            index.note_lost();
+        }
+    }
+
+    /// Whether this fragment is here.
+    pub fn holds(&self, key: &FragmentKey) -> bool {
+        self.index().holds(key)
+    }
+
+    /// Whether another fragment fits without dropping one that waits. A camera can't wait for room; what reads a
+    /// file can.
+    pub fn has_room(&self) -> bool {
+        self.index().has_room(self.shared.bytes_max)
     }
 
     /// Waits until something changed since [`Self::take_changes`].

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -101,6 +103,31 @@ fn a_full_spool_drops_its_oldest_fragment_and_counts_it() {
 }
 
 #[test]
+fn who_can_wait_is_told_that_there_is_no_room_before_anything_is_dropped() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), 2000).unwrap();
+    let written = (0..100).take_while(|_| spool.has_room()).map(|sequence| write_whole(&spool, sequence)).count();
+    assert!(written > 3 && written < 100, "{written}");
+    assert_eq!(spool.counters().dropped, 0);
+    super::remove(&spool.release(&key(0)).unwrap());
+    assert!(spool.has_room());
+}
+
+#[test]
+fn a_repair_counts_what_it_can_not_save() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    (0..3).for_each(|sequence| write_whole(&spool, sequence));
+    let file = |sequence| state.path().join("spool/front").join(format!("{}.frag", key(sequence).id));
+    let whole = fs::read(file(0)).unwrap();
+    fs::write(file(0), &whole[..whole.len() / 2]).unwrap();
+    fs::write(file(1), b"").unwrap();
+    (0..3).for_each(|sequence| spool.repair(&key(sequence)));
+    assert_eq!([0, 1, 2].map(|sequence| spool.holds(&key(sequence))), [true, false, true]);
+    assert_eq!(spool.counters().lost, 2);
+}
+
+#[test]
 fn what_is_released_is_forgotten_and_what_is_rejected_is_kept_aside() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path(), ROOM).unwrap();
@@ -111,6 +138,19 @@ fn what_is_released_is_forgotten_and_what_is_rejected_is_kept_aside() {
     assert_eq!(spool.counters().bytes, 0);
     assert_eq!(fs::read_dir(state.path().join("spool/front")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(state.path().join("rejected")).unwrap().count(), 1);
+}
+
+#[test]
+fn whatever_leaves_the_spool_is_a_change_that_is_told() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    (0..2).for_each(|sequence| write_whole(&spool, sequence));
+    assert!(is_told(&spool), "what was captured");
+    assert!(!is_told(&spool), "nothing since");
+    super::remove(&spool.release(&key(0)).unwrap());
+    assert!(is_told(&spool), "what was persisted");
+    spool.reject(&key(1)).unwrap();
+    assert!(is_told(&spool), "what was refused");
 }
 
 #[test]
@@ -140,6 +180,12 @@ fn key(sequence: u32) -> FragmentKey {
 fn start() -> Start {
     let monotonic = MonotonicTime { boot: BootId(5), since_boot: Duration::from_secs(9) };
     Start { monotonic: Some(monotonic), wall: WallTime::from_millis(1), quality: ClockQuality::Synchronised }
+}
+
+/// Whether who waits for a change is woken.
+fn is_told(spool: &Spool) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    pin!(spool.changed()).poll(&mut context).is_ready()
 }
 
 fn write_whole(spool: &Spool, sequence: u32) {

@@ -112,6 +112,37 @@ fn audio_left_over_from_before_a_jump_is_dropped() {
 }
 
 #[test]
+fn sound_that_pauses_beside_a_picture_that_goes_on_is_not_a_jump() {
+    let mut cutter = cutter(&[TrackKind::Video, TrackKind::Audio]);
+    let silent = 2_000..9_000;
+    let units = (0..300i64).flat_map(|i| [video(i * 40, i % 25 == 0), audio(i * 40)]);
+    let units = units.filter(|unit| unit.track == VIDEO || !silent.contains(&unit.pts.as_millis()));
+    let fragments = run(&mut cutter, units);
+    assert!(fragments.iter().all(|fragment| fragment.session_end.is_none()));
+    assert_eq!(fragments.iter().map(|fragment| fragment.units.len()).sum::<usize>(), 300 + 300 - 175);
+    assert_eq!(cutter.dropped(), 0);
+}
+
+#[test]
+fn a_jump_of_both_tracks_is_one_even_if_the_sound_shows_it_first() {
+    let mut cutter = cutter(&[TrackKind::Video, TrackKind::Audio]);
+    let units = [video(0, true), audio(0), audio(60_000), video(60_000, true), audio(60_020)];
+    let fragments = run(&mut cutter, units);
+    assert_eq!(fragments[0].session_end, Some(SessionEndReason::JumpForwards));
+    assert_eq!(fragments[1].units, [60_000, 60_020]);
+}
+
+#[test]
+fn a_picture_that_stops_for_long_is_a_jump_even_if_the_sound_goes_on() {
+    let mut cutter = cutter(&[TrackKind::Video, TrackKind::Audio]);
+    let sound = (1..400).map(|i| audio(i * 20));
+    let units = std::iter::once(video(0, true)).chain(sound).chain([video(8_000, true), audio(8_010)]);
+    let fragments = run(&mut cutter, units);
+    assert_eq!(fragments[0].session_end, Some(SessionEndReason::JumpForwards));
+    assert_eq!(fragments.len(), 2);
+}
+
+#[test]
 fn reordered_pictures_are_not_a_jump() {
     let mut cutter = cutter(&[TrackKind::Video]);
     let fragments = run(&mut cutter, [0, 160, 80, 40, 120, 320].map(|ms| video(ms, ms == 0)));

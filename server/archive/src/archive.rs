@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, FragmentNumber, StreamName, WallTime};
 use tokio::sync::watch;
-use vault::{Batch, Catalog, Entry, ExpiryHour, KeyService, Options, Owner, OwnerId, Put, PutError, Vault};
+use vault::{Batch, Catalog, Entry, ExpirySlot, KeyService, Owner, OwnerId, Put, PutError, Vault};
 
 use crate::entry::Stored;
 use crate::error::{OpenError, QueryError, StoreError, StreamError};
@@ -58,10 +58,10 @@ pub struct Archive {
 
 impl Archive {
     /// Opens the vault in `folder` for an archive alone. Blocks.
-    pub fn open(folder: &Path, service: Arc<dyn KeyService>, options: Options) -> Result<Self, OpenError> {
+    pub fn open(folder: &Path, service: Arc<dyn KeyService>) -> Result<Self, OpenError> {
         let index = Arc::new(Index::new());
         let owner: Arc<dyn Owner> = index.clone();
-        let vault = Vault::open(folder, service, vec![owner], options)?;
+        let vault = Vault::open(folder, service, vec![owner])?;
         Ok(Self::new(vault, index)?)
     }
 
@@ -69,6 +69,11 @@ impl Archive {
     pub fn new(vault: Vault, index: Arc<Index>) -> Result<Self, QueryError> {
         index.load(&**vault.catalog())?;
         Ok(Self { vault, index })
+    }
+
+    /// Reads the streams again, after they were put into the catalog.
+    pub(crate) fn reload(&self) -> Result<(), QueryError> {
+        self.index.load(self.catalog())
     }
 
     /// The vault underneath.
@@ -155,7 +160,7 @@ impl Archive {
         let payload = fragment.payload.clone();
         let entry = Entry {
             owner: owner_of(stream),
-            expiry: ExpiryHour::containing(secs),
+            expiry: ExpirySlot::containing(secs),
             unless_exists: Some(Row::ByIdentity(stream, fragment.id).key()),
             index: draft(fragment).encode(),
             payload,

@@ -76,6 +76,49 @@ impl StoreError {
     }
 }
 
+/// Why a check could not go on. What it had found stands.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// A segment can't be read at all.
+    #[error("the segments can't be read: {0}")]
+    Segments(#[from] std::io::Error),
+    /// The catalog can't be read: it can be made again out of the segments.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+impl From<CatalogError> for CheckError {
+    fn from(error: CatalogError) -> Self {
+        Self::Query(QueryError::Catalog(error))
+    }
+}
+
+/// Why the index could not be rebuilt. It can be begun anew with an empty catalog.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// There is a catalog with streams.
+    #[error("the catalog has streams; an index is rebuilt only into an empty one")]
+    NotEmpty,
+    /// A segment can't be read at all.
+    #[error("the segments can't be read: {0}")]
+    Segments(#[from] std::io::Error),
+    /// The keys can't be read.
+    #[error("the data keys can't be read: {0}")]
+    Keys(#[from] vault::KeyError),
+    /// The new catalog can't be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The new catalog can't be read.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+impl From<CatalogError> for RebuildError {
+    fn from(error: CatalogError) -> Self {
+        Self::Query(QueryError::Catalog(error))
+    }
+}
+
 /// Why a stream can't be created, changed or deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {

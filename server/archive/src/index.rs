@@ -8,7 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use bytes::Bytes;
 use fragment::{FragmentNumber, StreamName};
 use tokio::sync::watch;
-use vault::{Batch, Catalog, CatalogError, Direction, Domain, KeyRange, Location, Owner, OwnerId, Refused};
+use vault::{
+    AssignError, Batch, Catalog, CatalogError, Direction, Domain, KeyRange, Location, Owner, OwnerId, Refused,
+};
 
 use crate::entry::Stored;
 use crate::error::QueryError;
@@ -111,16 +113,25 @@ impl Owner for Index {
         Domain::ARCHIVE
     }
 
-    fn assign(&self, catalog: &dyn Catalog, owner: OwnerId, index: Bytes) -> Result<Bytes, Refused> {
+    fn resource(&self, owner: OwnerId) -> String {
+        let streams = self.streams();
+        // One that was deleted meanwhile is refused when its next fragment is numbered.
+        streams.by_id.get(&owner.number()).map_or_else(|| format!("stream/{}", owner.number()), Stream::arn)
+    }
+
+    fn assign(&self, catalog: &dyn Catalog, owner: OwnerId, index: Bytes) -> Result<Bytes, AssignError> {
         let stream = owner.number();
         if !self.streams().by_id.contains_key(&stream) {
-            return Err(Refused("the stream does not exist".to_owned()));
+            return Err(Refused("the stream does not exist".to_owned()).into());
         }
         let mut stored = Stored::decode(&index).ok_or_else(|| Refused("no index entry of a fragment".to_owned()))?;
         let mut ends = self.ends();
         let end = match ends.get(&stream) {
             Some(end) => *end,
-            None => recover_end(catalog, stream).map_err(|e| Refused(e.to_string()))?,
+            None => recover_end(catalog, stream).map_err(|error| match error {
+                QueryError::Catalog(error) => AssignError::Catalog(error),
+                damaged @ QueryError::Damaged(_) => Refused(damaged.to_string()).into(),
+            })?,
         };
         let arrived = number_at(stored.arrived);
         stored.number = end.number.map_or(arrived, |last| arrived.max(FragmentNumber(last.0 + 1)));

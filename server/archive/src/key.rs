@@ -59,6 +59,17 @@ pub(crate) fn times(stream: u64) -> Key {
     build(4, &[&stream.to_be_bytes()])
 }
 
+/// What all keys of a stream's fragments by identity begin with.
+pub(crate) fn identities(stream: u64) -> Key {
+    build(5, &[&stream.to_be_bytes()])
+}
+
+/// The number in a key by number.
+pub(crate) fn number_of(key: &Key) -> Option<FragmentNumber> {
+    let rest: &[u8; 16] = key.rest().strip_prefix(&[3])?.try_into().ok()?;
+    rest[8..].try_into().map(u64::from_be_bytes).map(FragmentNumber).ok()
+}
+
 /// The stream's id in a stream's key.
 pub(crate) fn stream_of(key: &Key) -> Option<u64> {
     let rest = key.rest().strip_prefix(&[2])?;

@@ -10,6 +10,7 @@
 //! Start reading at [`Archive`]; `entry.rs` has the stored form of a fragment's index entry.
 
 mod archive;
+mod check;
 mod entry;
 mod error;
 mod expiry;
@@ -18,14 +19,17 @@ mod key;
 pub mod limits;
 mod live;
 mod query;
+mod rebuild;
 mod stream;
 mod totals;
 
 pub use archive::{Archive, Fragment, StoreOutcome};
+pub use check::{Checked, Finding};
 pub use entry::Stored;
-pub use error::{OpenError, QueryError, ReadError, StoreError, StreamError};
+pub use error::{CheckError, OpenError, QueryError, ReadError, RebuildError, StoreError, StreamError};
 pub use expiry::Expired;
 pub use index::Index;
 pub use live::LivePosition;
 pub use query::Overview;
+pub use rebuild::Rebuilt;
 pub use stream::{Retention, Stream};

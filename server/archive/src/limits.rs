@@ -32,3 +32,6 @@ pub const EXPIRE_PAGE: usize = 256;
 
 /// Rows looked at together by a query.
 pub const QUERY_PAGE: usize = 512;
+
+/// Rows in one commit while the index is rebuilt: some hundred kilobytes, where grouping gains no more.
+pub const REBUILD_ROWS: usize = 3072;

@@ -13,6 +13,11 @@ use crate::limits;
 
 const VERSION: u8 = 1;
 
+/// The place that a server of one's own says it is in. Data keys keep the ARN that they were made with, so
+/// this can become a setting without losing what is stored.
+const REGION: &str = "us-east-1";
+const ACCOUNT: &str = "000000000000";
+
 /// How long a stream's fragments are kept after their arrival: 1 hour to 7 days, in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Retention(Duration);
@@ -55,6 +60,12 @@ impl Stream {
         number_at(now - self.retention.get())
     }
 
+    /// Its ARN, as Kinesis Video Streams writes them: by it others know the stream.
+    pub fn arn(&self) -> String {
+        let (name, created) = (&self.name, self.created.as_millis());
+        format!("arn:aws:kinesisvideo:{REGION}:{ACCOUNT}:stream/{name}/{created}")
+    }
+
     pub(crate) fn encode(&self, state: State) -> Bytes {
         let mut out = vec![VERSION, state as u8];
         out.extend_from_slice(&self.created.as_nanos().to_be_bytes());
@@ -83,6 +94,13 @@ impl Stream {
     }
 }
 
+/// The name and the time of creation in a stream's ARN, whatever its region and account.
+pub(crate) fn parse_arn(arn: &str) -> Option<(StreamName, WallTime)> {
+    let resource = arn.strip_prefix("arn:aws:kinesisvideo:")?.splitn(3, ':').nth(2)?;
+    let (name, created) = resource.strip_prefix("stream/")?.rsplit_once('/')?;
+    Some((name.parse().ok()?, WallTime::from_millis(created.parse().ok()?)))
+}
+
 /// Where a stream is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -101,6 +119,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_stream_is_recognised_by_its_arn() {
+        let created = WallTime::from_millis(1_790_000_000_123);
+        let name: StreamName = "front.door_1".parse().unwrap();
+        let stream = Stream { id: 5, name: name.clone(), created, retention: Retention::DEFAULT };
+        assert_eq!(parse_arn(&stream.arn()), Some((name, created)));
+        for other in ["vault", "arn:aws:kinesis:r:a:stream/x", "arn:aws:kinesisvideo:r:a:channel/x/1", ""] {
+            assert_eq!(parse_arn(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn a_stream_survives_its_row() {
         let stream = Stream {
             id: 5,
@@ -112,6 +141,17 @@ mod tests {
             assert_eq!(Stream::decode(5, &stream.encode(state)), Some((stream.clone(), state)));
         }
         assert_eq!(Stream::decode(5, b""), None);
+    }
+
+    #[test]
+    fn an_arn_names_stream_and_creation_time_as_kinesis_video_does() {
+        let stream = Stream {
+            id: 5,
+            name: "front".parse().unwrap(),
+            created: WallTime::from_millis(1_551_924_009_774),
+            retention: Retention::DEFAULT,
+        };
+        assert_eq!(stream.arn(), "arn:aws:kinesisvideo:us-east-1:000000000000:stream/front/1551924009774");
     }
 
     #[test]

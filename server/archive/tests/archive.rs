@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use archive::{Archive, Fragment, LivePosition, Retention, StoreError, Stream, StreamError};
+use archive::{Archive, Finding, Fragment, LivePosition, RebuildError, Retention, StoreError, Stream, StreamError};
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, FragmentNumber, Sequence, SessionId, WallTime};
 use tempfile::TempDir;
+use vault::{Batch, Catalog, Direction, Key, KeyRange, Space};
 
 /// 2026-01-01T00:00:00Z: some hour's beginning.
 const BEGIN_SECS: i64 = 1_767_225_600;
@@ -136,21 +137,21 @@ async fn expired_fragments_are_in_no_answer_even_before_they_are_removed() {
 }
 
 #[tokio::test]
-async fn expiry_removes_rows_at_once_and_files_after_their_hour() {
+async fn expiry_removes_rows_at_once_and_files_within_minutes() {
     let bench = Bench::new();
     let archive = bench.open();
     let stream = archive.front();
     for sequence in 0..600 {
         archive.store(stream.id, fragment(1, sequence, i64::from(sequence))).await.unwrap();
     }
-    assert_eq!(bench.segments(), 1);
-    // Fragment s arrives at second s + 2; one that arrived exactly 24 hours ago is still kept.
+    // They expire in six slots of two minutes. Fragment s arrives at second s + 2; one that arrived exactly 24 hours ago is still kept.
     let expired = archive.expire(at(86_400 + 300)).await.unwrap();
-    assert_eq!((expired.fragments, expired.swept.segments), (298, 0));
+    assert_eq!((expired.fragments, expired.swept.segments), (298, 2));
+    assert_eq!(bench.segments(), 4);
     let overview = archive.extent(stream.id, at(86_400 + 300)).unwrap().unwrap();
     assert_eq!(overview.fragments, 302);
     let expired = archive.expire(at(2 * 86_400)).await.unwrap();
-    assert_eq!((expired.fragments, expired.swept.segments), (302, 1));
+    assert_eq!((expired.fragments, expired.swept.segments), (302, 4));
     assert_eq!(bench.segments(), 0);
     assert_eq!(archive.extent(stream.id, at(2 * 86_400)).unwrap().unwrap().bytes, 0);
 }
@@ -245,6 +246,110 @@ async fn oversized_and_overlong_fragments_are_refused() {
     assert!(matches!(refused, StoreError::TooLarge { .. }) && !refused.retryable());
 }
 
+#[tokio::test]
+async fn a_sound_archive_passes_its_check() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    for sequence in 0..5 {
+        archive.store(stream.id, fragment(1, sequence, i64::from(sequence) * 2)).await.unwrap();
+    }
+    let mut findings = Vec::new();
+    let checked = archive.check(at(20), &mut |finding| findings.push(finding)).unwrap();
+    assert_eq!(findings, []);
+    assert_eq!((checked.segments, checked.frames, checked.fragments, checked.findings), (1, 5, 5, 0));
+}
+
+#[tokio::test]
+async fn a_check_names_the_fragment_whose_bytes_changed_and_no_other() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    let mut numbers = Vec::new();
+    for sequence in 0..3 {
+        let stored = archive.store(stream.id, fragment(1, sequence, i64::from(sequence) * 2)).await.unwrap();
+        numbers.push(stored.number);
+    }
+    bench.flip_bit_of_the_second_payload();
+    let mut findings = Vec::new();
+    archive.check(at(20), &mut |finding| findings.push(finding)).unwrap();
+    let [Finding::Unreadable { number, why, .. }] = &findings[..] else { panic!("{findings:?}") };
+    assert_eq!(*number, numbers[1]);
+    assert!(why.contains("seal"), "{why}");
+}
+
+#[tokio::test]
+async fn a_check_finds_rows_that_lead_nowhere_and_rows_that_are_missing() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    archive.store(stream.id, fragment(1, 0, 0)).await.unwrap();
+    archive.store(stream.id, fragment(1, 1, 2)).await.unwrap();
+    let catalog = archive.vault().catalog();
+    let rows = |kind: u8| catalog.scan(&KeyRange::prefix(Key::new(Space::Archive, &[kind])), Direction::Ascending, 9);
+    let mut batch = Batch::new();
+    batch.remove(rows(3).unwrap()[0].key.clone()).remove(rows(5).unwrap()[1].key.clone());
+    catalog.commit(batch).unwrap();
+
+    let mut findings = Vec::new();
+    archive.check(at(20), &mut |finding| findings.push(finding)).unwrap();
+
+    let dangling = |finding: &&Finding| matches!(finding, Finding::Dangling { .. });
+    let unindexed = |finding: &&Finding| matches!(finding, Finding::Unindexed { index: "identity", .. });
+    assert_eq!(findings.iter().filter(dangling).count(), 2, "by time and by identity: {findings:?}");
+    assert_eq!(findings.iter().filter(unindexed).count(), 1, "{findings:?}");
+    assert_eq!(findings.len(), 3, "{findings:?}");
+}
+
+#[tokio::test]
+async fn a_lost_catalog_is_made_again_out_of_segments_and_keys() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let front = archive.front();
+    let back = archive.create_stream(&"back".parse().unwrap(), hours(5), at(0)).unwrap();
+    let gone = archive.create_stream(&"gone".parse().unwrap(), hours(5), at(0)).unwrap();
+    for sequence in 0..40 {
+        let start = i64::from(sequence) * 7;
+        for stream in [&front, &back, &gone] {
+            archive.store(stream.id, fragment(1, sequence, start)).await.unwrap();
+        }
+    }
+    archive.delete_stream(gone.id).await.unwrap();
+    let before = archive.range(front.id, at(0)..at(1000), 100, at(300)).unwrap();
+    let number = before[3].number;
+    drop(archive);
+    std::fs::remove_dir_all(bench.0.path().join("catalog")).unwrap();
+
+    let archive = bench.open();
+    let rebuilt = archive.rebuild_index().unwrap();
+
+    assert_eq!((rebuilt.streams, rebuilt.fragments, rebuilt.skipped, rebuilt.damaged), (2, 80, 40, 0));
+    assert_eq!(archive.list_streams(), [back, front.clone()]);
+    assert_eq!(archive.range(front.id, at(0)..at(1000), 100, at(300)).unwrap(), before);
+    assert_eq!(archive.read(front.id, number).unwrap().unwrap(), payload(1, 3));
+    assert!(archive.store(front.id, fragment(1, 3, 21)).await.unwrap().duplicate);
+    let next = archive.store(front.id, fragment(1, 40, 280)).await.unwrap();
+    assert!(next.number > before.last().unwrap().number && !next.duplicate);
+    assert_eq!(archive.check(at(300), &mut |finding| panic!("{finding}")).unwrap().fragments, 81);
+    assert!(matches!(archive.rebuild_index(), Err(RebuildError::NotEmpty)));
+}
+
+#[tokio::test]
+async fn an_empty_catalog_deletes_no_media_that_has_not_expired() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    archive.store(stream.id, fragment(1, 0, 0)).await.unwrap();
+    drop(archive);
+    std::fs::remove_dir_all(bench.0.path().join("catalog")).unwrap();
+    let archive = bench.open();
+    archive.expire(at(23 * 3600)).await.unwrap();
+    drop(archive);
+    std::fs::remove_dir_all(bench.0.path().join("catalog")).unwrap();
+    let archive = bench.open();
+    assert_eq!(archive.rebuild_index().unwrap().fragments, 1);
+}
+
 struct Bench(TempDir);
 
 impl Bench {
@@ -256,6 +361,17 @@ impl Bench {
         open(self.0.path())
     }
 
+    /// In the middle of what lies between the beginnings of the second and the third payload.
+    fn flip_bit_of_the_second_payload(&self) {
+        let path = std::fs::read_dir(self.0.path().join("segments")).unwrap().next().unwrap().unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let frame = (payload(1, 0).len() + 200) as u64;
+        let at = usize::try_from(32 + frame + frame / 2).unwrap();
+        bytes[at] ^= 1;
+        // In place: the archive holds the file open.
+        std::fs::write(&path, bytes).unwrap();
+    }
+
     fn segments(&self) -> usize {
         std::fs::read_dir(self.0.path().join("segments")).unwrap().count()
     }
@@ -263,7 +379,7 @@ impl Bench {
 
 fn open(folder: &Path) -> Archive {
     let ring = Arc::new(vault::Keyring::of_vault(folder).unwrap());
-    Archive::open(folder, ring, vault::Options::default()).unwrap()
+    Archive::open(folder, ring).unwrap()
 }
 
 trait Front {

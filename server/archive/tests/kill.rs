@@ -104,7 +104,7 @@ fn parse(line: &str) -> Option<FragmentId> {
 
 fn open(folder: &Path) -> Archive {
     let ring = Arc::new(vault::Keyring::of_vault(folder).unwrap());
-    Archive::open(folder, ring, vault::Options::default()).unwrap()
+    Archive::open(folder, ring).unwrap()
 }
 
 fn fragment(id: FragmentId) -> Fragment {

@@ -37,6 +37,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use fragment::{StreamName, WallTime};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use error::Problem;
 use library::Library;
@@ -56,7 +57,7 @@ pub(crate) struct Parts {
     /// Where the video is.
     pub(crate) archive: Archive,
     /// The key of playback tokens and console sessions.
-    pub(crate) token_key: [u8; 32],
+    pub(crate) token_key: Zeroizing<[u8; 32]>,
     /// What opens the console.
     pub(crate) console_key: String,
     /// Renders the metrics in Prometheus' text format.

@@ -6,7 +6,7 @@
 mod batch;
 mod seal;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,12 +16,13 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use self::batch::Work;
 use crate::catalog::{Batch, Catalog};
-use crate::disk;
+use crate::data_keys::{Demand, SealingKey};
 use crate::error::{CommitError, KeyError, PutError};
-use crate::id::{ExpiryHour, Location, OwnerId};
-use crate::keys::{DataKey, KeyContext};
+use crate::id::{ExpirySlot, KeyScope, Location, OwnerId};
+use crate::key_use::Usage;
 use crate::limits;
-use crate::segment::{Appender, Name};
+use crate::segment::Appender;
+use crate::segment_store::SegmentName;
 use crate::vault::{Entry, Put, Shared};
 
 /// An entry that waits for its commit.
@@ -40,55 +41,75 @@ pub(crate) enum Job {
     Put(Pending),
     /// Say when everything before is answered.
     Barrier(oneshot::Sender<()>),
-    /// Close segments that expire before an hour, and take no more entries for them.
-    CloseBefore(ExpiryHour, oneshot::Sender<()>),
+    /// Close segments that expire before a slot, and take no more entries for them.
+    CloseBefore(ExpirySlot, oneshot::Sender<()>),
     /// Destroy an owner's keys.
     DestroyKeys(OwnerId, oneshot::Sender<Result<(), KeyError>>),
 }
 
-type Appenders = HashMap<ExpiryHour, (u64, Appender)>;
+/// Ordered, so that what is done to all of them is done in the same order in every run.
+type Appenders = BTreeMap<ExpirySlot, (u64, Appender)>;
 
 /// The committer's state, owned by its thread.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
-    /// The segments open for appending, one per expiry hour, with the commit that last used them.
+    queue: mpsc::Receiver<Job>,
+    /// The segments open for appending, one per expiry slot, with the commit that last used them.
     appenders: Appenders,
     /// Segments that filled up in the batch under way.
     retired: Vec<Appender>,
     /// Sealed frames on their way to the file. Kept between batches, so that its pages are touched once.
     sealed: Vec<u8>,
     /// Entries that expire earlier may find their segment deleted under them.
-    floor: ExpiryHour,
+    floor: ExpirySlot,
+    /// Whether the last commit of the catalog may yet appear in it.
+    unsettled: bool,
     commits: u64,
 }
 
 impl Committer {
-    /// Starts the thread. It ends when the queue's last sender is gone and the queue is empty.
-    pub(crate) fn spawn(shared: Arc<Shared>, queue: mpsc::Receiver<Job>) -> io::Result<JoinHandle<()>> {
-        let committer = Self {
+    pub(crate) fn new(shared: Arc<Shared>, queue: mpsc::Receiver<Job>) -> Self {
+        Self {
             shared,
-            appenders: HashMap::new(),
+            queue,
+            appenders: Appenders::new(),
             retired: Vec::new(),
             sealed: Vec::new(),
-            floor: ExpiryHour(0),
+            floor: ExpirySlot(0),
+            unsettled: false,
             commits: 0,
-        };
-        thread::Builder::new().name("vault-committer".to_owned()).spawn(move || committer.run(queue))
+        }
     }
 
-    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(first) = queue.blocking_recv() {
-            // Step 1: everything that waits, up to the size of a batch.
-            let (batch, other) = gather(first, &mut queue);
-            if !batch.is_empty() {
-                self.commit(batch);
-            }
-            if let Some(job) = other {
-                self.other(job);
-            }
+    /// Starts the thread. It ends when the queue's last sender is gone and the queue is empty.
+    pub(crate) fn spawn(self) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new().name("vault-committer".to_owned()).spawn(move || self.run())
+    }
+
+    fn run(mut self) {
+        while let Some(first) = self.queue.blocking_recv() {
+            self.turn(first);
         }
-        for (_, (_, appender)) in self.appenders.drain() {
+        for (_, appender) in std::mem::take(&mut self.appenders).into_values() {
             appender.close();
+        }
+    }
+
+    /// Takes what waits in the queue, as one turn of the thread would. `false`: nothing waited. For a committer
+    /// without a thread, whose caller says when it works.
+    pub(crate) fn step(&mut self) -> bool {
+        let first = self.queue.try_recv();
+        first.map(|first| self.turn(first)).is_ok()
+    }
+
+    fn turn(&mut self, first: Job) {
+        // Step 1: everything that waits, up to the size of a batch.
+        let (batch, other) = gather(first, &mut self.queue);
+        if !batch.is_empty() {
+            self.commit(batch);
+        }
+        if let Some(job) = other {
+            self.other(job);
         }
     }
 
@@ -99,9 +120,10 @@ impl Committer {
             Job::Barrier(answer) => {
                 let _ = answer.send(());
             }
-            Job::CloseBefore(hour, answer) => {
-                self.floor = self.floor.max(hour);
-                for (_, (_, appender)) in self.appenders.extract_if(|expiry, _| *expiry < hour) {
+            Job::CloseBefore(slot, answer) => {
+                self.floor = self.floor.max(slot);
+                let later = self.appenders.split_off(&slot);
+                for (_, appender) in std::mem::replace(&mut self.appenders, later).into_values() {
                     appender.close();
                 }
                 let _ = answer.send(());
@@ -114,6 +136,9 @@ impl Committer {
 
     fn commit(&mut self, pending: Vec<Pending>) {
         let shared = self.shared.clone();
+        if let Err(error) = self.settle() {
+            return batch::refuse(pending, &error);
+        }
         // Steps 2 and 3: drop what is stored already; the owners complete the rest.
         let (mut works, duplicates) = batch::admit(&shared, self.floor, pending);
         let outcome = if works.is_empty() { Ok(Batch::new()) } else { self.store(&mut works) };
@@ -131,6 +156,16 @@ impl Committer {
             full.close();
         }
         self.shrink();
+    }
+
+    /// Learns what became of a commit of the catalog that was never answered. Before that nothing is read:
+    /// numbers given after its rows' absence would collide with them when they appear.
+    fn settle(&mut self) -> Result<(), PutError> {
+        if self.unsettled {
+            self.shared.catalog.settle().map_err(|e| PutError::Catalog(e.to_string()))?;
+            self.unsettled = false;
+        }
+        Ok(())
     }
 
     /// Steps 4 to 9, after which every entry is on disk.
@@ -156,7 +191,12 @@ impl Committer {
             Err(CommitError::Precondition) => {
                 return Err(PutError::Refused("a row that the owner requires has changed".to_owned()));
             }
-            Err(CommitError::Catalog(e)) => {
+            Err(CommitError::NotCommitted(e)) => return Err(PutError::Catalog(e.to_string())),
+            Err(CommitError::Unknown(e)) => {
+                self.unsettled = true;
+                return Err(PutError::Unknown(e.to_string()));
+            }
+            Err(CommitError::Broken(e)) => {
                 return Err(shared.poison.set(format!("a commit of the catalog failed: {e}")));
             }
         }
@@ -166,18 +206,21 @@ impl Committer {
         Ok(rows)
     }
 
-    fn keys(&self, works: &[Work]) -> Result<HashMap<KeyContext, Arc<DataKey>>, PutError> {
-        let mut contexts: Vec<KeyContext> = works.iter().map(Work::key_context).collect();
-        contexts.sort_unstable();
-        contexts.dedup();
-        let keys = self.shared.keys.ensure(&contexts).map_err(|error| match error {
-            KeyError::Io { action: "sync", path, source } => {
-                self.shared.poison.set(format!("syncing {} failed: {source}", path.display()))
-            }
-            KeyError::Io { source, .. } if disk::is_full(&source) => PutError::DiskFull,
-            other => PutError::Key(other.to_string()),
+    /// A key for each owner and day of the batch.
+    fn keys(&self, works: &[Work]) -> Result<HashMap<KeyScope, SealingKey>, PutError> {
+        let mut usage: BTreeMap<KeyScope, Usage> = BTreeMap::new();
+        for work in works {
+            *usage.entry(work.key_scope()).or_default() += Usage::of_frame(work.frame_bytes());
+        }
+        let demands: Vec<Demand> = usage.into_iter().map(|(scope, usage)| Demand { scope, usage }).collect();
+        let shared = &*self.shared;
+        let resource = |owner| shared.owners.of(owner).expect("looked up at its admission").resource(owner);
+        let keys = shared.keys.for_sealing(&demands, &resource).map_err(|error| match error {
+            KeyError::Store(e) if e.is_of_sync() => shared.poison.set(format!("a sync of a data key failed: {e}")),
+            KeyError::Store(e) if disk::is_full_kind(e.kind()) => PutError::DiskFull,
+            other => PutError::Key(other),
         })?;
-        Ok(contexts.into_iter().zip(keys).collect())
+        Ok(demands.into_iter().map(|demand| demand.scope).zip(keys).collect())
     }
 
     /// Gives each work its place and answers the runs of neighbours. Works come ordered by expiry.
@@ -197,8 +240,10 @@ impl Committer {
                     self.retire(expiry);
                 }
                 self.make_room_for(expiry, &runs);
-                let appender = Appender::create(&self.shared.segments, expiry).map_err(|e| write_error(&e))?;
+                let appender = Appender::create(&*self.shared.segments, expiry, &*self.shared.entropy)
+                    .map_err(|e| write_error(&e))?;
                 self.appenders.insert(expiry, (self.commits, appender));
+                self.shared.keys.segment_begun();
                 created = true;
             };
             let location = Location { expiry, segment: name.id, offset: place.offset, bytes };
@@ -210,7 +255,7 @@ impl Committer {
             buffered += bytes as usize;
         }
         if created {
-            let synced = self.shared.segments.sync();
+            let synced = self.shared.segments.sync_names();
             synced.map_err(|e| self.shared.poison.set(format!("syncing the segments' folder failed: {e}")))?;
         }
         Ok(runs)
@@ -234,7 +279,7 @@ impl Committer {
     }
 
     /// Sets a full segment aside; the batch under way may have frames in it.
-    fn retire(&mut self, expiry: ExpiryHour) {
+    fn retire(&mut self, expiry: ExpirySlot) {
         self.retired.extend(self.appenders.remove(&expiry).map(|(_, full)| full));
     }
 
@@ -244,23 +289,25 @@ impl Committer {
         for expiry in works.iter().filter_map(Work::placed_in) {
             self.retire(expiry);
         }
-        if self.shared.poison.reason().is_some() {
-            // The catalog may turn out to hold the batch's rows after a restart: its frames stay.
+        if self.unsettled || self.shared.poison.reason().is_some() {
+            // The catalog may turn out to hold the batch's rows: its frames stay.
             self.retired.clear();
         }
     }
 
-    /// Closes the segment that was not used for longest, if too many are open.
-    fn make_room_for(&mut self, expiry: ExpiryHour, runs: &[Run]) {
-        if self.appenders.len() < limits::SEGMENTS_OPEN_MAX {
-            return;
-        }
-        let in_use = |hour: ExpiryHour| hour == expiry || runs.iter().any(|run| run.segment.expiry == hour);
-        let idle = self.appenders.iter().filter(|(hour, _)| !in_use(**hour));
-        if let Some(hour) = idle.min_by_key(|(_, (used, _))| *used).map(|(hour, _)| *hour)
-            && let Some((_, appender)) = self.appenders.remove(&hour)
-        {
-            appender.close();
+    /// Before a segment is begun: closes those that nothing has been written to for a while, since their slot is
+    /// over and each keeps space laid out, and the longest unused if there are too many all the same.
+    fn make_room_for(&mut self, expiry: ExpirySlot, runs: &[Run]) {
+        let in_use = |slot: ExpirySlot| slot == expiry || runs.iter().any(|run| run.segment.expiry == slot);
+        let mut idle: Vec<(u64, ExpirySlot)> =
+            self.appenders.iter().map(|(slot, (used, _))| (*used, *slot)).filter(|(_, slot)| !in_use(*slot)).collect();
+        idle.sort_unstable();
+        let crowd = (self.appenders.len() + 1).saturating_sub(limits::SEGMENTS_OPEN_MAX);
+        let stale = idle.iter().filter(|(used, _)| used + limits::SEGMENT_IDLE_COMMITS < self.commits).count();
+        for (_, slot) in idle.into_iter().take(crowd.max(stale)) {
+            if let Some((_, appender)) = self.appenders.remove(&slot) {
+                appender.close();
+            }
         }
     }
 
@@ -285,7 +332,7 @@ impl Committer {
 
 /// A run of frames that lie side by side both in the buffer and in their segment.
 struct Run {
-    segment: Name,
+    segment: SegmentName,
     /// Where in the segment.
     offset: u32,
     /// Where in the buffer.
@@ -315,7 +362,7 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Pending>, Option<
 }
 
 /// The open segment of a run.
-fn appender<'a>(open: &'a mut Appenders, retired: &'a mut [Appender], segment: Name) -> &'a mut Appender {
+fn appender<'a>(open: &'a mut Appenders, retired: &'a mut [Appender], segment: SegmentName) -> &'a mut Appender {
     let open = open.get_mut(&segment.expiry).map(|(_, appender)| appender);
     open.into_iter()
         .chain(retired)

@@ -1,9 +1,11 @@
 //! What can go wrong: one enum per operation, so that a caller sees only what can happen to it.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::id::{KeyEpoch, Location, OwnerId};
+use crate::id::{KeyName, Location};
+pub use crate::key_store::KeyStoreError;
 
 /// Why a vault can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,9 @@ pub enum OpenError {
     /// The master keyring can't be used.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// The committer's thread can't be started.
+    #[error("the vault's committer can't be started: {0}")]
+    Thread(io::Error),
     /// Written by a version that this one does not understand.
     #[error("the vault {path} has format {found}; this version understands format {known}")]
     Format {
@@ -64,7 +69,7 @@ pub enum PutError {
         /// How large it may be.
         max: usize,
     },
-    /// Its expiry hour has already been swept.
+    /// Its expiry slot has already been swept.
     #[error("the entry has already expired")]
     Expired,
     /// Its owner does not want it.
@@ -72,10 +77,13 @@ pub enum PutError {
     Refused(String),
     /// Its data key can't be had.
     #[error("no data key: {0}")]
-    Key(String),
-    /// The catalog could not be read.
-    #[error("the catalog can't be read: {0}")]
+    Key(KeyError),
+    /// The catalog could not be read or did not take the rows. Nothing was stored; trying again later helps.
+    #[error("the catalog failed, nothing was stored: {0}")]
     Catalog(String),
+    /// The catalog did not answer in time. Trying again tells: an entry with `unless_exists` is stored once.
+    #[error("whether the entry was stored is unknown, send it again: {0}")]
+    Unknown(String),
     /// The vault is shutting down.
     #[error("the vault is closed")]
     Closed,
@@ -85,9 +93,13 @@ impl PutError {
     /// Whether the same entry may be stored if it is tried again later, unchanged.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::DiskFull | Self::Write(_) | Self::Poisoned(_) | Self::Key(_) | Self::Catalog(_) | Self::Closed => {
-                true
-            }
+            Self::DiskFull
+            | Self::Write(_)
+            | Self::Poisoned(_)
+            | Self::Key(_)
+            | Self::Catalog(_)
+            | Self::Unknown(_)
+            | Self::Closed => true,
             Self::TooLarge { .. } | Self::Expired | Self::Refused(_) => false,
         }
     }
@@ -126,38 +138,131 @@ pub enum ReadError {
 }
 
 /// Why a key can't be made, wrapped or unwrapped.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// The keyring does not hold the master key.
-    #[error("it is wrapped under master key {master:016x}, which is not in the keyring: is this the right keyring?")]
-    WrongMasterKey {
-        /// The id of the master key that is needed.
-        master: u64,
+    /// The key service says no.
+    #[error("{refusal}: {why}")]
+    Refused {
+        /// Under which of its documented names.
+        refusal: KeyRefusal,
+        /// In words.
+        why: String,
     },
-    /// The wrapped key does not open.
-    #[error("the wrapped key is damaged or belongs elsewhere")]
-    Damaged,
     /// The data key was destroyed, with its owner or at its expiry.
-    #[error("the data key of owner {owner}, epoch {}, does not exist (destroyed, or its file lost)", epoch.0)]
-    Destroyed {
-        /// Whose key.
-        owner: OwnerId,
-        /// Of which epoch.
-        epoch: KeyEpoch,
-    },
-    /// The key's file can't be used.
-    #[error("can't {action} key file {path}: {source}")]
-    Io {
-        /// What was attempted.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The key service failed.
-    #[error("the key service failed: {0}")]
-    Service(String),
+    #[error("the data key {0} does not exist (destroyed, or lost)")]
+    Destroyed(KeyName),
+    /// The store of wrapped keys failed.
+    #[error(transparent)]
+    Store(#[from] KeyStoreError),
+    /// The system gives no random numbers.
+    #[error("the system's random source failed")]
+    Random,
+    /// The vault is shutting down.
+    #[error("the vault is closed")]
+    Closed,
+}
+
+impl KeyError {
+    /// A refusal in these words.
+    pub fn refused(refusal: KeyRefusal, why: impl Into<String>) -> Self {
+        Self::Refused { refusal, why: why.into() }
+    }
+
+    /// The key service's reason, if it was the service that said no.
+    pub fn refusal(&self) -> Option<KeyRefusal> {
+        match self {
+            Self::Refused { refusal, .. } => Some(*refusal),
+            _ => None,
+        }
+    }
+
+    /// Whether it is only this data key that can't be had, so that another one may do instead.
+    pub(crate) fn is_of_one_key(&self) -> bool {
+        use KeyRefusal::{Disabled, IncorrectKey, InvalidCiphertext, InvalidState, NotFound};
+        match self {
+            Self::Destroyed(_) => true,
+            Self::Refused { refusal, .. } => {
+                matches!(refusal, Disabled | IncorrectKey | InvalidCiphertext | InvalidState | NotFound)
+            }
+            Self::Store(_) | Self::Random | Self::Closed => false,
+        }
+    }
+}
+
+/// Why a key service says no: the errors that AWS KMS documents. The local keyring speaks of the same
+/// things by the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyRefusal {
+    /// The caller may not use the master key.
+    AccessDenied,
+    /// The service waited for something else too long.
+    DependencyTimeout,
+    /// The master key is disabled.
+    Disabled,
+    /// The wrapped key was wrapped under another master key than the one that is stated.
+    IncorrectKey,
+    /// The wrapped key is damaged, or belongs to another context.
+    InvalidCiphertext,
+    /// The master key is not for this kind of use.
+    InvalidKeyUsage,
+    /// The master key is in a state that does not allow this, such as waiting for its deletion.
+    InvalidState,
+    /// The service failed.
+    Internal,
+    /// The master key can't be had just now.
+    KeyUnavailable,
+    /// More was asked of the service than it allows.
+    LimitExceeded,
+    /// There is no such master key.
+    NotFound,
+    /// The service is asked too often.
+    Throttling,
+    /// The service does not offer what was asked.
+    UnsupportedOperation,
+}
+
+impl KeyRefusal {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::AccessDenied,
+        Self::DependencyTimeout,
+        Self::Disabled,
+        Self::IncorrectKey,
+        Self::InvalidCiphertext,
+        Self::InvalidKeyUsage,
+        Self::InvalidState,
+        Self::Internal,
+        Self::KeyUnavailable,
+        Self::LimitExceeded,
+        Self::NotFound,
+        Self::Throttling,
+        Self::UnsupportedOperation,
+    ];
+
+    /// The name that AWS KMS documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "AccessDeniedException",
+            Self::DependencyTimeout => "DependencyTimeoutException",
+            Self::Disabled => "DisabledException",
+            Self::IncorrectKey => "IncorrectKeyException",
+            Self::InvalidCiphertext => "InvalidCiphertextException",
+            Self::InvalidKeyUsage => "InvalidKeyUsageException",
+            Self::InvalidState => "KMSInvalidStateException",
+            Self::Internal => "KMSInternalException",
+            Self::KeyUnavailable => "KeyUnavailableException",
+            Self::LimitExceeded => "LimitExceededException",
+            Self::NotFound => "NotFoundException",
+            Self::Throttling => "ThrottlingException",
+            Self::UnsupportedOperation => "UnsupportedOperationException",
+        }
+    }
+}
+
+impl fmt::Display for KeyRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Why a master keyring can't be used.
@@ -190,24 +295,51 @@ pub enum KeyringError {
 }
 
 /// Why a sealed secret does not open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the sealed text is not one of this vault's, or was changed")]
-pub struct SecretError;
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// It was sealed elsewhere or under another label, or was changed.
+    #[error("the sealed text is not one of this vault's, or was changed")]
+    Foreign,
+    /// The vault's root key can't be had.
+    #[error("the vault's root key can't be had: {0}")]
+    Key(#[from] KeyError),
+}
 
 /// Why the catalog can't answer.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("catalog: {0}")]
-pub struct CatalogError(pub String);
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogError {
+    /// It can't be reached, or is busy. Trying again later helps; a snapshot has to be taken anew.
+    #[error("the catalog is unavailable, try again: {0}")]
+    Unavailable(String),
+    /// It failed, and trying again without a change of something else fails again.
+    #[error("the catalog failed: {0}")]
+    Failed(String),
+}
+
+impl CatalogError {
+    /// Whether the same call may succeed if it is tried again later.
+    pub fn retryable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
 
 /// Why a batch of rows was not committed.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// A row was not as the batch required; nothing was changed.
     #[error("a row is not as it was required to be; nothing was changed")]
     Precondition,
-    /// The catalog failed. Whether the batch is in it shows after a restart.
+    /// Nothing was changed, and nothing of this batch will be: the same batch may be tried again.
+    #[error("nothing was changed: {0}")]
+    NotCommitted(CatalogError),
+    /// The catalog did not answer. The batch may be in it, may yet come, or may never; what holds is
+    /// decided by [`crate::Catalog::settle`], and then a read tells.
+    #[error("whether the change was made is unknown: {0}")]
+    Unknown(CatalogError),
+    /// The store behind the catalog failed under the commit. Whether the batch is in it shows only when it
+    /// is opened again; until then nothing more may be written.
     #[error(transparent)]
-    Catalog(#[from] CatalogError),
+    Broken(CatalogError),
 }
 
 /// Why a sweep stopped. What it had deleted is deleted; the next one continues.
@@ -216,13 +348,19 @@ pub enum SweepError {
     /// The catalog can't answer, so nothing can be said about what is live.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// A file can't be examined or deleted.
-    #[error("can't {action} {path}: {source}")]
+    /// The vault refuses writes, and what its last commit left is known only after a restart.
+    #[error("nothing is deleted until the vault is restarted, because a sync or commit failed")]
+    Poisoned,
+    /// A key can't be destroyed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Something can't be examined or deleted.
+    #[error("can't {action} {what}: {source}")]
     Io {
         /// What was attempted.
         action: &'static str,
         /// On what.
-        path: PathBuf,
+        what: String,
         /// What the system said.
         source: io::Error,
     },

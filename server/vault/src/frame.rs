@@ -12,12 +12,13 @@
 //!     18      2  index bytes (n)
 //!     20      4  payload bytes (p) as before sealing
 //!     24      8  owner
-//!     32      4  expiry hour
-//!     36      4  key epoch         with the owner, names the data key
-//!     40      n  index             the owner's own entry, readable without any key
-//!   40+n      4  crc32c            of everything before, so that a scan can walk without keys
-//!   44+n      p  payload           AES-256-GCM
-//! 44+n+p     16  tag               authenticates bytes 0 to 44+n and the payload
+//!     32      4  expiry slot
+//!     36      4  key epoch         with the owner and the key id, names the data key
+//!     40      8  key id
+//!     48      n  index             the owner's own entry, readable without any key
+//!   48+n      4  crc32c            of everything before, so that a scan can walk without keys
+//!   52+n      p  payload           AES-256-GCM
+//! 52+n+p     16  tag               authenticates bytes 0 to 52+n and the payload
 //! ```
 //!
 //! The nonce is `[segment id: 8][ordinal: 4]`; design/vault.md argues why it never repeats under a key.
@@ -25,11 +26,11 @@
 use aws_lc_rs::aead::{Aad, Nonce};
 use bytes::{Bytes, BytesMut};
 
-use crate::id::{ExpiryHour, KeyEpoch, OwnerId, SegmentId, u32_at, u64_at};
+use crate::id::{ExpirySlot, KeyEpoch, KeyId, KeyName, OwnerId, SegmentId, u32_at, u64_at};
 use crate::keys::DataKey;
 use crate::limits;
 
-pub(crate) const FIXED_BYTES: usize = 40;
+pub(crate) const FIXED_BYTES: usize = 48;
 pub(crate) const TAG_BYTES: usize = 16;
 const MAGIC: &[u8; 4] = b"MRfr";
 const VERSION: u8 = 1;
@@ -45,9 +46,11 @@ pub struct FrameHeader {
     /// Whose it is.
     pub owner: OwnerId,
     /// When it may be deleted.
-    pub expiry: ExpiryHour,
-    /// Which of the owner's keys seals it.
+    pub expiry: ExpirySlot,
+    /// The day of expiry of the key that seals it.
     pub epoch: KeyEpoch,
+    /// Which of the owner's keys of that day.
+    pub key: KeyId,
     /// The owner's index entry.
     pub index: Bytes,
     /// The length of the payload.
@@ -68,6 +71,11 @@ pub(crate) fn signature(segment: SegmentId) -> [u8; 12] {
 }
 
 impl FrameHeader {
+    /// The name of the data key that seals it.
+    pub fn key_name(&self) -> KeyName {
+        KeyName { owner: self.owner, epoch: self.epoch, id: self.key }
+    }
+
     /// The length of the whole frame.
     pub(crate) fn frame_bytes(&self) -> usize {
         frame_bytes(self.index.len(), self.payload_bytes as usize)
@@ -109,8 +117,9 @@ impl FrameHeader {
             segment: SegmentId(u64_at(fixed, 4)),
             ordinal: u32_at(fixed, 12),
             owner: OwnerId::from_u64(u64_at(fixed, 24)),
-            expiry: ExpiryHour(u32_at(fixed, 32)),
+            expiry: ExpirySlot(u32_at(fixed, 32)),
             epoch: KeyEpoch(u32_at(fixed, 36)),
+            key: KeyId(u64_at(fixed, 40)),
             index: Bytes::copy_from_slice(&sealed[FIXED_BYTES..]),
             payload_bytes,
         })
@@ -140,6 +149,7 @@ impl FrameHeader {
         head[24..32].copy_from_slice(&self.owner.to_u64().to_be_bytes());
         head[32..36].copy_from_slice(&self.expiry.0.to_be_bytes());
         head[36..40].copy_from_slice(&self.epoch.0.to_be_bytes());
+        head[40..48].copy_from_slice(&self.key.0.to_be_bytes());
         let crc_at = head.len() - CRC_BYTES;
         head[FIXED_BYTES..crc_at].copy_from_slice(&self.index);
         let crc = crc32c::crc32c(&head[..crc_at]);
@@ -210,8 +220,9 @@ mod tests {
             segment: SegmentId(0x1122_3344_5566_7788),
             ordinal: 7,
             owner: OwnerId::from_u64(9),
-            expiry: ExpiryHour(500_000),
+            expiry: ExpirySlot(500_000),
             epoch: KeyEpoch(20_833),
+            key: KeyId(0x99aa_bbcc_ddee_ff00),
             index: Bytes::copy_from_slice(index),
             payload_bytes: u32::try_from(payload.len()).unwrap(),
         };

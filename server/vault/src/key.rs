@@ -42,8 +42,8 @@ impl Key {
         &self.0
     }
 
-    /// The stored key. Only a catalog backend has stored keys.
-    pub(crate) fn from_stored(bytes: Bytes) -> Self {
+    /// The key of these bytes, as [`Key::as_bytes`] gave them. Only a catalog backend has stored keys.
+    pub fn from_stored(bytes: Bytes) -> Self {
         Self(bytes)
     }
 

@@ -1,219 +1,179 @@
-//! The data keys of a vault: one small file each, and a bounded cache of them unwrapped.
+//! The key store of a vault on local disk: one small file per key.
 //!
-//! Keys lie in files and not in the catalog, because destroying a key must destroy it: an LSM tree keeps
-//! old values in its journal and tables until it compacts, an unlinked file is gone. It also lets frames
-//! and keys alone rebuild a lost catalog.
+//! `keys/<owner: 16 hex>-<epoch: 8 hex>-<key id: 16 hex>.key`, mode 0600; what is in it is in `stored_key.rs`.
 //!
-//! ```text
-//! keys/<owner: 16 hex>-<epoch: 8 hex>.key, mode 0600:
-//! [magic "MRKEY001": 8][owner: 8][epoch: 4][wrapped bytes (n): 2][wrapped key: n][crc32c: 4]
-//! ```
+//! A key comes into being in these steps: 1 write `.tmp`, 2 sync it, 3 rename it, and, once for all keys of a
+//! batch, 4 sync the folder. It is replaced in the same steps, and destroyed by unlinking it.
 
-use std::collections::HashMap;
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{self, Faults};
-use crate::error::KeyError;
-use crate::id::{KeyEpoch, OwnerId};
-use crate::keyring::crc_holds;
-use crate::keys::{DataKey, KeyContext, KeyService, WrappedKey};
-use crate::limits;
+use disk::Disk;
 
-const MAGIC: &[u8; 8] = b"MRKEY001";
+use crate::id::KeyName;
+use crate::key_store::{KeyStore, KeyStoreError};
+
 const FOLDER: &str = "keys";
-
-/// The root key: not of a stream, sealing nothing itself, the source of derived keys.
-pub(crate) const ROOT: KeyContext = KeyContext { owner: OwnerId::ROOT, epoch: KeyEpoch(u32::MAX) };
+/// Ten times what any key service wraps a key into.
+const FILE_BYTES_MAX: usize = 64 << 10;
 
 /// Whether the vault in `folder` has data keys.
 pub(crate) fn exist(folder: &Path) -> bool {
-    folder.join(FOLDER).join(file_name(ROOT)).exists()
+    folder.join(FOLDER).join(file_name(KeyName::ROOT)).exists()
 }
 
-/// The folder of key files and the service that unwraps them.
+/// The folder of key files.
 pub(crate) struct KeyFiles {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
-    service: Arc<dyn KeyService>,
-    cache: Mutex<HashMap<KeyContext, Arc<DataKey>>>,
-    faults: Arc<Faults>,
+    /// Held from looking at a name to changing it. The vault's lock keeps other processes away.
+    changing: Mutex<()>,
+    /// Tells unfinished files apart.
+    unfinished: AtomicU64,
 }
 
 impl KeyFiles {
-    /// Opens the folder and its root key; both are created in a new vault.
-    pub(crate) fn open(vault: &Path, service: Arc<dyn KeyService>, faults: Arc<Faults>) -> Result<Self, KeyError> {
+    /// Opens the folder, which is created in a new vault. What an earlier process did not finish goes.
+    pub(crate) fn open(disk: Arc<dyn Disk>, vault: &Path) -> Result<Self, KeyStoreError> {
         let folder = vault.join(FOLDER);
-        disk::create_folder(&folder).map_err(|e| failed("create the folder of", &folder, e))?;
-        let files = Self { folder, service, cache: Mutex::default(), faults };
-        files.remove_unfinished()?;
-        files.ensure(&[ROOT])?;
+        disk.create_folder(&folder).map_err(|e| failed("create the folder", &folder, &e))?;
+        let files = Self { disk, folder, changing: Mutex::default(), unfinished: AtomicU64::new(0) };
+        for unfinished in files.names()?.iter().filter(|name| name.ends_with(".tmp")) {
+            let path = files.folder.join(unfinished);
+            files.disk.remove(&path).map_err(|e| failed("remove", &path, &e))?;
+        }
         Ok(files)
     }
 
-    /// The data key of `context`, which must exist.
-    pub(crate) fn find(&self, context: KeyContext) -> Result<Arc<DataKey>, KeyError> {
-        if let Some(key) = self.cache().get(&context) {
-            return Ok(key.clone());
+    /// Steps 1 and 2: the bytes on disk, beside the place that they are for.
+    fn write_beside(&self, path: &Path, bytes: &[u8]) -> Result<PathBuf, KeyStoreError> {
+        let number = self.unfinished.fetch_add(1, Ordering::Relaxed);
+        let beside = path.with_extension(format!("{number}.tmp"));
+        let file = self.disk.create(&beside).map_err(|e| failed("create", &beside, &e))?;
+        let written = file.write_at(bytes, 0).map_err(|e| failed("write", &beside, &e));
+        let synced = written.and_then(|()| file.sync().map_err(|e| failed(KeyStoreError::SYNC, &beside, &e)));
+        if synced.is_err() {
+            // Nothing refers to it; one that stays behind is removed at the next start.
+            let _ = self.disk.remove(&beside);
         }
-        let key = Arc::new(self.service.unwrap(&self.read(context)?, context)?);
-        self.remember(context, &key);
-        Ok(key)
+        synced.map(|()| beside)
     }
 
-    /// The data keys of `contexts`, in their order. Those that do not exist are created, and are on disk
-    /// on return: a frame must never be sealed under a key that a power cut can take.
-    pub(crate) fn ensure(&self, contexts: &[KeyContext]) -> Result<Vec<Arc<DataKey>>, KeyError> {
-        let mut created = Vec::new();
-        let mut keys = Vec::with_capacity(contexts.len());
-        for &context in contexts {
-            match self.find(context) {
-                Err(KeyError::Destroyed { .. }) => {
-                    let key = Arc::new(self.create(context)?);
-                    created.push((context, key.clone()));
-                    keys.push(key);
-                }
-                found => keys.push(found?),
+    /// Step 3, if the name is still as it was: `meets` is shown what it holds.
+    fn put(&self, name: KeyName, bytes: &[u8], meets: impl Fn(Option<&[u8]>) -> bool) -> Result<bool, KeyStoreError> {
+        let path = self.path(name);
+        let beside = self.write_beside(&path, bytes)?;
+        let _changing = self.changing();
+        let renamed = match self.read(name) {
+            Ok(present) if meets(present.as_deref()) => {
+                self.disk.rename(&beside, &path).map(|()| true).map_err(|e| failed("name", &path, &e))
             }
+            Ok(_) => Ok(false),
+            Err(error) => Err(error),
+        };
+        if !matches!(renamed, Ok(true)) {
+            let _ = self.disk.remove(&beside);
         }
-        if !created.is_empty() {
-            self.sync(&self.folder)?;
-            for (context, key) in &created {
-                self.remember(*context, key);
-            }
-        }
-        Ok(keys)
+        renamed
     }
 
-    /// Destroys all keys of `owner`: its frames are unreadable from now on.
-    pub(crate) fn destroy_owner(&self, owner: OwnerId) -> Result<(), KeyError> {
-        let contexts: Vec<_> = self.list()?.into_iter().filter(|context| context.owner == owner).collect();
-        self.destroy(&contexts)
+    fn names(&self) -> Result<Vec<String>, KeyStoreError> {
+        self.disk.list(&self.folder).map_err(|e| failed("list", &self.folder, &e))
     }
 
-    /// Destroys these keys.
-    pub(crate) fn destroy(&self, contexts: &[KeyContext]) -> Result<(), KeyError> {
-        for &context in contexts {
-            assert_ne!(context, ROOT, "the root key lives as long as the vault");
-            self.cache().remove(&context);
-            match fs::remove_file(self.path(context)) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed("remove", &self.path(context), e));
-                }
-                _ => {}
-            }
-        }
-        if contexts.is_empty() { Ok(()) } else { self.sync(&self.folder) }
+    fn path(&self, name: KeyName) -> PathBuf {
+        self.folder.join(file_name(name))
     }
 
-    /// The contexts of all keys but the root key.
-    pub(crate) fn list(&self) -> Result<Vec<KeyContext>, KeyError> {
-        let mut contexts = Vec::new();
-        for name in self.names()? {
-            contexts.extend(parse_file_name(&name).filter(|context| *context != ROOT));
-        }
-        Ok(contexts)
-    }
-
-    fn create(&self, context: KeyContext) -> Result<DataKey, KeyError> {
-        let (key, wrapped) = self.service.generate(context)?;
-        let path = self.path(context);
-        let unfinished = path.with_extension("tmp");
-        // An earlier attempt may have left one when the disk was full.
-        let _ = fs::remove_file(&unfinished);
-        let mut file = disk::create_new(&unfinished).map_err(|e| failed("create", &unfinished, e))?;
-        file.write_all(&encode(context, &wrapped)).map_err(|e| failed("write", &unfinished, e))?;
-        file.sync_all().map_err(|e| failed("sync", &unfinished, e))?;
-        fs::rename(&unfinished, &path).map_err(|e| failed("name", &path, e))?;
-        Ok(key)
-    }
-
-    fn read(&self, context: KeyContext) -> Result<WrappedKey, KeyError> {
-        let path = self.path(context);
-        match fs::read(&path) {
-            Ok(stored) => decode(&stored, context).ok_or(KeyError::Damaged),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                Err(KeyError::Destroyed { owner: context.owner, epoch: context.epoch })
-            }
-            Err(e) => Err(failed("read", &path, e)),
-        }
-    }
-
-    fn remove_unfinished(&self) -> Result<(), KeyError> {
-        for name in self.names()?.iter().filter(|name| name.ends_with(".tmp")) {
-            let path = self.folder.join(name);
-            fs::remove_file(&path).map_err(|e| failed("remove", &path, e))?;
-        }
-        Ok(())
-    }
-
-    fn names(&self) -> Result<Vec<String>, KeyError> {
-        let entries = fs::read_dir(&self.folder).map_err(|e| failed("list", &self.folder, e))?;
-        let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
-        entries.map(name).collect::<io::Result<_>>().map_err(|e| failed("list", &self.folder, e))
-    }
-
-    fn sync(&self, folder: &Path) -> Result<(), KeyError> {
-        let synced = self.faults.at_sync().and_then(|()| disk::sync_folder(folder));
-        synced.map_err(|e| failed("sync", folder, e))
-    }
-
-    fn remember(&self, context: KeyContext, key: &Arc<DataKey>) {
-        let mut cache = self.cache();
-        if cache.len() >= limits::KEYS_CACHED_MAX {
-            // Any one will do: the next use unwraps it again.
-            if let Some(&victim) = cache.keys().next() {
-                cache.remove(&victim);
-            }
-        }
-        cache.insert(context, key.clone());
-    }
-
-    fn cache(&self) -> MutexGuard<'_, HashMap<KeyContext, Arc<DataKey>>> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn path(&self, context: KeyContext) -> PathBuf {
-        self.folder.join(file_name(context))
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn file_name(context: KeyContext) -> String {
-    format!("{}-{:08x}.key", context.owner, context.epoch.0)
-}
-
-fn parse_file_name(name: &str) -> Option<KeyContext> {
-    let (owner, epoch) = name.strip_suffix(".key")?.split_once('-')?;
-    Some(KeyContext {
-        owner: OwnerId::from_u64(u64::from_str_radix(owner, 16).ok()?),
-        epoch: KeyEpoch(u32::from_str_radix(epoch, 16).ok()?),
-    })
-}
-
-fn encode(context: KeyContext, wrapped: &WrappedKey) -> Vec<u8> {
-    let mut out = MAGIC.to_vec();
-    out.extend_from_slice(&context.owner.to_u64().to_be_bytes());
-    out.extend_from_slice(&context.epoch.0.to_be_bytes());
-    let len = u16::try_from(wrapped.0.len()).expect("a wrapped key is some hundred bytes");
-    out.extend_from_slice(&len.to_be_bytes());
-    out.extend_from_slice(&wrapped.0);
-    let crc = crc32c::crc32c(&out);
-    out.extend_from_slice(&crc.to_be_bytes());
-    out
-}
-
-fn decode(stored: &[u8], context: KeyContext) -> Option<WrappedKey> {
-    if !crc_holds(stored) {
-        return None;
+impl KeyStore for KeyFiles {
+    fn list(&self) -> Result<Vec<KeyName>, KeyStoreError> {
+        let names = self.names()?;
+        Ok(names.iter().filter_map(|name| KeyName::parse(name.strip_suffix(".key")?)).collect())
     }
-    let rest = stored.strip_prefix(MAGIC)?.strip_prefix(&context.owner.to_u64().to_be_bytes())?;
-    let (len, rest) = rest.strip_prefix(&context.epoch.0.to_be_bytes())?.split_first_chunk::<2>()?;
-    let len = usize::from(u16::from_be_bytes(*len));
-    let (wrapped, crc) = rest.split_at_checked(len)?;
-    (crc.len() == 4).then(|| WrappedKey(wrapped.to_vec()))
+
+    fn read(&self, name: KeyName) -> Result<Option<Vec<u8>>, KeyStoreError> {
+        let path = self.path(name);
+        match disk::read(&*self.disk, &path, FILE_BYTES_MAX) {
+            Ok(stored) => Ok(Some(stored)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(failed("read", &path, &e)),
+        }
+    }
+
+    fn create(&self, name: KeyName, bytes: &[u8]) -> Result<bool, KeyStoreError> {
+        self.put(name, bytes, |present| present.is_none())
+    }
+
+    fn replace(&self, name: KeyName, old: &[u8], new: &[u8]) -> Result<bool, KeyStoreError> {
+        self.put(name, new, |present| present == Some(old))
+    }
+
+    fn remove(&self, name: KeyName) -> Result<(), KeyStoreError> {
+        let path = self.path(name);
+        let _changing = self.changing();
+        match self.disk.remove(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path, &e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync(&self) -> Result<(), KeyStoreError> {
+        self.disk.sync_folder(&self.folder).map_err(|e| failed(KeyStoreError::SYNC, &self.folder, &e))
+    }
 }
 
-fn failed(action: &'static str, path: &Path, source: io::Error) -> KeyError {
-    KeyError::Io { action, path: path.to_owned(), source }
+fn file_name(name: KeyName) -> String {
+    format!("{name}.key")
+}
+
+fn failed(action: &'static str, path: &Path, source: &io::Error) -> KeyStoreError {
+    KeyStoreError::new(action, path.display().to_string(), source)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    use disk::OsDisk;
+
+    use super::*;
+    use crate::vault::faulty::FaultyDisk;
+
+    #[test]
+    fn a_key_file_is_for_its_owner_only() {
+        let vault = tempfile::tempdir().unwrap();
+        let files = KeyFiles::open(Arc::new(OsDisk), vault.path()).unwrap();
+        files.create(KeyName::ROOT, b"key").unwrap();
+        let path = vault.path().join("keys/0000000000000000-ffffffff-0000000000000000.key");
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
+        assert!(exist(vault.path()));
+    }
+
+    #[test]
+    fn what_a_process_left_unfinished_is_gone_after_the_next_start() {
+        let vault = tempfile::tempdir().unwrap();
+        let files = KeyFiles::open(Arc::new(OsDisk), vault.path()).unwrap();
+        files.write_beside(&files.path(KeyName::ROOT), b"half").unwrap();
+        let files = KeyFiles::open(Arc::new(OsDisk), vault.path()).unwrap();
+        assert_eq!(files.list().unwrap(), []);
+        assert_eq!(fs::read_dir(vault.path().join(FOLDER)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_made_durable_leaves_nothing_behind() {
+        let vault = tempfile::tempdir().unwrap();
+        let disk = FaultyDisk::default();
+        let files = KeyFiles::open(Arc::new(disk.clone()), vault.path()).unwrap();
+        disk.0.sync.store(true, Ordering::SeqCst);
+        assert!(files.create(KeyName::ROOT, b"key").is_err());
+        assert_eq!(fs::read_dir(vault.path().join(FOLDER)).unwrap().count(), 0);
+    }
 }

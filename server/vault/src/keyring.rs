@@ -19,9 +19,8 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::aead::{Aad, Nonce};
 use zeroize::Zeroizing;
 
-use crate::disk;
-use crate::error::{KeyError, KeyringError};
-use crate::id::{u32_at, u64_at};
+use crate::error::{KeyError, KeyRefusal, KeyringError};
+use crate::id::u64_at;
 use crate::keys::{DataKey, KeyContext, KeyService, WrappedKey, random};
 
 const MAGIC: &[u8; 8] = b"MRKRING1";
@@ -59,7 +58,7 @@ impl Keyring {
         };
         let master = fresh().map_err(|e| failed("make a key for", path, io::Error::other(e)))?;
         let keyring = Self { masters: vec![master] };
-        disk::write_new(path, &keyring.encode()).map_err(|e| failed("write", path, e))?;
+        disk::write_new(&disk::OsDisk, path, &keyring.encode()).map_err(|e| failed("write", path, e))?;
         Ok(keyring)
     }
 
@@ -107,7 +106,7 @@ impl Keyring {
 }
 
 impl KeyService for Keyring {
-    fn generate(&self, context: KeyContext) -> Result<(DataKey, WrappedKey), KeyError> {
+    fn generate(&self, context: &KeyContext) -> Result<(DataKey, WrappedKey), KeyError> {
         let (id, master) = self.masters.last().expect("a keyring holds at least one key");
         let key = DataKey::random()?;
         let mut nonce = [0; 12];
@@ -126,24 +125,34 @@ impl KeyService for Keyring {
         Ok((key, WrappedKey(wrapped)))
     }
 
-    fn unwrap(&self, wrapped: &WrappedKey, context: KeyContext) -> Result<DataKey, KeyError> {
-        let wrapped: &[u8; WRAPPED_BYTES] = wrapped.0[..].try_into().map_err(|_| KeyError::Damaged)?;
+    fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyError> {
+        let wrapped: &[u8; WRAPPED_BYTES] = wrapped.0[..].try_into().map_err(|_| damaged(context))?;
         if wrapped[0] != WRAPPED_VERSION {
-            return Err(KeyError::Damaged);
+            return Err(damaged(context));
         }
         let id = u64_at(wrapped, 1);
-        let (_, master) = self.masters.iter().find(|(m, _)| *m == id).ok_or(KeyError::WrongMasterKey { master: id })?;
-        let nonce = Nonce::try_assume_unique_for_key(&wrapped[9..21]).map_err(|_| KeyError::Damaged)?;
+        let (_, master) = self.masters.iter().find(|(m, _)| *m == id).ok_or_else(|| not_found(id))?;
+        let nonce = Nonce::try_assume_unique_for_key(&wrapped[9..21]).map_err(|_| damaged(context))?;
         let mut sealed = Zeroizing::new([0; 48]);
         sealed.copy_from_slice(&wrapped[21..]);
         let opened = master
             .aead()
             .open_in_place(nonce, Aad::from(context.encode()), &mut *sealed)
-            .map_err(|_| KeyError::Damaged)?;
+            .map_err(|_| damaged(context))?;
         let mut secret = Zeroizing::new([0; 32]);
         secret.copy_from_slice(opened);
         Ok(DataKey::new(secret))
     }
+}
+
+fn damaged(context: &KeyContext) -> KeyError {
+    let why = format!("the wrapped key {} is damaged or belongs elsewhere", context.name);
+    KeyError::refused(KeyRefusal::InvalidCiphertext, why)
+}
+
+fn not_found(master: u64) -> KeyError {
+    let why = format!("master key {master:016x} is not in the keyring: is this the right keyring?");
+    KeyError::refused(KeyRefusal::NotFound, why)
 }
 
 fn refuse_exposed(file: &File, path: &Path) -> Result<(), KeyringError> {
@@ -158,26 +167,21 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> KeyringError 
     KeyringError::Io { action, path: PathBuf::from(path), source }
 }
 
-/// The CRC's reader, shared with the key files.
-pub(crate) fn crc_holds(stored: &[u8]) -> bool {
-    stored.len() >= 4 && crc32c::crc32c(&stored[..stored.len() - 4]) == u32_at(stored, stored.len() - 4)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::id::{KeyEpoch, OwnerId};
+    use crate::id::{KeyEpoch, KeyId, KeyName, OwnerId};
 
     #[test]
     fn a_wrapped_key_opens_with_the_reopened_keyring_only_in_its_context() {
         let folder = tempfile::tempdir().unwrap();
-        let (key, wrapped) = Keyring::of_vault(folder.path()).unwrap().generate(context(1)).unwrap();
+        let (key, wrapped) = Keyring::of_vault(folder.path()).unwrap().generate(&context(1)).unwrap();
         let again = Keyring::of_vault(folder.path()).unwrap();
-        assert_eq!(again.unwrap(&wrapped, context(1)).unwrap().secret(), key.secret());
-        assert!(matches!(again.unwrap(&wrapped, context(2)), Err(KeyError::Damaged)));
+        assert_eq!(again.unwrap(&wrapped, &context(1)).unwrap().secret(), key.secret());
+        assert_eq!(again.unwrap(&wrapped, &context(2)).unwrap_err().refusal(), Some(KeyRefusal::InvalidCiphertext));
     }
 
     #[test]
@@ -185,8 +189,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let one = Keyring::create(&folder.path().join("one")).unwrap();
         let two = Keyring::create(&folder.path().join("two")).unwrap();
-        let (_, wrapped) = one.generate(context(1)).unwrap();
-        assert!(matches!(two.unwrap(&wrapped, context(1)), Err(KeyError::WrongMasterKey { .. })));
+        let (_, wrapped) = one.generate(&context(1)).unwrap();
+        assert_eq!(two.unwrap(&wrapped, &context(1)).unwrap_err().refusal(), Some(KeyRefusal::NotFound));
     }
 
     #[test]
@@ -210,6 +214,7 @@ mod tests {
     }
 
     fn context(owner: u64) -> KeyContext {
-        KeyContext { owner: OwnerId::from_u64(owner), epoch: KeyEpoch(3) }
+        let name = KeyName { owner: OwnerId::from_u64(owner), epoch: KeyEpoch(3), id: KeyId(4) };
+        KeyContext { name, resource: "a stream".to_owned() }
     }
 }

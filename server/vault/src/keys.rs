@@ -1,29 +1,34 @@
 //! Data keys and the service that makes and wraps them.
 //!
-//! A wrapped data key names its owner and epoch as context: it opens only as what it was made for.
+//! A wrapped data key is bound to its context: its name, and the name that its owner goes by outside of
+//! the vault. It opens only as what it was made for.
 
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
+use crate::entropy::Entropy;
 use crate::error::KeyError;
-use crate::id::{KeyEpoch, OwnerId};
+use crate::id::KeyName;
 
 /// What a data key is for; authenticated with its wrapped form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyContext {
-    /// Whose frames it seals.
-    pub owner: OwnerId,
-    /// Of which day of expiry.
-    pub epoch: KeyEpoch,
+    /// The key's name.
+    pub name: KeyName,
+    /// What its owner is called by others, for a stream its ARN. Stored with the wrapped key, because
+    /// frames and keys have to suffice when the catalog is lost.
+    pub resource: String,
 }
 
 impl KeyContext {
-    /// `"millrace data key" [owner: 8][epoch: 4]`
-    pub fn encode(self) -> Vec<u8> {
+    /// `"millrace data key" [owner: 8][epoch: 4][key id: 8][resource]`
+    pub fn encode(&self) -> Vec<u8> {
         let mut bytes = b"millrace data key".to_vec();
-        bytes.extend_from_slice(&self.owner.to_u64().to_be_bytes());
-        bytes.extend_from_slice(&self.epoch.0.to_be_bytes());
+        bytes.extend_from_slice(&self.name.owner.to_u64().to_be_bytes());
+        bytes.extend_from_slice(&self.name.epoch.0.to_be_bytes());
+        bytes.extend_from_slice(&self.name.id.0.to_be_bytes());
+        bytes.extend_from_slice(self.resource.as_bytes());
         bytes
     }
 }
@@ -35,15 +40,21 @@ pub struct WrappedKey(pub Vec<u8>);
 /// Makes data keys and unwraps them: a local [`Keyring`](crate::Keyring), later a KMS.
 pub trait KeyService: Send + Sync {
     /// A new data key and its wrapped form.
-    fn generate(&self, context: KeyContext) -> Result<(DataKey, WrappedKey), KeyError>;
+    fn generate(&self, context: &KeyContext) -> Result<(DataKey, WrappedKey), KeyError>;
 
     /// The data key of a wrapped form made for the same context.
-    fn unwrap(&self, wrapped: &WrappedKey, context: KeyContext) -> Result<DataKey, KeyError>;
+    fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyError>;
+
+    /// How many calls are worth making at once. A service within this process gains nothing by a second.
+    fn calls_at_once(&self) -> usize {
+        1
+    }
 }
 
 /// An AES-256 key in the clear, wiped from memory when dropped.
 pub struct DataKey {
     secret: Zeroizing<[u8; 32]>,
+    /// The expanded key. aws-lc keeps it on its own heap, which it wipes as it frees.
     aead: LessSafeKey,
 }
 
@@ -79,5 +90,12 @@ impl std::fmt::Debug for DataKey {
 
 /// Fills `out` from the system's random source.
 pub(crate) fn random(out: &mut [u8]) -> Result<(), KeyError> {
-    rand::fill(out).map_err(|_| KeyError::Service("the system's random source failed".to_owned()))
+    rand::fill(out).map_err(|_| KeyError::Random)
+}
+
+/// A random number, for an id.
+pub(crate) fn random_number(entropy: &dyn Entropy) -> Result<u64, KeyError> {
+    let mut number = [0; 8];
+    entropy.fill(&mut number)?;
+    Ok(u64::from_be_bytes(number))
 }

@@ -11,13 +11,18 @@
 //! Start reading at [`Vault`], then `committer.rs` for writing and `reader.rs` for reading.
 
 pub mod catalog;
+mod clock;
 mod committer;
-mod disk;
+mod data_keys;
+mod entropy;
 mod error;
 mod frame;
 mod id;
 mod key;
+mod key_cache;
 mod key_files;
+mod key_store;
+mod key_use;
 mod keyring;
 mod keys;
 pub mod limits;
@@ -27,20 +32,28 @@ mod reader;
 mod recovery;
 mod secret;
 mod segment;
+pub mod segment_store;
+mod stored_key;
 mod sweep;
 mod vault;
 mod walk;
 
 pub use catalog::{Batch, Catalog, Direction, KeyRange, Row, Snapshot};
+pub use clock::Clock;
+pub use entropy::{Entropy, OsEntropy};
 pub use error::{
-    CatalogError, CommitError, KeyError, KeyringError, OpenError, PutError, ReadError, SecretError, SweepError,
+    CatalogError, CommitError, KeyError, KeyRefusal, KeyStoreError, KeyringError, OpenError, PutError, ReadError,
+    SecretError, SweepError,
 };
 pub use frame::FrameHeader;
-pub use id::{Domain, ExpiryHour, KeyEpoch, Location, OwnerId, SegmentId};
+pub use id::{Domain, ExpirySlot, KeyEpoch, KeyId, KeyName, Location, OwnerId, SegmentId};
 pub use key::{Key, Space};
+pub use key_store::{KeyStore, MemoryKeys};
 pub use keyring::Keyring;
 pub use keys::{DataKey, KeyContext, KeyService, WrappedKey};
-pub use owner::{Owner, Refused};
+pub use owner::{AssignError, Owner, Refused};
+pub use recovery::Lock;
+pub use segment_store::{SegmentFile, SegmentName, SegmentStore};
 pub use sweep::Swept;
-pub use vault::{Entry, Health, Options, Put, Receipt, Vault};
-pub use walk::{SegmentFile, Walk, Walked};
+pub use vault::{Entry, Health, Parts, Put, Receipt, Stepper, Vault};
+pub use walk::{Walk, Walked};

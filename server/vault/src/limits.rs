@@ -1,5 +1,7 @@
 //! The bounds of this crate, each with its reason.
 
+use std::time::Duration;
+
 /// The largest payload of a frame. Above a fragment's 50 MiB, far below what a segment can address.
 pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 
@@ -22,24 +24,63 @@ pub const BATCH_BYTES_MAX: usize = 32 << 20;
 /// grouping has levelled off.
 pub const BATCH_ENTRIES_MAX: usize = 1024;
 
-/// Bytes at which a segment is closed and a new one begun. Small enough that expiry frees space hour by
-/// hour and a scan of one is quick; large enough that a terabyte is some 4,000 files.
+/// Bytes at which a segment is closed and a new one begun. Small enough that a scan of one is quick; large
+/// enough that a terabyte is some 4,000 files.
 pub const SEGMENT_BYTES_MAX: u32 = 256 << 20;
 
 /// How far a segment is laid out ahead of its end: syncing an append to a file that needs no growth
 /// took 0.13 ms against 0.20 ms.
 pub const PREALLOCATE_BYTES: u64 = 16 << 20;
 
-/// Segments open for appending, one per expiry hour in use. 168 retentions are possible; few are used
-/// at a time, and closing one early costs only a shorter file.
+/// Segments open for appending, one per expiry slot in use: few retentions are used at a time, and closing
+/// one early costs only a shorter file.
 pub const SEGMENTS_OPEN_MAX: usize = 24;
+
+/// Commits after which a segment that none of them used is closed when the next one is begun. With one retention
+/// in use its slot is over by then; with several a rare one costs a shorter file.
+pub const SEGMENT_IDLE_COMMITS: u64 = 256;
 
 /// Segment files kept open for reading. Players read around few places; a file costs a descriptor.
 pub const READ_FILES_MAX: usize = 64;
 
-/// Unwrapped data keys kept in memory: 1,000 streams over the two days of expiry that are written and
-/// played most. Others are unwrapped again when they are needed, a few microseconds.
-pub const KEYS_CACHED_MAX: usize = 2048;
+/// Unwrapped data keys kept in memory: those of 4,000 streams that are written, and as many that are
+/// played. Another one is unwrapped again when it is needed: microseconds by the keyring, milliseconds by a
+/// KMS. One takes about 700 bytes.
+pub const KEYS_CACHED_MAX: usize = 8192;
+
+/// How long an unwrapped data key is kept before its service is asked again: so late at most does a
+/// vault notice that a master key was disabled elsewhere. A KMS answers 500 streams 1.7 times a second then,
+/// some thousandth of what it allows.
+pub const KEY_CACHED_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// How many calls to a key service are under way at once when a batch needs many keys, as at midnight: at
+/// 10 ms each, 500 take 0.6 s.
+pub const KEY_CALLS_AT_ONCE: usize = 8;
+
+/// Blocks of 16 bytes sealed under one data key: 2^32, 64 GiB. The chance to tell q messages of s blocks from
+/// noise is at most (s + q)² / 2^129 for AES-GCM (Luykx and Paterson, from which TLS 1.3 has its 2^24.5
+/// records of 16 KiB: 2^34.5 blocks, 2^-60); here it is 2^-65. A camera of 6 Mbit/s needs one key a day.
+pub const KEY_BLOCKS_MAX: u64 = 1 << 32;
+
+/// Frames sealed under one data key: 2^28, a thousand per second for three days. NIST SP 800-38D allows 2^32
+/// where a part of the nonce is random.
+pub const KEY_FRAMES_MAX: u64 = 1 << 28;
+
+/// Segments begun while a data key is in use. Half a nonce is the segment's random id, and two of n are the
+/// same with a chance of n² / 2^65: 2^-33, where SP 800-38D asks for less than 2^-32. One begins every few
+/// seconds at 125 MB/s.
+pub const KEY_SEGMENTS_MAX: u64 = 1 << 16;
+
+/// Blocks sealed under a data key that an earlier process made: 2^22, 64 MiB. Nobody knows what that
+/// process sealed and did not commit, so no more than this is added to it; then a new key is begun. So a
+/// server that starts over and over makes no keys, and one that works makes one for each stream.
+pub const ADOPTED_KEY_BLOCKS_MAX: u64 = 1 << 22;
+
+/// Frames sealed under such a key: 64 MiB of 1 KiB.
+pub const ADOPTED_KEY_FRAMES_MAX: u64 = 1 << 16;
+
+/// Segments begun while such a key is in use: some minutes of a busy server.
+pub const ADOPTED_KEY_SEGMENTS_MAX: u64 = 1 << 8;
 
 /// Free space below which payloads are refused as [`crate::PutError::DiskFull`], so that the catalog's
 /// journal (which can't be told to try again) and deletion always find room.
@@ -57,3 +98,58 @@ pub const CATALOG_JOURNAL_BYTES_MAX: u64 = 128 << 20;
 
 /// The catalog's memory for rows that are not yet in tables.
 pub const CATALOG_MEMTABLE_BYTES_MAX: u64 = 16 << 20;
+
+/// The longest key of the catalog that every backend takes. PostgreSQL refuses an entry of its index above
+/// a third of a page, 2,704 bytes; the longest key in use is a stream's name, 256 bytes.
+pub const CATALOG_KEY_BYTES_MAX: usize = 1024;
+
+/// Keys and values of one batch on their way to PostgreSQL: four times a group commit's rows with index
+/// entries of the largest size, and far below the 1 GiB at which the protocol ends.
+pub const CATALOG_BATCH_BYTES_MAX: usize = 128 << 20;
+
+/// Connections of one node to PostgreSQL for reads and snapshots, each of which has one to itself. With
+/// [`CATALOG_WRITERS_MAX`], five nodes stay within the server's default of 100.
+pub const CATALOG_READERS_MAX: usize = 12;
+
+/// Connections of one node to PostgreSQL for commits. The committer uses one; the others are for changes
+/// of streams, devices and expiry, which wait for nobody.
+pub const CATALOG_WRITERS_MAX: usize = 4;
+
+/// How long a call waits for a connection while all are in use: longer than any single answer should take.
+pub const CATALOG_CONNECTION_WAIT: Duration = Duration::from_secs(5);
+
+/// How long connecting to PostgreSQL may take, with TLS and the set-up of the session.
+pub const CATALOG_CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long opening a catalog may take, with making its tables and waiting for commits of a former process.
+pub const CATALOG_OPEN_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// For how long after a failed attempt to connect others fail at once, so that a thousand entries that
+/// wait for an unreachable server cost one time-out and not a thousand.
+pub const CATALOG_CONNECT_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long PostgreSQL may take for one statement before it gives up on it. A commit of 3,000 rows takes
+/// some 20 ms; what takes this long waits for a lock of a node that has died.
+pub const CATALOG_STATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long an answer is awaited before its connection counts as lost: the server's own limit, and then
+/// some for the way there and back.
+pub const CATALOG_ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// For how long a commit is tried again after conflicts and lost connections. A restart of the server
+/// takes seconds; callers of a longer outage are told, and keep their data.
+pub const CATALOG_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The longest pause between two tries of a commit.
+pub const CATALOG_RETRY_PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// How long a snapshot may lie unused before PostgreSQL ends it: an old one keeps the server from clearing
+/// away dead rows.
+pub const CATALOG_SNAPSHOT_IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// How long a commit may lie half sent before PostgreSQL ends it: its locks hold up other nodes.
+pub const CATALOG_COMMIT_IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// After how many days the trace of a closed lane is removed: far longer than any process waits to learn
+/// the outcome of a commit.
+pub const CATALOG_LANE_DAYS: i32 = 7;

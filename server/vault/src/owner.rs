@@ -11,6 +11,17 @@ use crate::id::{Domain, Location, OwnerId};
 #[error("{0}")]
 pub struct Refused(pub String);
 
+/// Why an entry's index was not completed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AssignError {
+    /// The owner does not take the entry.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The catalog could not be read; the same entry may be taken later.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
 /// The owner of a domain's frames: it knows what their index entries mean.
 ///
 /// The committer's thread calls `assign` for each new entry in the order of the commit, then `rows` for
@@ -20,9 +31,15 @@ pub trait Owner: Send + Sync {
     /// The domain that this owner speaks for.
     fn domain(&self) -> Domain;
 
+    /// What others call this owner, for a stream its ARN: the context that a key service binds its data
+    /// keys to, and by which it may tell who asks for what. At most a few hundred bytes.
+    fn resource(&self, owner: OwnerId) -> String {
+        format!("owner/{owner}")
+    }
+
     /// Completes an entry's index, for example with a number that follows the commit order. The answer
     /// is what the frame carries.
-    fn assign(&self, catalog: &dyn Catalog, owner: OwnerId, index: Bytes) -> Result<Bytes, Refused>;
+    fn assign(&self, catalog: &dyn Catalog, owner: OwnerId, index: Bytes) -> Result<Bytes, AssignError>;
 
     /// Adds the rows that this index entry makes to `batch`. Must depend on its arguments alone: the
     /// same call rebuilds the catalog from frames.
@@ -33,12 +50,12 @@ pub trait Owner: Send + Sync {
         let _ = (owner, index, location);
     }
 
-    /// No entry of the batch was stored: whatever `assign` remembered about this owner is void.
+    /// No entry of the batch is known to be stored: whatever `assign` remembered about this owner is void.
     fn abandoned(&self, owner: OwnerId) {
         let _ = owner;
     }
 
-    /// Whether the catalog still refers to the frame at `location`. Asked of frames whose expiry hour
+    /// Whether the catalog still refers to the frame at `location`. Asked of frames whose expiry slot
     /// has passed; a segment is deleted when none of its frames is live.
     fn is_live(
         &self,

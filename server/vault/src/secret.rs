@@ -49,13 +49,13 @@ pub(crate) fn seal(root: &DataKey, label: &str, text: &[u8]) -> Result<Vec<u8>, 
 
 /// Opens a text sealed under the same label.
 pub(crate) fn open(root: &DataKey, label: &str, sealed: &[u8]) -> Result<Vec<u8>, SecretError> {
-    let rest = sealed.strip_prefix(&[VERSION]).ok_or(SecretError)?;
-    let (nonce, body) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(SecretError)?;
+    let rest = sealed.strip_prefix(&[VERSION]).ok_or(SecretError::Foreign)?;
+    let (nonce, body) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(SecretError::Foreign)?;
     let mut body = body.to_vec();
     let text = DataKey::new(derive(root, label))
         .aead()
         .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(label), &mut body)
-        .map_err(|_| SecretError)?;
+        .map_err(|_| SecretError::Foreign)?;
     Ok(text.to_vec())
 }
 
@@ -68,8 +68,8 @@ mod tests {
         let root = DataKey::random().unwrap();
         let sealed = seal(&root, "playback", b"front door").unwrap();
         assert_eq!(open(&root, "playback", &sealed).unwrap(), b"front door");
-        assert_eq!(open(&root, "cookie", &sealed), Err(SecretError));
-        assert_eq!(open(&DataKey::random().unwrap(), "playback", &sealed), Err(SecretError));
+        assert_eq!(open(&root, "cookie", &sealed), Err(SecretError::Foreign));
+        assert_eq!(open(&DataKey::random().unwrap(), "playback", &sealed), Err(SecretError::Foreign));
     }
 
     #[test]
@@ -79,8 +79,8 @@ mod tests {
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert_eq!(open(&root, "playback", &changed), Err(SecretError));
-            assert_eq!(open(&root, "playback", &sealed[..at]), Err(SecretError));
+            assert_eq!(open(&root, "playback", &changed), Err(SecretError::Foreign));
+            assert_eq!(open(&root, "playback", &sealed[..at]), Err(SecretError::Foreign));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The handle: opens a vault and passes work to the committer, the reader and the sweeper.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,30 +11,86 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::catalog::{Catalog, FjallCatalog};
+use crate::clock::Clock;
 use crate::committer::{Committer, Job, Pending};
-use crate::disk::{self, Faults};
+use crate::data_keys::DataKeys;
+use crate::entropy::{Entropy, OsEntropy};
 use crate::error::{KeyError, OpenError, PutError, ReadError, SecretError, SweepError};
 use crate::frame::FrameHeader;
-use crate::id::{ExpiryHour, Location, OwnerId};
+use crate::id::{ExpirySlot, Location, OwnerId};
 use crate::key::Key;
-use crate::key_files::{self, KeyFiles};
-use crate::keys::{DataKey, KeyService};
+use crate::key_files::KeyFiles;
+use crate::key_store::KeyStore;
+use crate::key_use::Budgets;
+use crate::keys::KeyService;
 use crate::limits;
 use crate::owner::Owner;
 use crate::poison::Poison;
 use crate::reader::Reader;
 use crate::recovery::{self, Lock};
 use crate::secret;
-use crate::segment::Folder;
+use crate::segment_store::{LocalSegments, SegmentFile, SegmentStore};
 use crate::sweep::{self, Swept};
-use crate::walk::{SegmentFile, Walk};
+use crate::walk::Walk;
+use disk::{Disk, OsDisk};
 
-/// How a vault is opened.
-#[derive(Clone, Default)]
-pub struct Options {
-    /// The catalog to use instead of fjall in the vault's folder.
-    pub catalog: Option<Arc<dyn Catalog>>,
-    pub(crate) faults: Arc<Faults>,
+/// What a vault is made of.
+pub struct Parts {
+    /// Where frames lie.
+    pub segments: Arc<dyn SegmentStore>,
+    /// Where rows lie.
+    pub catalog: Arc<dyn Catalog>,
+    /// Where wrapped data keys lie.
+    pub keys: Arc<dyn KeyStore>,
+    /// What makes and unwraps data keys.
+    pub service: Arc<dyn KeyService>,
+    /// Where random numbers come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// What the age of unwrapped keys is measured by.
+    pub clock: Clock,
+    pub(crate) budgets: Budgets,
+    /// Keeps other processes out for as long as the vault is open, where only one may write.
+    pub lock: Option<Lock>,
+}
+
+impl Parts {
+    /// The parts of a vault in one folder of this machine's disk, created if it does not exist. Blocks.
+    pub fn local(folder: &Path, service: Arc<dyn KeyService>) -> Result<Self, OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        disk.create_folder(folder).map_err(|e| recovery::failed("create", folder, e))?;
+        let lock = recovery::lock(folder)?;
+        let catalog = Arc::new(FjallCatalog::open(&folder.join("catalog"))?);
+        let parts = Self::on(disk, folder, service, catalog, Arc::new(OsEntropy))?;
+        Ok(Self { lock: Some(lock), ..parts })
+    }
+
+    /// The parts of a vault in one folder of any disk, created if it does not exist, with a catalog that lies
+    /// elsewhere. The caller sees to it that nobody else has the folder. Blocks.
+    pub fn on(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        service: Arc<dyn KeyService>,
+        catalog: Arc<dyn Catalog>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, OpenError> {
+        disk.create_folder(folder).map_err(|e| recovery::failed("create", folder, e))?;
+        recovery::check_format(&*disk, folder)?;
+        let keys = KeyFiles::open(disk.clone(), folder).map_err(KeyError::from)?;
+        let segments = LocalSegments::open(disk, folder).map_err(|e| recovery::failed("open", folder, e))?;
+        Ok(Self::of_stores(Arc::new(segments), catalog, Arc::new(keys), service, entropy))
+    }
+
+    /// The parts of a vault in these stores, which others may use at the same time.
+    pub fn of_stores(
+        segments: Arc<dyn SegmentStore>,
+        catalog: Arc<dyn Catalog>,
+        keys: Arc<dyn KeyStore>,
+        service: Arc<dyn KeyService>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let (clock, budgets) = (Clock::default(), Budgets::default());
+        Self { segments, catalog, keys, service, entropy, clock, budgets, lock: None }
+    }
 }
 
 /// What is stored.
@@ -42,7 +99,7 @@ pub struct Entry {
     /// Whose it is.
     pub owner: OwnerId,
     /// When it may be deleted.
-    pub expiry: ExpiryHour,
+    pub expiry: ExpirySlot,
     /// The owner's index entry, completed by [`Owner::assign`].
     pub index: Bytes,
     /// What is sealed.
@@ -85,8 +142,8 @@ pub struct Health {
     pub frames: u64,
     /// Payload bytes in them.
     pub payload_bytes: u64,
-    /// Space left on its disk.
-    pub free_bytes: u64,
+    /// Space left where its segments lie, if there is an end to it.
+    pub free_bytes: Option<u64>,
 }
 
 /// An open vault. Clones share it; the last one to go closes it.
@@ -104,18 +161,29 @@ struct Inner {
     committer: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// The committer of a vault without a thread of its own: nothing is stored unless its caller says so. A simulation
+/// thus decides what happens when, and the same seed gives the same run.
+pub struct Stepper(Committer);
+
+impl Stepper {
+    /// Does what a committer's thread would do next. `false`: nothing waits.
+    pub fn step(&mut self) -> bool {
+        self.0.step()
+    }
+}
+
 /// What the committer, the readers and the sweeper share.
 pub(crate) struct Shared {
     pub(crate) catalog: Arc<dyn Catalog>,
-    pub(crate) segments: Folder,
-    pub(crate) keys: Arc<KeyFiles>,
+    pub(crate) segments: Arc<dyn SegmentStore>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) keys: Arc<DataKeys>,
     pub(crate) reader: Reader,
     pub(crate) owners: Owners,
     pub(crate) poison: Poison,
     pub(crate) counters: Counters,
-    root: Arc<DataKey>,
     sweeping: Mutex<()>,
-    _lock: Lock,
+    _lock: Option<Lock>,
 }
 
 /// What was committed since the vault was opened.
@@ -140,41 +208,45 @@ const PERMIT_BYTES: usize = 1024;
 
 impl Vault {
     /// Opens the vault in `folder`, creating it if it does not exist. Blocks.
-    pub fn open(
-        folder: &Path,
-        service: Arc<dyn KeyService>,
-        owners: Vec<Arc<dyn Owner>>,
-        options: Options,
-    ) -> Result<Self, OpenError> {
-        let lock = recovery::lock(folder)?;
-        recovery::check_format(folder)?;
-        let faults = options.faults;
-        let keys = Arc::new(KeyFiles::open(folder, service, faults.clone())?);
-        let root = keys.find(key_files::ROOT)?;
-        let segments = Folder::open(folder, faults).map_err(|e| recovery::failed("create", folder, e))?;
-        recovery::cut_unwritten(&segments)?;
-        let catalog = match options.catalog {
-            Some(catalog) => catalog,
-            None => Arc::new(FjallCatalog::open(&folder.join("catalog"))?),
-        };
+    pub fn open(folder: &Path, service: Arc<dyn KeyService>, owners: Vec<Arc<dyn Owner>>) -> Result<Self, OpenError> {
+        Self::assemble(Parts::local(folder, service)?, owners)
+    }
+
+    /// Opens a vault of these parts. Blocks.
+    pub fn assemble(parts: Parts, owners: Vec<Arc<dyn Owner>>) -> Result<Self, OpenError> {
+        let (mut vault, committer) = Self::prepare(parts, owners)?;
+        let thread = committer.spawn().map_err(OpenError::Thread)?;
+        let inner = Arc::get_mut(&mut vault.inner).expect("nobody else has the vault yet");
+        inner.committer = Mutex::new(Some(thread));
+        Ok(vault)
+    }
+
+    /// Opens a vault of these parts whose committer works only when it is told to. Blocks.
+    pub fn assemble_stepped(parts: Parts, owners: Vec<Arc<dyn Owner>>) -> Result<(Self, Stepper), OpenError> {
+        let (vault, committer) = Self::prepare(parts, owners)?;
+        Ok((vault, Stepper(committer)))
+    }
+
+    fn prepare(parts: Parts, owners: Vec<Arc<dyn Owner>>) -> Result<(Self, Committer), OpenError> {
+        let Parts { segments, catalog, keys, service, entropy, clock, budgets, lock } = parts;
+        let keys = Arc::new(DataKeys::open(keys, service, entropy.clone(), clock, budgets)?);
         let shared = Arc::new(Shared {
             catalog,
             reader: Reader::new(segments.clone(), keys.clone()),
             segments,
+            entropy,
             keys,
             owners: Owners(owners),
             poison: Poison::default(),
             counters: Counters::default(),
-            root,
             sweeping: Mutex::new(()),
             _lock: lock,
         });
         let (jobs, queue) = mpsc::channel(limits::QUEUE_ENTRIES_MAX);
-        let committer = Committer::spawn(shared.clone(), queue)
-            .map_err(|e| recovery::failed("start the committer of", folder, e))?;
+        let committer = Committer::new(shared.clone(), queue);
         let room = Arc::new(Semaphore::new(limits::QUEUE_BYTES_MAX / PERMIT_BYTES));
-        let committer = Mutex::new(Some(committer));
-        Ok(Self { inner: Arc::new(Inner { shared, jobs: Some(jobs), room, committer }) })
+        let inner = Inner { shared, jobs: Some(jobs), room, committer: Mutex::new(None) };
+        Ok((Self { inner: Arc::new(inner) }, committer))
     }
 
     /// The catalog, for reads and for rows that belong to no frame. Its calls block.
@@ -216,70 +288,88 @@ impl Vault {
         self.inner.shared.reader.read(location)
     }
 
+    /// Reads and verifies the header of the frame at `location`, without its payload. Blocks.
+    pub fn examine(&self, location: Location) -> Result<FrameHeader, ReadError> {
+        self.inner.shared.reader.examine(location)
+    }
+
+    /// What others call the owners of all data keys that exist, by what was stored with each key. Blocks.
+    pub fn resources(&self) -> Result<BTreeMap<OwnerId, String>, KeyError> {
+        self.inner.shared.keys.resources()
+    }
+
     /// Deletes segments and keys that have expired at `unix_secs`. Can stop anywhere and be run again.
     pub async fn sweep(&self, unix_secs: u64) -> Result<Swept, SweepError> {
-        let now = ExpiryHour::containing(unix_secs);
+        self.close_before(unix_secs).await?;
+        let vault = self.clone();
+        let swept = tokio::task::spawn_blocking(move || vault.sweep_closed(unix_secs)).await;
+        swept.unwrap_or(Err(SweepError::Closed))
+    }
+
+    /// Closes the segments that have expired at `unix_secs`; from now on, entries that expire so early are refused.
+    pub async fn close_before(&self, unix_secs: u64) -> Result<(), SweepError> {
         let (answer, answered) = oneshot::channel();
-        let job = Job::CloseBefore(now, answer);
+        let job = Job::CloseBefore(ExpirySlot::containing(unix_secs), answer);
         self.jobs().send(job).await.map_err(|_| SweepError::Closed)?;
-        answered.await.map_err(|_| SweepError::Closed)?;
-        let shared = self.inner.shared.clone();
-        let swept = tokio::task::spawn_blocking(move || {
-            let _alone = shared.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
-            sweep::run(&shared, now)
-        });
-        swept.await.unwrap_or(Err(SweepError::Closed))
+        answered.await.map_err(|_| SweepError::Closed)
+    }
+
+    /// Deletes what has expired at `unix_secs`, which [`Vault::close_before`] was told. Blocks.
+    pub fn sweep_closed(&self, unix_secs: u64) -> Result<Swept, SweepError> {
+        let shared = &self.inner.shared;
+        let _alone = shared.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.keys.expire_cache();
+        // A commit that failed may turn out to have reached the disk: what it refers to must still be there then.
+        shared.poison.check().map_err(|_| SweepError::Poisoned)?;
+        shared.catalog.settle()?;
+        sweep::run(shared, ExpirySlot::containing(unix_secs))
     }
 
     /// Destroys all data keys of an owner: what it stored is unreadable from now on, also in backups of
     /// its segments. The owner must refuse further entries before this is called.
     pub async fn destroy_keys(&self, owner: OwnerId) -> Result<(), KeyError> {
         let (answer, answered) = oneshot::channel();
-        let closed = || KeyError::Service("the vault is closed".to_owned());
-        self.jobs().send(Job::DestroyKeys(owner, answer)).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        self.jobs().send(Job::DestroyKeys(owner, answer)).await.map_err(|_| KeyError::Closed)?;
+        answered.await.map_err(|_| KeyError::Closed)?
     }
 
     /// A key for a purpose of the caller's, the same at every start of this vault.
-    pub fn derive_key(&self, label: &str) -> Zeroizing<[u8; 32]> {
-        secret::derive(&self.inner.shared.root, label)
+    pub fn derive_key(&self, label: &str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+        Ok(secret::derive(&*self.inner.shared.keys.root()?, label))
     }
 
     /// Seals a small text, such as a token or another key.
     pub fn seal_secret(&self, label: &str, text: &[u8]) -> Result<Vec<u8>, KeyError> {
-        secret::seal(&self.inner.shared.root, label, text)
+        secret::seal(&*self.inner.shared.keys.root()?, label, text)
     }
 
     /// Opens what [`Vault::seal_secret`] sealed under the same label.
     pub fn open_secret(&self, label: &str, sealed: &[u8]) -> Result<Vec<u8>, SecretError> {
-        secret::open(&self.inner.shared.root, label, sealed)
+        secret::open(&*self.inner.shared.keys.root()?, label, sealed)
     }
 
     /// How the vault is doing.
     pub fn health(&self) -> Health {
         let shared = &self.inner.shared;
         let free_permits = self.inner.room.available_permits();
-        let folder = std::fs::File::open(shared.segments.path());
         Health {
             poisoned: shared.poison.reason().map(str::to_owned),
             queued_bytes: (limits::QUEUE_BYTES_MAX - free_permits * PERMIT_BYTES) as u64,
             commits: shared.counters.commits.load(Ordering::Relaxed),
             frames: shared.counters.frames.load(Ordering::Relaxed),
             payload_bytes: shared.counters.payload_bytes.load(Ordering::Relaxed),
-            free_bytes: folder.and_then(|folder| disk::free_bytes(&folder)).unwrap_or(0),
+            free_bytes: shared.segments.free_bytes().unwrap_or_default(),
         }
     }
 
-    /// The segment files, the first to expire first. Blocks.
+    /// The segments, the first to expire first. Blocks.
     pub fn segments(&self) -> std::io::Result<Vec<SegmentFile>> {
-        let folder = &self.inner.shared.segments;
-        let file = |name| Ok(SegmentFile { name, bytes: folder.path_of(name).metadata()?.len() });
-        folder.list()?.into_iter().map(file).collect()
+        self.inner.shared.segments.list()
     }
 
-    /// The frames of a segment file, read without keys and without the catalog. Blocks.
+    /// The frames of a segment, read without keys and without the catalog. Blocks.
     pub fn walk(&self, segment: SegmentFile) -> std::io::Result<Walk> {
-        Walk::open(&self.inner.shared.segments.path_of(segment.name), segment.name)
+        Walk::open(self.inner.shared.segments.clone(), segment.name)
     }
 
     fn jobs(&self) -> &mpsc::Sender<Job> {
@@ -305,5 +395,7 @@ fn check_size(what: &'static str, bytes: usize, max: usize) -> Result<(), PutErr
     Ok(())
 }
 
+#[cfg(test)]
+pub(crate) mod faulty;
 #[cfg(test)]
 mod tests;

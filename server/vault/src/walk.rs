@@ -3,15 +3,14 @@
 //! After damage the walk looks for the next frame by its signature, so that one bad header loses one
 //! frame. What follows the last frame (the torn tail of a crash, space laid out ahead) is no damage.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::sync::Arc;
 
 use crate::frame::{self, FIXED_BYTES, FrameHeader};
-use crate::id::{Location, SegmentId};
+use crate::id::Location;
 use crate::limits;
-use crate::segment::{HEADER_BYTES, Name};
+use crate::segment::HEADER_BYTES;
+use crate::segment_store::{SegmentName, SegmentStore};
 
 /// How much is read at once when looking for a signature: large enough to be quick, small on the stack of memory.
 const SEARCH_BYTES: usize = 256 << 10;
@@ -30,19 +29,18 @@ pub enum Walked {
     },
 }
 
-/// An iterator over the frames of a segment file.
+/// An iterator over the frames of a segment.
 pub struct Walk {
-    file: File,
-    name: Name,
+    store: Arc<dyn SegmentStore>,
+    name: SegmentName,
     offset: u64,
     end: u64,
 }
 
 impl Walk {
-    pub(crate) fn open(path: &Path, name: Name) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let end = file.metadata()?.len();
-        Ok(Self { file, name, offset: u64::from(HEADER_BYTES), end })
+    pub(crate) fn open(store: Arc<dyn SegmentStore>, name: SegmentName) -> io::Result<Self> {
+        let end = store.len(name)?;
+        Ok(Self { store, name, offset: u64::from(HEADER_BYTES), end })
     }
 
     fn step(&mut self) -> io::Result<Option<Walked>> {
@@ -73,7 +71,7 @@ impl Walk {
     /// The header at `offset`, if a whole frame of this segment can begin there.
     fn header_at(&self, offset: u64) -> io::Result<Option<FrameHeader>> {
         let mut head = [0; FIXED_BYTES + limits::INDEX_BYTES_MAX + 4];
-        let len = self.read_at(&mut head, offset)?;
+        let len = self.store.read_at(self.name, &mut head, offset)?;
         let fits =
             |header: &FrameHeader| header.segment == self.name.id && offset + header.frame_bytes() as u64 <= self.end;
         Ok(FrameHeader::decode(&head[..len]).ok().filter(fits))
@@ -84,7 +82,7 @@ impl Walk {
         let signature = frame::signature(self.name.id);
         let mut window = vec![0; SEARCH_BYTES];
         while from < self.end {
-            let len = self.read_at(&mut window, from)?;
+            let len = self.store.read_at(self.name, &mut window, from)?;
             for at in find_all(&window[..len], &signature) {
                 let found = from + at as u64;
                 if self.header_at(found)?.is_some() {
@@ -98,19 +96,6 @@ impl Walk {
             from += (len - (signature.len() - 1)) as u64;
         }
         Ok(None)
-    }
-
-    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut len = 0;
-        while len < out.len() {
-            match self.file.read_at(&mut out[len..], offset + len as u64) {
-                Ok(0) => break,
-                Ok(n) => len += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(len)
     }
 }
 
@@ -126,26 +111,6 @@ impl Iterator for Walk {
             self.offset = self.end;
         }
         step.transpose()
-    }
-}
-
-/// The segments of a vault as a checker names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentFile {
-    pub(crate) name: Name,
-    /// The file's length.
-    pub bytes: u64,
-}
-
-impl SegmentFile {
-    /// The segment's id.
-    pub fn id(&self) -> SegmentId {
-        self.name.id
-    }
-
-    /// The hour after which it may be deleted.
-    pub fn expiry(&self) -> crate::id::ExpiryHour {
-        self.name.expiry
     }
 }
 

@@ -356,7 +356,7 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vault");
         let keyring = vault::Keyring::of_vault(&path).unwrap();
-        let archive = Archive::open(&path, Arc::new(keyring), vault::Options::default()).unwrap();
+        let archive = Archive::open(&path, Arc::new(keyring)).unwrap();
         let state = state(&archive, KEY);
         Self { archive, state, _folder: Arc::new(folder) }
     }
@@ -447,7 +447,7 @@ impl Answer {
 fn state(archive: &Archive, console_key: &str) -> State {
     State::new(Parts {
         archive: archive.clone(),
-        token_key: [7; 32],
+        token_key: [7; 32].into(),
         console_key: console_key.to_owned(),
         metrics: Box::new(|| "millrace_test 1\n".to_owned()),
         presence: Box::new(AllConnected),

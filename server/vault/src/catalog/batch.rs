@@ -9,17 +9,20 @@ use crate::key::Key;
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub(super) changes: Vec<Change>,
-    conditions: Vec<Condition>,
+    pub(super) conditions: Vec<Condition>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) enum Change {
+/// One change of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The row has this value now.
     Insert(Key, Bytes),
+    /// The row does not exist now.
     Remove(Key),
 }
 
 #[derive(Clone, Debug)]
-enum Condition {
+pub(super) enum Condition {
     Absent(Key),
     Value(Key, Bytes),
 }
@@ -54,6 +57,11 @@ impl Batch {
         self
     }
 
+    /// The changes in their order, for a backend.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
     /// How many changes it holds.
     pub fn len(&self) -> usize {
         self.changes.len()
@@ -72,12 +80,13 @@ impl Batch {
         })
     }
 
-    /// Checks the conditions against what `get` finds. The caller holds the commit lock.
-    pub(super) fn check(&self, get: impl Fn(&Key) -> Result<Option<Bytes>, CatalogError>) -> Result<(), CommitError> {
+    /// Checks the conditions against what `get` finds. For a backend, which lets no other commit happen until this one
+    /// is applied.
+    pub fn check(&self, get: impl Fn(&Key) -> Result<Option<Bytes>, CatalogError>) -> Result<(), CommitError> {
         for condition in &self.conditions {
             let holds = match condition {
-                Condition::Absent(key) => get(key)?.is_none(),
-                Condition::Value(key, value) => get(key)?.as_ref() == Some(value),
+                Condition::Absent(key) => get(key).map_err(CommitError::NotCommitted)?.is_none(),
+                Condition::Value(key, value) => get(key).map_err(CommitError::NotCommitted)?.as_ref() == Some(value),
             };
             if !holds {
                 return Err(CommitError::Precondition);

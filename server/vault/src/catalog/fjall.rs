@@ -55,8 +55,7 @@ impl Catalog for FjallCatalog {
                 Change::Remove(key) => changes.remove(&self.rows, key.as_bytes()),
             }
         }
-        changes.commit().map_err(CatalogError::from)?;
-        Ok(())
+        changes.commit().map_err(|e| CommitError::Broken(e.into()))
     }
 }
 
@@ -101,6 +100,6 @@ fn row(guard: ::fjall::Guard) -> Result<Row, CatalogError> {
 
 impl From<::fjall::Error> for CatalogError {
     fn from(error: ::fjall::Error) -> Self {
-        Self(error.to_string())
+        Self::Failed(error.to_string())
     }
 }

@@ -1,19 +1,24 @@
 //! The catalog: an ordered key-value store with snapshots and an atomic, durable, conditional commit.
 //!
-//! Domain code is written once against [`Catalog`]; a backend is a few dozen lines. A commit is on disk
-//! when it returns. All calls block; from async code use `spawn_blocking` for anything but a point read.
+//! Domain code is written once against [`Catalog`], and `tests.rs` holds every backend to the same promises.
+//! A commit is on disk when it returns. All calls block; from async code use `spawn_blocking` for anything
+//! but a point read.
 
 mod batch;
 mod fjall;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use self::batch::Batch;
+pub use self::batch::{Batch, Change};
 pub use self::fjall::FjallCatalog;
 pub use self::memory::MemoryCatalog;
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresCatalog;
 use crate::error::{CatalogError, CommitError};
 use crate::key::Key;
 
@@ -89,11 +94,19 @@ pub trait Catalog: Send + Sync {
     /// The value of a row as last committed.
     fn get(&self, key: &Key) -> Result<Option<Bytes>, CatalogError>;
 
-    /// The state as last committed, held still.
+    /// The state as last committed, held still. Where it can't be had, its reads say so.
     fn snapshot(&self) -> Box<dyn Snapshot>;
 
-    /// Checks the batch's preconditions and applies it, all or nothing. On disk when it returns.
+    /// Checks the batch's preconditions and applies it, all or nothing. On disk when it returns. The
+    /// preconditions hold at the moment when the changes appear, also against other processes.
     fn commit(&self, batch: Batch) -> Result<(), CommitError>;
+
+    /// Decides the commits of this handle that ended in [`CommitError::Unknown`]: when it returns, each of
+    /// them is in the catalog or never will be. A commit does so first by itself; call this before
+    /// reading what the next commit builds upon.
+    fn settle(&self) -> Result<(), CatalogError> {
+        Ok(())
+    }
 
     /// Rows of a range as last committed; see [`Snapshot::scan`].
     fn scan(&self, range: &KeyRange, direction: Direction, limit: usize) -> Result<Vec<Row>, CatalogError> {
@@ -112,6 +125,14 @@ impl<C: Catalog + ?Sized> Catalog for Arc<C> {
 
     fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         (**self).commit(batch)
+    }
+
+    fn settle(&self) -> Result<(), CatalogError> {
+        (**self).settle()
+    }
+
+    fn scan(&self, range: &KeyRange, direction: Direction, limit: usize) -> Result<Vec<Row>, CatalogError> {
+        (**self).scan(range, direction, limit)
     }
 }
 

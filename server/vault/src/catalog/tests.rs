@@ -1,94 +1,130 @@
-//! Both backends keep the same promises.
+//! One suite for every backend: each keeps the same promises, and each property is a test by its name.
+//!
+//! What only one of them can do, such as losing its server, is tested beside it.
 
-use super::{Batch, Catalog, Direction, FjallCatalog, KeyRange, MemoryCatalog};
-use crate::error::CommitError;
+mod model;
+mod properties;
+
+use std::sync::Arc;
+
+use super::{Batch, Catalog, Direction, FjallCatalog, KeyRange, MemoryCatalog, Row};
 use crate::key::{Key, Space};
 
-#[test]
-fn committed_rows_are_found_and_removed_rows_are_not() {
-    on_each_backend(|catalog| {
-        commit(catalog, |batch| batch.insert(key("a"), "1").insert(key("b"), "2"));
-        commit(catalog, |batch| batch.remove(key("a")));
-        assert_eq!(catalog.get(&key("a")).unwrap(), None);
-        assert_eq!(catalog.get(&key("b")).unwrap().unwrap(), "2");
-    });
+macro_rules! conformance {
+    ($($property:ident),* $(,)?) => {
+        mod memory {
+            $(#[test] fn $property() { super::properties::$property(&super::in_memory()); })*
+        }
+
+        mod fjall {
+            $(#[test] fn $property() {
+                let folder = super::FjallFolder::new();
+                super::properties::$property(&folder.open());
+            })*
+        }
+
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(#[test] fn $property() {
+                let schema = crate::catalog::postgres::tests::Schema::new();
+                super::properties::$property(&schema.open());
+            })*
+        }
+    };
 }
 
-#[test]
-fn scans_are_ordered_half_open_and_limited() {
-    on_each_backend(|catalog| {
-        commit(catalog, |batch| {
-            for name in ["c", "a", "d", "b", "ab"] {
-                batch.insert(key(name), "");
-            }
-            batch.insert(Key::new(Space::Shardlog, b"a"), "")
-        });
-        let range = KeyRange::between(key("a"), key("d"));
-        assert_eq!(scan(catalog, &range, Direction::Ascending, 10), ["a", "ab", "b", "c"]);
-        assert_eq!(scan(catalog, &range, Direction::Descending, 2), ["c", "b"]);
-        assert_eq!(scan(catalog, &KeyRange::prefix(key("a")), Direction::Ascending, 10), ["a", "ab"]);
-        assert_eq!(scan(catalog, &KeyRange::prefix(key("")), Direction::Descending, 1), ["d"]);
-        assert!(scan(catalog, &KeyRange::between(key("d"), key("a")), Direction::Ascending, 10).is_empty());
-    });
-}
-
-#[test]
-fn a_scan_continues_beyond_the_last_key_seen() {
-    on_each_backend(|catalog| {
-        commit(catalog, |batch| batch.insert(key("a"), "").insert(key("b"), "").insert(key("c"), ""));
-        let all = KeyRange::prefix(key(""));
-        let up = all.beyond(&key("a"), Direction::Ascending);
-        assert_eq!(scan(catalog, &up, Direction::Ascending, 10), ["b", "c"]);
-        let down = all.beyond(&key("c"), Direction::Descending);
-        assert_eq!(scan(catalog, &down, Direction::Descending, 10), ["b", "a"]);
-    });
-}
-
-#[test]
-fn a_failed_condition_changes_nothing() {
-    on_each_backend(|catalog| {
-        commit(catalog, |batch| batch.insert(key("a"), "1"));
-        let mut absent = Batch::new();
-        absent.require_absent(key("a")).insert(key("x"), "");
-        assert!(matches!(catalog.commit(absent), Err(CommitError::Precondition)));
-        let mut value = Batch::new();
-        value.require_value(key("a"), "2").insert(key("x"), "");
-        assert!(matches!(catalog.commit(value), Err(CommitError::Precondition)));
-        assert_eq!(catalog.get(&key("x")).unwrap(), None);
-        commit(catalog, |batch| batch.require_value(key("a"), "1").require_absent(key("b")).insert(key("b"), ""));
-        assert!(catalog.get(&key("b")).unwrap().is_some());
-    });
-}
-
-#[test]
-fn a_snapshot_holds_still() {
-    on_each_backend(|catalog| {
-        commit(catalog, |batch| batch.insert(key("a"), "1"));
-        let snapshot = catalog.snapshot();
-        commit(catalog, |batch| batch.insert(key("a"), "2").insert(key("b"), "2"));
-        assert_eq!(snapshot.get(&key("a")).unwrap().unwrap(), "1");
-        assert_eq!(snapshot.get(&key("b")).unwrap(), None);
-        let seen = snapshot.scan(&KeyRange::prefix(key("")), Direction::Ascending, 10).unwrap();
-        assert_eq!(seen.len(), 1);
-    });
+conformance! {
+    committed_rows_are_found_and_removed_rows_are_not,
+    an_empty_batch_changes_nothing,
+    keys_order_by_their_bytes,
+    scans_are_half_open,
+    a_scan_ends_at_its_limit_and_at_that_of_all_scans,
+    a_scan_continues_beyond_the_last_key_seen,
+    a_snapshot_holds_still,
+    a_snapshot_holds_still_while_commits_go_on,
+    snapshots_can_be_taken_again_and_again,
+    a_failed_condition_changes_nothing,
+    conditions_are_about_the_rows_before_the_batch,
+    a_row_that_must_only_be_absent_stays_absent,
+    of_conditional_commits_at_one_time_exactly_one_wins,
+    a_counter_raised_on_condition_loses_no_step,
+    commits_appear_whole,
+    a_condition_holds_when_its_changes_appear,
+    the_last_change_of_a_key_in_a_batch_wins,
+    values_may_be_empty_and_may_be_large,
+    keys_may_be_as_long_as_the_limit_says,
+    a_batch_may_have_thousands_of_rows,
 }
 
 #[test]
 fn fjall_finds_its_rows_again_after_it_was_closed() {
-    let folder = tempfile::tempdir().unwrap();
-    commit(&FjallCatalog::open(folder.path()).unwrap(), |batch| batch.insert(key("a"), "1"));
-    let again = FjallCatalog::open(folder.path()).unwrap();
-    assert_eq!(again.get(&key("a")).unwrap().unwrap(), "1");
+    let folder = FjallFolder::new();
+    properties::rows_survive_reopening(&|| folder.open());
 }
 
-fn on_each_backend(test: impl Fn(&dyn Catalog)) {
-    test(&MemoryCatalog::default());
-    let folder = tempfile::tempdir().unwrap();
-    test(&FjallCatalog::open(folder.path()).unwrap());
+#[cfg(feature = "postgres")]
+#[test]
+fn postgres_finds_its_rows_again_after_it_was_closed() {
+    let schema = super::postgres::tests::Schema::new();
+    properties::rows_survive_reopening(&|| schema.open());
 }
 
-fn key(name: &str) -> Key {
-    Key::new(Space::Archive, name.as_bytes())
+#[test]
+fn memory_agrees_with_the_model() {
+    model::check(256, in_memory);
+}
+
+#[test]
+fn fjall_agrees_with_the_model() {
+    // The folder goes with the closure's last catalog; each case has one of its own.
+    model::check(48, || KeptOpen::new(FjallFolder::new()));
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn postgres_agrees_with_the_model() {
+    let server = super::postgres::tests::Server::shared();
+    model::check(12, || super::postgres::tests::Schema::on(&server).open());
+}
+
+type Shared = Arc<dyn Catalog>;
+
+fn in_memory() -> Shared {
+    Arc::new(MemoryCatalog::default())
+}
+
+struct FjallFolder(tempfile::TempDir);
+
+impl FjallFolder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn open(&self) -> Shared {
+        Arc::new(FjallCatalog::open(self.0.path()).unwrap())
+    }
+}
+
+/// A catalog with the folder that it lies in.
+struct KeptOpen {
+    catalog: Shared,
+    _folder: FjallFolder,
+}
+
+impl KeptOpen {
+    fn new(folder: FjallFolder) -> Self {
+        Self { catalog: folder.open(), _folder: folder }
+    }
+}
+
+impl AsRef<dyn Catalog> for KeptOpen {
+    fn as_ref(&self) -> &(dyn Catalog + 'static) {
+        &*self.catalog
+    }
+}
+
+fn key(name: impl AsRef<[u8]>) -> Key {
+    Key::new(Space::Archive, name.as_ref())
 }
 
 fn commit(catalog: &dyn Catalog, fill: impl FnOnce(&mut Batch) -> &mut Batch) {
@@ -97,7 +133,14 @@ fn commit(catalog: &dyn Catalog, fill: impl FnOnce(&mut Batch) -> &mut Batch) {
     catalog.commit(batch).unwrap();
 }
 
+fn all() -> KeyRange {
+    KeyRange::prefix(key(""))
+}
+
 fn scan(catalog: &dyn Catalog, range: &KeyRange, direction: Direction, limit: usize) -> Vec<String> {
-    let rows = catalog.scan(range, direction, limit).unwrap();
+    names(&catalog.scan(range, direction, limit).unwrap())
+}
+
+fn names(rows: &[Row]) -> Vec<String> {
     rows.iter().map(|row| String::from_utf8(row.key.rest().to_vec()).unwrap()).collect()
 }

@@ -8,10 +8,9 @@ use super::{Answer, Pending};
 use crate::catalog::{Batch, Catalog};
 use crate::error::PutError;
 use crate::frame::{self, FrameHeader};
-use crate::id::{ExpiryHour, Location, OwnerId, SegmentId};
+use crate::id::{ExpirySlot, KeyId, KeyScope, Location, OwnerId, SegmentId};
 use crate::key::Key;
-use crate::keys::KeyContext;
-use crate::owner::Owner;
+use crate::owner::{AssignError, Owner};
 use crate::vault::{Entry, Put, Receipt, Shared};
 
 /// An entry of the batch on its way to disk.
@@ -31,8 +30,8 @@ pub(super) struct Duplicate {
 }
 
 impl Work {
-    pub(super) fn key_context(&self) -> KeyContext {
-        KeyContext { owner: self.entry.owner, epoch: self.entry.expiry.epoch() }
+    pub(super) fn key_scope(&self) -> KeyScope {
+        KeyScope { owner: self.entry.owner, epoch: self.entry.expiry.epoch() }
     }
 
     pub(super) fn frame_bytes(&self) -> u32 {
@@ -44,12 +43,12 @@ impl Work {
         self.place = Some((location, ordinal));
     }
 
-    /// The hour of the segment that it was placed in, if it came that far.
-    pub(super) fn placed_in(&self) -> Option<ExpiryHour> {
+    /// The expiry of the segment that it was placed in, if it came that far.
+    pub(super) fn placed_in(&self) -> Option<ExpirySlot> {
         self.place.map(|(location, _)| location.expiry)
     }
 
-    pub(super) fn header(&self) -> FrameHeader {
+    pub(super) fn header(&self, key: KeyId) -> FrameHeader {
         let (location, ordinal) = self.placed();
         FrameHeader {
             segment: SegmentId(location.segment.0),
@@ -57,6 +56,7 @@ impl Work {
             owner: self.entry.owner,
             expiry: self.entry.expiry,
             epoch: self.entry.expiry.epoch(),
+            key,
             index: self.index.clone(),
             payload_bytes: u32::try_from(self.entry.payload.len()).expect("checked when it was put"),
         }
@@ -76,9 +76,17 @@ impl Work {
     }
 }
 
+/// Answers entries of which nothing was begun.
+pub(super) fn refuse(pending: Vec<Pending>, error: &PutError) {
+    for Pending { answer, .. } in pending {
+        // A caller that went away no longer cares.
+        let _ = answer.send(Err(error.clone()));
+    }
+}
+
 /// Sorts the batch by expiry, refuses what can't be stored, sets duplicates aside and has the owners
 /// complete the rest in the order of the commit.
-pub(super) fn admit(shared: &Shared, floor: ExpiryHour, mut pending: Vec<Pending>) -> (Vec<Work>, Vec<Duplicate>) {
+pub(super) fn admit(shared: &Shared, floor: ExpirySlot, mut pending: Vec<Pending>) -> (Vec<Work>, Vec<Duplicate>) {
     // Frames of one segment then lie side by side; entries of one owner keep their order unless their
     // retention was changed in between.
     pending.sort_by_key(|pending| pending.entry.expiry);
@@ -104,7 +112,7 @@ enum Admitted {
 
 fn admit_one(
     shared: &Shared,
-    floor: ExpiryHour,
+    floor: ExpirySlot,
     entry: &Entry,
     new_keys: &mut HashSet<Key>,
 ) -> Result<Admitted, PutError> {
@@ -124,7 +132,10 @@ fn admit_one(
     let owner = owner.ok_or_else(|| PutError::Refused(format!("owner {} has no domain here", entry.owner)))?;
     let catalog: &dyn Catalog = &*shared.catalog;
     let index = owner.assign(catalog, entry.owner, entry.index.clone());
-    let index = index.map_err(|refused| PutError::Refused(refused.0))?;
+    let index = index.map_err(|error| match error {
+        AssignError::Refused(refused) => PutError::Refused(refused.0),
+        AssignError::Catalog(error) => PutError::Catalog(error.to_string()),
+    })?;
     assert!(index.len() <= crate::limits::INDEX_BYTES_MAX, "an owner completes its index within the limit");
     new_keys.extend(entry.unless_exists.clone());
     Ok(Admitted::New(index))
@@ -149,7 +160,7 @@ pub(super) fn answer_stored(shared: &Shared, works: Vec<Work>, duplicates: Vec<D
     }
 }
 
-/// Nothing of the batch was stored.
+/// Nothing of the batch is known to be stored.
 pub(super) fn answer_failed(shared: &Shared, works: Vec<Work>, duplicates: Vec<Duplicate>, error: &PutError) {
     let mut owners: HashMap<OwnerId, &Work> = HashMap::new();
     for work in &works {

@@ -1,12 +1,13 @@
 //! Sealing a batch, on as many threads as pay.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::thread;
 
 use super::batch::Work;
+use crate::data_keys::SealingKey;
 use crate::frame::FrameHeader;
-use crate::keys::{DataKey, KeyContext};
+use crate::id::KeyScope;
+use crate::keys::DataKey;
 
 /// Below this a second thread costs more to start (some 20 µs) than it saves: AES-GCM seals this much
 /// in about 100 µs.
@@ -24,7 +25,7 @@ struct Frame<'a> {
 }
 
 /// Seals all works side by side into `buffer`, in their order.
-pub(super) fn all(works: &[Work], keys: &HashMap<KeyContext, Arc<DataKey>>, buffer: &mut Vec<u8>) {
+pub(super) fn all(works: &[Work], keys: &HashMap<KeyScope, SealingKey>, buffer: &mut Vec<u8>) {
     let total: usize = works.iter().map(|work| work.frame_bytes() as usize).sum();
     if buffer.len() < total {
         buffer.resize(total, 0);
@@ -34,8 +35,8 @@ pub(super) fn all(works: &[Work], keys: &HashMap<KeyContext, Arc<DataKey>>, buff
     for work in works {
         let (out, after) = rest.split_at_mut(work.frame_bytes() as usize);
         rest = after;
-        let key = keys.get(&work.key_context()).expect("step 4 has the key of every work");
-        frames.push(Frame { header: work.header(), key, payload: &work.entry.payload, out });
+        let SealingKey { id, key } = keys.get(&work.key_scope()).expect("step 4 has the key of every work");
+        frames.push(Frame { header: work.header(*id), key, payload: &work.entry.payload, out });
     }
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(THREADS_MAX).min(total / BYTES_PER_THREAD_MIN).min(frames.len()).max(1);

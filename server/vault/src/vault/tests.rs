@@ -1,21 +1,25 @@
 //! The vault as its users see it, on a real disk.
 
+mod silent_catalog;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
+use super::faulty::{Faults, FaultyDisk};
 use super::*;
 use crate::catalog::{Batch, Direction, KeyRange};
-use crate::error::{CatalogError, KeyringError};
+use crate::error::{CatalogError, KeyRefusal, KeyringError};
 use crate::id::{Domain, KeyEpoch};
 use crate::key::Space;
 use crate::keyring::Keyring;
-use crate::owner::Refused;
+use crate::owner::AssignError;
 use crate::walk::Walked;
 
-const HOUR: ExpiryHour = ExpiryHour(500_000);
+const SLOT: ExpirySlot = ExpirySlot(15_000_000);
+const DAY: u32 = 86_400 / ExpirySlot::SECONDS;
 
 #[tokio::test]
 async fn what_was_stored_is_read_back_before_and_after_reopening() {
@@ -26,7 +30,7 @@ async fn what_was_stored_is_read_back_before_and_after_reopening() {
     drop(vault);
     let (header, payload) = bench.open().read(location).await.unwrap();
     assert_eq!(payload, "payload a");
-    assert_eq!((&header.index[..], header.owner, header.expiry), (&b"a"[..], owner(1), HOUR));
+    assert_eq!((&header.index[..], header.owner, header.expiry), (&b"a"[..], owner(1), SLOT));
 }
 
 #[tokio::test]
@@ -59,15 +63,15 @@ async fn entries_that_wait_share_a_commit() {
 async fn an_entry_is_stored_once_however_often_it_is_sent() {
     let bench = Bench::new();
     let vault = bench.open();
-    let sends: Vec<_> = (0..20).map(|_| tokio::spawn(vault.clone().send("a", b"payload", HOUR))).collect();
+    let sends: Vec<_> = (0..20).map(|_| tokio::spawn(vault.clone().send("a", b"payload", SLOT))).collect();
     let mut stored = 0;
     for send in sends {
         stored += usize::from(matches!(send.await.unwrap(), Ok(Put::Stored(_))));
     }
     assert_eq!(stored, 1);
-    assert!(matches!(vault.clone().send("a", b"payload", HOUR).await, Ok(Put::AlreadyStored { .. })));
+    assert!(matches!(vault.clone().send("a", b"payload", SLOT).await, Ok(Put::AlreadyStored { .. })));
     drop(vault);
-    let again = bench.open().clone().send("a", b"payload", HOUR).await.unwrap();
+    let again = bench.open().clone().send("a", b"payload", SLOT).await.unwrap();
     let Put::AlreadyStored { value } = again else { panic!("{again:?}") };
     assert!(Location::decode(&value).is_some());
 }
@@ -153,9 +157,9 @@ async fn another_master_key_is_refused_by_name() {
     drop(bench.open());
     let other = tempfile::tempdir().unwrap();
     let ring = Arc::new(Keyring::create(&other.path().join("ring")).unwrap());
-    let opened = Vault::open(bench.path(), ring, vec![], Options::default());
+    let opened = Vault::open(bench.path(), ring, vec![]);
     let error = opened.err().unwrap();
-    assert!(matches!(error, OpenError::Key(KeyError::WrongMasterKey { .. })), "{error}");
+    assert!(matches!(&error, OpenError::Key(e) if e.refusal() == Some(KeyRefusal::NotFound)), "{error}");
     assert!(error.to_string().contains("is this the right keyring?"), "{error}");
 }
 
@@ -173,7 +177,7 @@ async fn a_frame_whose_key_was_destroyed_is_unreadable_and_others_are_not() {
     let bench = Bench::new();
     let vault = bench.open();
     let mine = vault.store("mine", b"mine").await;
-    let other = vault.put_as(owner(2), "other", b"other", HOUR).await.unwrap();
+    let other = vault.put_as(owner(2), "other", b"other", SLOT).await.unwrap();
     vault.destroy_keys(owner(1)).await.unwrap();
     for vault in [vault.clone(), vault] {
         assert!(matches!(vault.read(mine).await, Err(ReadError::Key { .. })));
@@ -187,32 +191,32 @@ async fn expiry_deletes_files_and_keys_of_what_nobody_refers_to() {
     let bench = Bench::new();
     let vault = bench.open();
     let old = vault.store("old", b"old").await;
-    let later = ExpiryHour(HOUR.0 + 24);
+    let later = ExpirySlot(SLOT.0 + DAY);
     let young = location_of(&vault.put_as(owner(1), "young", b"young", later).await.unwrap());
     vault.remove_row("old");
     vault.remove_row("young");
 
-    let early = vault.sweep(u64::from(HOUR.0) * 3600 + 3599).await.unwrap();
-    assert_eq!(early, Swept::default(), "its hour has not passed");
+    let early = vault.sweep(SLOT.end_secs() - 1).await.unwrap();
+    assert_eq!(early, Swept::default(), "its slot has not passed");
 
     // The whole day of the key has to pass before it goes.
-    let day_after = u64::from(HOUR.epoch().0 + 1) * 24;
-    let swept = vault.sweep(day_after * 3600).await.unwrap();
+    let day_after = u64::from(SLOT.epoch().0 + 1) * 86_400;
+    let swept = vault.sweep(day_after).await.unwrap();
     assert_eq!((swept.segments, swept.keys), (1, 1));
     assert!(!bench.segment_file(old).exists());
     assert!(matches!(vault.read(old).await, Err(ReadError::Missing(_))));
     assert_eq!(vault.read(young).await.unwrap().1, "young");
-    assert_eq!(vault.sweep(day_after * 3600).await.unwrap(), Swept::default());
+    assert_eq!(vault.sweep(day_after).await.unwrap(), Swept::default());
 }
 
 #[tokio::test]
-async fn a_segment_with_a_live_frame_outlives_its_hour() {
+async fn a_segment_with_a_live_frame_outlives_its_slot() {
     let bench = Bench::new();
     let vault = bench.open();
     vault.store("dead", b"dead").await;
     let live = vault.store("live", b"live").await;
     vault.remove_row("dead");
-    let swept = vault.sweep((u64::from(HOUR.0) + 1000) * 3600).await.unwrap();
+    let swept = vault.sweep(SLOT.end_secs() + 1000).await.unwrap();
     assert_eq!(swept, Swept::default());
     assert_eq!(vault.read(live).await.unwrap().1, "live");
 }
@@ -221,8 +225,8 @@ async fn a_segment_with_a_live_frame_outlives_its_hour() {
 async fn an_entry_that_has_expired_already_is_refused_after_the_sweep() {
     let bench = Bench::new();
     let vault = bench.open();
-    vault.sweep((u64::from(HOUR.0) + 1) * 3600).await.unwrap();
-    assert_eq!(vault.clone().send("a", b"a", HOUR).await, Err(PutError::Expired));
+    vault.sweep(SLOT.end_secs()).await.unwrap();
+    assert_eq!(vault.clone().send("a", b"a", SLOT).await, Err(PutError::Expired));
 }
 
 #[tokio::test]
@@ -230,10 +234,10 @@ async fn a_failed_sync_poisons_the_vault_until_it_is_opened_again() {
     let bench = Bench::new();
     let vault = bench.open();
     let before = vault.store("before", b"before").await;
-    bench.faults.sync_fails.store(true, Ordering::SeqCst);
-    assert!(matches!(vault.clone().send("a", b"a", HOUR).await, Err(PutError::Poisoned(_))));
-    bench.faults.sync_fails.store(false, Ordering::SeqCst);
-    assert!(matches!(vault.clone().send("a", b"a", HOUR).await, Err(PutError::Poisoned(_))));
+    bench.faults.sync.store(true, Ordering::SeqCst);
+    assert!(matches!(vault.clone().send("a", b"a", SLOT).await, Err(PutError::Poisoned(_))));
+    bench.faults.sync.store(false, Ordering::SeqCst);
+    assert!(matches!(vault.clone().send("a", b"a", SLOT).await, Err(PutError::Poisoned(_))));
     assert!(vault.health().poisoned.unwrap().contains("injected"));
     assert_eq!(vault.read(before).await.unwrap().1, "before", "reading goes on");
     drop(vault);
@@ -246,12 +250,12 @@ async fn a_failed_sync_poisons_the_vault_until_it_is_opened_again() {
 async fn a_full_disk_is_an_error_to_try_again_and_leaves_no_litter() {
     let bench = Bench::new();
     let vault = bench.open();
-    bench.faults.disk_full.store(true, Ordering::SeqCst);
-    let refused = vault.clone().send("a", b"a", HOUR).await.unwrap_err();
+    bench.faults.full.store(true, Ordering::SeqCst);
+    let refused = vault.clone().send("a", b"a", SLOT).await.unwrap_err();
     assert_eq!(refused, PutError::DiskFull);
     assert!(refused.retryable());
     assert!(vault.segments().unwrap().is_empty());
-    bench.faults.disk_full.store(false, Ordering::SeqCst);
+    bench.faults.full.store(false, Ordering::SeqCst);
     let location = vault.store("a", b"a").await;
     assert_eq!(vault.read(location).await.unwrap().1, "a");
     assert_eq!(bench.owner.abandoned.load(Ordering::SeqCst), 1);
@@ -262,9 +266,9 @@ async fn a_write_that_stops_half_way_never_spends_a_nonce_twice() {
     let bench = Bench::new();
     let vault = bench.open();
     let before = vault.store("before", b"before").await;
-    bench.faults.write_stops.store(true, Ordering::SeqCst);
-    assert_eq!(vault.clone().send("a", b"first try", HOUR).await, Err(PutError::DiskFull));
-    bench.faults.write_stops.store(false, Ordering::SeqCst);
+    bench.faults.half_writes.store(true, Ordering::SeqCst);
+    assert_eq!(vault.clone().send("a", b"first try", SLOT).await, Err(PutError::DiskFull));
+    bench.faults.half_writes.store(false, Ordering::SeqCst);
     let after = vault.store("a", b"second try").await;
     assert_ne!(after.segment, before.segment);
     assert_eq!(vault.read(before).await.unwrap().1, "before");
@@ -290,7 +294,7 @@ async fn what_is_too_large_is_refused_with_its_size() {
 async fn an_owner_that_is_not_there_is_refused() {
     let bench = Bench::new();
     let stranger = OwnerId::new(Domain::new(77), 1).unwrap();
-    let refused = bench.open().put_as(stranger, "a", b"a", HOUR).await;
+    let refused = bench.open().put_as(stranger, "a", b"a", SLOT).await;
     assert!(matches!(refused, Err(PutError::Refused(_))));
 }
 
@@ -334,18 +338,18 @@ async fn the_catalog_can_be_rebuilt_from_frames_and_keys_alone() {
 async fn derived_keys_and_secrets_survive_reopening() {
     let bench = Bench::new();
     let vault = bench.open();
-    let (key, sealed) = (vault.derive_key("x"), vault.seal_secret("x", b"text").unwrap());
-    assert_ne!(*key, *vault.derive_key("y"));
+    let (key, sealed) = (vault.derive_key("x").unwrap(), vault.seal_secret("x", b"text").unwrap());
+    assert_ne!(*key, *vault.derive_key("y").unwrap());
     drop(vault);
     let vault = bench.open();
-    assert_eq!(*vault.derive_key("x"), *key);
+    assert_eq!(*vault.derive_key("x").unwrap(), *key);
     assert_eq!(vault.open_secret("x", &sealed).unwrap(), b"text");
 }
 
 #[test]
 fn keys_of_other_days_are_other_keys() {
-    assert_ne!(ExpiryHour(24).epoch(), ExpiryHour(23).epoch());
-    assert_eq!(ExpiryHour(24).epoch(), KeyEpoch(1));
+    assert_ne!(ExpirySlot(DAY).epoch(), ExpirySlot(DAY - 1).epoch());
+    assert_eq!(ExpirySlot(DAY).epoch(), KeyEpoch(1));
 }
 
 /// A vault's folder, its keyring, its owner and its faults.
@@ -366,8 +370,11 @@ impl Bench {
 
     fn try_open(&self) -> Result<Vault, OpenError> {
         let ring = Arc::new(Keyring::of_vault(self.path())?);
-        let options = Options { catalog: None, faults: self.faults.clone() };
-        Vault::open(self.path(), ring, vec![self.owner.clone()], options)
+        let lock = recovery::lock(self.path())?;
+        let catalog = Arc::new(FjallCatalog::open(&self.path().join("catalog"))?);
+        let disk = Arc::new(FaultyDisk(self.faults.clone()));
+        let parts = Parts::on(disk, self.path(), ring, catalog, Arc::new(OsEntropy))?;
+        Vault::assemble(Parts { lock: Some(lock), ..parts }, vec![self.owner.clone()])
     }
 
     fn open(&self) -> Vault {
@@ -375,7 +382,7 @@ impl Bench {
     }
 
     fn entry(&self, name: &str, payload: &[u8]) -> Entry {
-        entry(owner(1), name, payload, HOUR)
+        entry(owner(1), name, payload, SLOT)
     }
 
     fn copy(&self) -> Self {
@@ -394,16 +401,16 @@ impl Bench {
 }
 
 impl Vault {
-    async fn send(self, name: &'static str, payload: &'static [u8], expiry: ExpiryHour) -> Result<Put, PutError> {
+    async fn send(self, name: &'static str, payload: &'static [u8], expiry: ExpirySlot) -> Result<Put, PutError> {
         self.put_as(owner(1), name, payload, expiry).await
     }
 
-    async fn put_as(&self, owner: OwnerId, name: &str, payload: &[u8], expiry: ExpiryHour) -> Result<Put, PutError> {
+    async fn put_as(&self, owner: OwnerId, name: &str, payload: &[u8], expiry: ExpirySlot) -> Result<Put, PutError> {
         self.put(entry(owner, name, payload, expiry)).await
     }
 
     async fn store(&self, name: &str, payload: &[u8]) -> Location {
-        location_of(&self.put_as(owner(1), name, payload, HOUR).await.unwrap())
+        location_of(&self.put_as(owner(1), name, payload, SLOT).await.unwrap())
     }
 
     /// Stores entries at the same time.
@@ -442,7 +449,7 @@ impl Owner for NamedRows {
         Domain::new(9)
     }
 
-    fn assign(&self, _: &dyn Catalog, _: OwnerId, index: Bytes) -> Result<Bytes, Refused> {
+    fn assign(&self, _: &dyn Catalog, _: OwnerId, index: Bytes) -> Result<Bytes, AssignError> {
         Ok(index)
     }
 
@@ -478,7 +485,7 @@ fn all() -> KeyRange {
     KeyRange::prefix(Key::new(Space::Shardlog, b""))
 }
 
-fn entry(owner: OwnerId, name: &str, payload: &[u8], expiry: ExpiryHour) -> Entry {
+fn entry(owner: OwnerId, name: &str, payload: &[u8], expiry: ExpirySlot) -> Entry {
     Entry {
         owner,
         expiry,

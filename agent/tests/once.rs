@@ -1,0 +1,119 @@
+//! `once` against a server that a test drives: what it reads, what it waits for, when it ends.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod server;
+
+use std::path::Path;
+use std::time::Duration;
+
+use agent::config::{self, Config};
+use agent::once::{OnceError, Upload, once};
+use agent::spool::Spool;
+use server::{Server, within};
+use upload::{AckKind, ErrorCode};
+
+/// Half of it holds no more than two fragments of the clip, which has five.
+const SMALL_SPOOL: u64 = 160 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_larger_than_the_spool_waits_for_the_server_and_arrives_whole() {
+    let (server, state) = stage();
+    let uploaded = tokio::spawn(once(config(&server, state.path(), SMALL_SPOOL), clip()));
+    let mut line = server.upload().await;
+    let mut fragments = 0;
+    while !uploaded.is_finished() && fragments < 5 {
+        let incoming = line.fragment().await;
+        let key = incoming.header.key.clone();
+        incoming.rest().await;
+        // Time enough to read the whole file, for one that would.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        line.ack(&key, AckKind::Persisted).await;
+        fragments += 1;
+    }
+    within(uploaded).await.unwrap().unwrap();
+    assert_eq!(fragments, 5);
+    assert_eq!(Spool::open(state.path(), SMALL_SPOOL).unwrap().next(None), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_fails_when_the_server_refuses_a_fragment_for_good() {
+    let (server, state) = stage();
+    let uploaded = tokio::spawn(once(config(&server, state.path(), 1 << 30), clip()));
+    let mut line = server.upload().await;
+    for fragment in 0..5 {
+        let incoming = line.fragment().await;
+        let key = incoming.header.key.clone();
+        incoming.rest().await;
+        let refusal =
+            AckKind::Error { code: ErrorCode::InvalidMkv, message: "for a test".to_owned(), retryable: false };
+        line.ack(&key, if fragment == 2 { refusal } else { AckKind::Persisted }).await;
+    }
+    let error = within(uploaded).await.unwrap().unwrap_err();
+    assert!(matches!(error, OnceError::Refused { refused: 1, fragments: 5 }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_fails_and_does_not_wait_for_ever_when_a_spool_file_is_gone_or_damaged() {
+    let (server, state) = stage();
+    let uploaded = tokio::spawn(once(config(&server, state.path(), 1 << 30), clip()));
+    let (connection, _) = server.connection().await;
+    let spool = state.path().join("spool/film");
+    let mut files = within(spooled(&spool, 5)).await;
+    files.sort();
+    std::fs::remove_file(&files[1]).unwrap();
+    std::fs::write(&files[3], b"MRSP").unwrap();
+    let mut line = server::Line::welcome(connection).await;
+    for _ in 0..3 {
+        line.store().await;
+    }
+    let error = within(uploaded).await.unwrap().unwrap_err();
+    assert!(matches!(error, OnceError::Lost(2)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_fails_when_the_spool_can_not_be_written() {
+    let (server, state) = stage();
+    std::fs::create_dir_all(state.path().join("spool")).unwrap();
+    // No folder can be made where a file is.
+    std::fs::write(state.path().join("spool/film"), b"").unwrap();
+    let uploaded = tokio::spawn(once(config(&server, state.path(), 1 << 30), clip()));
+    let _line = server.upload().await;
+    let error = within(uploaded).await.unwrap().unwrap_err();
+    assert!(matches!(error, OnceError::Lost(5)), "{error}");
+}
+
+fn stage() -> (Server, tempfile::TempDir) {
+    let (server, state) = (Server::start(), tempfile::tempdir().unwrap());
+    server.enrol_for_long(state.path());
+    (server, state)
+}
+
+fn config(server: &Server, state: &Path, spool_bytes_max: u64) -> Config {
+    let server = config::Server { address: server.address(), token: None };
+    Config { state: state.to_owned(), server, spool_bytes_max, cameras: Vec::new() }
+}
+
+fn clip() -> Upload {
+    Upload { file: samples::clip("h264-aac.mp4"), stream: "film".parse().unwrap(), start: Some(server::now()) }
+}
+
+/// The files of the spool, once there are so many and all are whole.
+async fn spooled(folder: &Path, count: usize) -> Vec<std::path::PathBuf> {
+    loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let Ok(files) = std::fs::read_dir(folder) else { continue };
+        let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        if files.len() == count && files.iter().all(|path| is_whole(path)) {
+            return files;
+        }
+    }
+}
+
+/// Whether a spool file ends with a trailer record: kind, length, checksum and 20 bytes.
+fn is_whole(path: &Path) -> bool {
+    let bytes = std::fs::read(path).unwrap();
+    bytes.len() > 29 && bytes[bytes.len() - 29] == b'T'
+}

@@ -1,0 +1,468 @@
+//! A disk whose power can go at any step.
+//!
+//! What the running system sees and what is on the disk are two states. A write changes the first and waits; a
+//! sync carries what waits for one file (or for the names of one folder) over to the second. When the power goes,
+//! each change that waited may have reached the disk or not, in any order, whole, cut at any byte, or in some of
+//! its pages only. Names are changes of their folder: a file that was written and synced but whose folder was not
+//! may be gone.
+//!
+//! A sync that fails forgets: what waited may be on the disk or not, the running system sees it all the same, and
+//! the next sync succeeds. That is what Linux does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use disk::{Disk, File};
+use fastrand::Rng;
+
+use crate::content::{Content, PAGE_BYTES};
+use crate::log::Log;
+
+/// What is wrong with the disk.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// The power goes before this step.
+    pub cut_at: Option<u64>,
+    /// The first sync at or after this step fails.
+    pub fail_sync_at: Option<u64>,
+    /// Syncs of paths that end so say that they succeeded and do nothing.
+    pub ignore_syncs_of: Option<&'static str>,
+    /// How much can be stored; `None`: as much as is wanted.
+    pub capacity: Option<u64>,
+}
+
+/// A simulated disk. Clones are the same disk.
+#[derive(Clone)]
+pub struct VirtualDisk {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    inodes: BTreeMap<u64, Inode>,
+    next_inode: u64,
+    folders: BTreeSet<PathBuf>,
+    names: Names,
+    names_on_disk: Names,
+    waiting_names: Vec<NameChange>,
+    faults: Faults,
+    steps: u64,
+    /// Rises with each cut: what was open before is closed.
+    boot: u64,
+    is_off: bool,
+    rng: Rng,
+    log: Log,
+}
+
+type Names = BTreeMap<PathBuf, u64>;
+
+/// A file's bytes, as seen and as stored.
+#[derive(Default)]
+struct Inode {
+    seen: Content,
+    on_disk: Content,
+    waiting: Vec<DataChange>,
+}
+
+#[derive(Clone)]
+enum DataChange {
+    Write { bytes: Vec<u8>, offset: u64 },
+    SetLen(u64),
+}
+
+struct NameChange {
+    folder: PathBuf,
+    kind: NameChangeKind,
+}
+
+enum NameChangeKind {
+    Link(PathBuf, u64),
+    Unlink(PathBuf),
+    Rename(PathBuf, PathBuf, u64),
+}
+
+impl VirtualDisk {
+    /// An empty disk.
+    pub fn new(seed: u64) -> Self {
+        let state = State {
+            inodes: BTreeMap::new(),
+            next_inode: 0,
+            folders: BTreeSet::new(),
+            names: Names::new(),
+            names_on_disk: Names::new(),
+            waiting_names: Vec::new(),
+            faults: Faults::default(),
+            steps: 0,
+            boot: 0,
+            is_off: false,
+            rng: Rng::with_seed(seed),
+            log: Log::default(),
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Sets what is wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.state().faults = faults;
+    }
+
+    /// Steps so far: every call that changes something or makes it durable is one.
+    pub fn steps(&self) -> u64 {
+        self.state().steps
+    }
+
+    /// Whether the power is gone.
+    pub fn is_off(&self) -> bool {
+        self.state().is_off
+    }
+
+    /// Takes the power away, if it is not gone already, and brings it back: what is seen from now on is what
+    /// reached the disk. All faults end.
+    pub fn cycle_power(&self) {
+        self.state().cycle_power();
+    }
+
+    /// Flips one bit of a file whose name contains `part`, of what is stored and of what is seen. Answers where.
+    pub fn flip_bit(&self, part: &str) -> Option<(PathBuf, u64)> {
+        self.state().flip_bit(part)
+    }
+
+    /// What happened so far.
+    pub fn log(&self) -> Log {
+        self.state().log.clone()
+    }
+
+    /// Adds a line to the log.
+    pub fn note(&self, line: String) {
+        self.state().log.push(line);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, state: &State, inode: u64) -> Arc<dyn File> {
+        Arc::new(VirtualFile { disk: self.clone(), inode, boot: state.boot })
+    }
+}
+
+impl Disk for VirtualDisk {
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.step(|| format!("create folder {}", path.display()))?;
+        // Folders are made once, when there is nothing to lose yet: that they last is not simulated.
+        state.folders.extend(path.ancestors().map(Path::to_path_buf));
+        Ok(())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let mut state = self.state();
+        state.step(|| format!("create {}", path.display()))?;
+        if state.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let inode = state.next_inode;
+        state.next_inode += 1;
+        state.inodes.insert(inode, Inode::default());
+        state.rename(path, NameChangeKind::Link(path.to_owned(), inode));
+        Ok(self.handle(&state, inode))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let state = self.state();
+        let inode = state.find(path)?;
+        Ok(self.handle(&state, inode))
+    }
+
+    fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.step(|| format!("rename {} to {}", from.display(), to.display()))?;
+        let inode = state.find(from)?;
+        state.rename(to, NameChangeKind::Rename(from.to_owned(), to.to_owned(), inode));
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.step(|| format!("remove {}", path.display()))?;
+        state.find(path)?;
+        state.rename(path, NameChangeKind::Unlink(path.to_owned()));
+        Ok(())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let state = self.state();
+        state.check_power()?;
+        let names = state.names.keys().filter(|path| path.parent() == Some(folder));
+        Ok(names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+    }
+
+    fn file_bytes(&self, path: &Path) -> io::Result<u64> {
+        let state = self.state();
+        let inode = state.find(path)?;
+        Ok(state.inodes[&inode].seen.len())
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.step(|| format!("sync folder {}", folder.display()))?;
+        if state.ignores(folder) {
+            return Ok(());
+        }
+        let failed = state.sync_fails();
+        let mut later = Vec::new();
+        for change in std::mem::take(&mut state.waiting_names) {
+            if change.folder != folder {
+                later.push(change);
+            } else if !failed || state.rng.bool() {
+                change.kind.apply(&mut state.names_on_disk);
+            }
+        }
+        state.waiting_names = later;
+        if failed { Err(io::Error::other("the disk failed to sync a folder")) } else { Ok(()) }
+    }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        let state = self.state();
+        state.check_power()?;
+        // Never so much that a sum of two overflows.
+        Ok(state.faults.capacity.map_or(u64::MAX / 4, |capacity| capacity.saturating_sub(state.used())))
+    }
+}
+
+impl State {
+    fn check_power(&self) -> io::Result<()> {
+        if self.is_off { Err(io::Error::other("the power is gone")) } else { Ok(()) }
+    }
+
+    /// Counts a step and says it, unless the power goes here.
+    fn step(&mut self, what: impl FnOnce() -> String) -> io::Result<()> {
+        self.check_power()?;
+        if self.faults.cut_at.is_some_and(|cut| self.steps >= cut) {
+            self.is_off = true;
+            self.log.push(format!("{} the power goes", self.steps));
+            return self.check_power();
+        }
+        self.log.push(format!("{} {}", self.steps, what()));
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn find(&self, path: &Path) -> io::Result<u64> {
+        self.check_power()?;
+        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn rename(&mut self, path: &Path, kind: NameChangeKind) {
+        kind.apply(&mut self.names);
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        self.waiting_names.push(NameChange { folder, kind });
+    }
+
+    fn ignores(&self, path: &Path) -> bool {
+        self.faults.ignore_syncs_of.is_some_and(|end| path.to_string_lossy().ends_with(end))
+    }
+
+    fn sync_fails(&mut self) -> bool {
+        // The step of this sync has been counted already.
+        let fails = self.faults.fail_sync_at.is_some_and(|at| self.steps > at);
+        if fails {
+            self.faults.fail_sync_at = None;
+            self.log.push("the sync fails".to_owned());
+        }
+        fails
+    }
+
+    fn path_of(&self, inode: u64) -> PathBuf {
+        let named = self.names.iter().find(|(_, other)| **other == inode);
+        named.map(|(path, _)| path.clone()).unwrap_or_default()
+    }
+
+    fn used(&self) -> u64 {
+        self.names.values().map(|inode| self.inodes[inode].seen.len().next_multiple_of(PAGE_BYTES as u64)).sum()
+    }
+
+    fn has_room_for(&self, inode: u64, len: u64) -> io::Result<()> {
+        let more = len.saturating_sub(self.inodes[&inode].seen.len());
+        match self.faults.capacity {
+            Some(capacity) if more > 0 && self.used() + more > capacity => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn cycle_power(&mut self) {
+        // How much of what waits has reached the disk: a cut right after a pause finds nearly all of it.
+        let odds = [0.0, 0.5, 0.9, 1.0][self.rng.usize(..4)];
+        for change in std::mem::take(&mut self.waiting_names) {
+            if self.rng.f64() < odds {
+                change.kind.apply(&mut self.names_on_disk);
+            }
+        }
+        self.names = self.names_on_disk.clone();
+        let named: BTreeSet<u64> = self.names.values().copied().collect();
+        self.inodes.retain(|inode, _| named.contains(inode));
+        for inode in self.inodes.values_mut() {
+            for change in std::mem::take(&mut inode.waiting) {
+                if self.rng.f64() < odds {
+                    change.apply_torn(&mut inode.on_disk, &mut self.rng);
+                }
+            }
+            inode.seen = inode.on_disk.clone();
+        }
+        self.faults = Faults::default();
+        self.boot += 1;
+        self.is_off = false;
+        self.log.push("the power is back".to_owned());
+    }
+
+    fn flip_bit(&mut self, part: &str) -> Option<(PathBuf, u64)> {
+        let files: Vec<(PathBuf, u64)> = self
+            .names
+            .iter()
+            .filter(|(path, inode)| path.to_string_lossy().contains(part) && self.inodes[inode].seen.len() > 0)
+            .map(|(path, inode)| (path.clone(), *inode))
+            .collect();
+        let (path, inode) = files.get(self.rng.usize(..files.len().max(1)))?.clone();
+        let inode = self.inodes.get_mut(&inode)?;
+        let at = self.rng.u64(..inode.seen.written_end().max(1));
+        let bit = 1 << self.rng.u8(..8);
+        for content in [&mut inode.seen, &mut inode.on_disk] {
+            let mut byte = [0];
+            if content.read(&mut byte, at) == 1 {
+                content.write(&[byte[0] ^ bit], at);
+            }
+        }
+        self.log.push(format!("a bit flips in {} at {at}", path.display()));
+        Some((path, at))
+    }
+}
+
+impl NameChangeKind {
+    fn apply(&self, names: &mut Names) {
+        match self {
+            Self::Link(path, inode) => {
+                names.insert(path.clone(), *inode);
+            }
+            Self::Unlink(path) => {
+                names.remove(path);
+            }
+            Self::Rename(from, to, inode) => {
+                names.remove(from);
+                names.insert(to.clone(), *inode);
+            }
+        }
+    }
+}
+
+impl DataChange {
+    fn apply(&self, content: &mut Content) {
+        match self {
+            Self::Write { bytes, offset } => content.write(bytes, *offset),
+            Self::SetLen(len) => content.set_len(*len),
+        }
+    }
+
+    /// Applies it whole, cut at a byte, or in some of its pages only.
+    fn apply_torn(&self, content: &mut Content, rng: &mut Rng) {
+        let Self::Write { bytes, offset } = self else {
+            return self.apply(content);
+        };
+        match rng.u8(..3) {
+            0 => content.write(bytes, *offset),
+            1 => content.write(&bytes[..rng.usize(..=bytes.len())], *offset),
+            _ => {
+                for (i, page) in bytes.chunks(PAGE_BYTES).enumerate() {
+                    if rng.bool() {
+                        content.write(page, *offset + (i * PAGE_BYTES) as u64);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An open file, until the power goes.
+struct VirtualFile {
+    disk: VirtualDisk,
+    inode: u64,
+    boot: u64,
+}
+
+impl VirtualFile {
+    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.disk.state();
+        state.check_power()?;
+        if state.boot != self.boot {
+            return Err(io::Error::other("the file was open when the power went"));
+        }
+        Ok(state)
+    }
+
+    fn change(&self, name: &str, change: DataChange, end: u64) -> io::Result<()> {
+        let mut state = self.state()?;
+        let path = state.path_of(self.inode);
+        state.step(|| format!("{name} {} to {end}", path.display()))?;
+        state.has_room_for(self.inode, end)?;
+        let inode = state.inodes.get_mut(&self.inode).expect("an open file has its inode");
+        change.apply(&mut inode.seen);
+        inode.waiting.push(change);
+        Ok(())
+    }
+}
+
+impl File for VirtualFile {
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        let state = self.state()?;
+        Ok(state.inodes[&self.inode].seen.read(out, offset))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let end = offset + bytes.len() as u64;
+        self.change("write", DataChange::Write { bytes: bytes.to_vec(), offset }, end)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.state()?;
+        let path = state.path_of(self.inode);
+        state.step(|| format!("sync {}", path.display()))?;
+        if state.ignores(&path) {
+            return Ok(());
+        }
+        let failed = state.sync_fails();
+        let inode = state.inodes.get_mut(&self.inode).expect("an open file has its inode");
+        let waiting = std::mem::take(&mut inode.waiting);
+        let mut reached = Vec::new();
+        for change in waiting {
+            if !failed || state.rng.bool() {
+                reached.push(change);
+            }
+        }
+        let inode = state.inodes.get_mut(&self.inode).expect("an open file has its inode");
+        for change in &reached {
+            change.apply(&mut inode.on_disk);
+        }
+        if failed { Err(io::Error::other("the disk failed to sync a file")) } else { Ok(()) }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.state()?.inodes[&self.inode].seen.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change("cut", DataChange::SetLen(len), len)
+    }
+
+    fn lay_out(&self, from: u64, bytes: u64) -> io::Result<()> {
+        let len = self.len()?.max(from + bytes);
+        self.change("lay out", DataChange::SetLen(len), len)
+    }
+
+    fn written_end(&self) -> io::Result<u64> {
+        Ok(self.state()?.inodes[&self.inode].seen.written_end())
+    }
+}

@@ -1,0 +1,457 @@
+//! One run of a vault on a simulated disk: random work, a cut, and what must be true afterwards.
+//!
+//! The model is what the callers were told. An entry that was answered is there, with its bytes, exactly once; one
+//! that was not answered is there whole or not at all; what was removed stays removed; what was destroyed can't be
+//! read. Nothing else may be in the catalog.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use vault::{
+    AssignError, Batch, Catalog, CatalogError, Direction, Domain, Entry, ExpirySlot, Key, KeyRange, Location, Owner,
+    OwnerId, Parts, Put, PutError, ReadError, Space, Stepper, Vault,
+};
+
+use crate::catalog::JournalCatalog;
+use crate::disk::{Faults, VirtualDisk};
+use crate::entropy::{SeededEntropy, SeededKeys};
+use crate::log::Log;
+
+/// What a run does.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Decides everything that is left open.
+    pub seed: u64,
+    /// Power cuts in the run.
+    pub cuts: u32,
+    /// Rounds of work between two cuts; the power goes within them.
+    pub rounds: u32,
+    /// Syncs of paths that end so are skipped: a run that finds nothing wrong then proves nothing.
+    pub without_syncs_of: Option<&'static str>,
+    /// Some syncs fail.
+    pub failing_syncs: bool,
+    /// The disk is full at times.
+    pub full_disk: bool,
+}
+
+/// What a run found.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Everything that the disk did.
+    pub log: Log,
+    /// Entries that were answered.
+    pub stored: u64,
+    /// Cuts that happened while work was under way.
+    pub cuts: u32,
+    /// What is wrong, if anything is.
+    pub violation: Option<Violation>,
+}
+
+/// A promise that was not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// An entry that was answered is not in the catalog.
+    Lost(String),
+    /// A row's bytes can't be read, or are others than were stored.
+    Unreadable(String, String),
+    /// A row that nobody stored, or that was removed.
+    Unexpected(String),
+    /// The bytes of an owner whose keys were destroyed can be read.
+    NotDestroyed(String),
+    /// The vault does not open.
+    Closed(String),
+    /// Something worked that must not, or the other way round.
+    Wrong(String),
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost(name) => write!(f, "{name} was answered and is lost"),
+            Self::Unreadable(name, why) => write!(f, "{name} can't be read: {why}"),
+            Self::Unexpected(name) => write!(f, "{name} is there and must not be"),
+            Self::NotDestroyed(name) => write!(f, "{name} can be read though its owner's keys were destroyed"),
+            Self::Closed(why) => write!(f, "the vault does not open: {why}"),
+            Self::Wrong(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Runs a plan.
+pub fn run(plan: &Plan) -> Outcome {
+    let mut run = Run::new(plan);
+    let violation = run.work().err();
+    if let Some(violation) = &violation {
+        run.disk.note(format!("VIOLATION: {violation}"));
+    }
+    Outcome { log: run.disk.log(), stored: run.stored, cuts: run.cuts, violation }
+}
+
+const FOLDER: &str = "vault";
+const OWNERS: u64 = 3;
+/// The slot that entries of the run's beginning expire in.
+const FIRST_SLOT: u32 = 15_000_000;
+
+struct Run<'a> {
+    plan: &'a Plan,
+    rng: Rng,
+    disk: VirtualDisk,
+    keys: Arc<SeededKeys>,
+    entropy: Arc<SeededEntropy>,
+    model: Model,
+    next_name: u64,
+    stored: u64,
+    cuts: u32,
+}
+
+/// What the callers know.
+#[derive(Default)]
+struct Model {
+    entries: BTreeMap<String, Known>,
+    /// The slot that the last sweep began with: what expires earlier may be gone.
+    swept: Option<ExpirySlot>,
+}
+
+struct Known {
+    owner: OwnerId,
+    payload: Bytes,
+    expiry: ExpirySlot,
+    state: Knowledge,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Knowledge {
+    /// It was sent and not answered well: there or not.
+    Sent,
+    /// It was answered.
+    Stored,
+    /// Its removal was begun and not answered: there or not.
+    Leaving,
+    /// Its removal was answered.
+    Removed,
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        Self {
+            plan,
+            rng: Rng::with_seed(plan.seed),
+            disk: VirtualDisk::new(plan.seed ^ 0x6469_736b),
+            keys: Arc::new(SeededKeys::new(plan.seed ^ 0x6b65_7973)),
+            entropy: Arc::new(SeededEntropy::new(plan.seed ^ 0x7365_6564)),
+            model: Model::default(),
+            next_name: 0,
+            stored: 0,
+            cuts: 0,
+        }
+    }
+
+    fn work(&mut self) -> Result<(), Violation> {
+        for _ in 0..self.plan.cuts {
+            self.begin_faults();
+            // The power may go while the vault is being opened, which must do no harm either.
+            if let Some(mut bench) = self.open()? {
+                self.check(&bench, false)?;
+                for _ in 0..self.plan.rounds {
+                    if self.disk.is_off() {
+                        break;
+                    }
+                    self.round(&mut bench)?;
+                }
+            }
+            self.cuts += u32::from(self.disk.is_off());
+            self.disk.cycle_power();
+        }
+        let bench = self.open()?.ok_or_else(|| Violation::Closed("without any fault".to_owned()))?;
+        self.check(&bench, true)
+    }
+
+    fn begin_faults(&mut self) {
+        let steps = self.disk.steps();
+        // A round takes some six steps.
+        let within = u64::from(self.plan.rounds) * 6 + 10;
+        self.disk.set_faults(Faults {
+            cut_at: Some(steps + self.rng.u64(..within)),
+            fail_sync_at: (self.plan.failing_syncs && self.rng.bool()).then(|| steps + self.rng.u64(..within)),
+            ignore_syncs_of: self.plan.without_syncs_of,
+            capacity: (self.plan.full_disk && self.rng.bool()).then(|| (128 << 20) + self.rng.u64(..64 << 20)),
+        });
+    }
+
+    /// An open vault, or none if the disk does not let it.
+    fn open(&mut self) -> Result<Option<Bench>, Violation> {
+        let disk = Arc::new(self.disk.clone());
+        let open = || -> Result<(Vault, Stepper), Box<dyn std::error::Error>> {
+            let folder = Path::new(FOLDER);
+            disk::Disk::create_folder(&*disk, folder)?;
+            let catalog = Arc::new(JournalCatalog::open(&*disk, folder)?);
+            let parts = Parts::on(disk.clone(), folder, self.keys.clone(), catalog, self.entropy.clone())?;
+            Ok(Vault::assemble_stepped(parts, vec![Arc::new(Names)])?)
+        };
+        match open() {
+            Ok((vault, stepper)) => Ok(Some(Bench { vault, stepper })),
+            Err(_) if self.disk.is_off() || self.plan.failing_syncs || self.plan.full_disk => Ok(None),
+            Err(error) => Err(Violation::Closed(error.to_string())),
+        }
+    }
+
+    fn round(&mut self, bench: &mut Bench) -> Result<(), Violation> {
+        match self.rng.u8(..10) {
+            0..=5 => self.store(bench),
+            6 => self.send_again(bench),
+            7 => self.remove(bench),
+            8 => self.read_one(bench),
+            _ => self.sweep(bench),
+        }
+    }
+
+    /// Several entries at once, so that they share a commit.
+    fn store(&mut self, bench: &mut Bench) -> Result<(), Violation> {
+        let mut sent = Vec::new();
+        for _ in 0..self.rng.usize(1..6) {
+            let name = format!("entry {}", self.next_name);
+            self.next_name += 1;
+            let len = [0, 1, 100, 4096, 20_000, 100_000][self.rng.usize(..6)];
+            let payload: Bytes = std::iter::repeat_with(|| self.rng.u8(..)).take(len).collect::<Vec<_>>().into();
+            let known = Known {
+                owner: owner(self.rng.u64(..OWNERS)),
+                payload,
+                expiry: ExpirySlot(FIRST_SLOT + self.rng.u32(..4)),
+                state: Knowledge::Sent,
+            };
+            self.model.entries.insert(name.clone(), known);
+            sent.push(name);
+        }
+        // Now and then one is sent twice at once.
+        if self.rng.bool() {
+            sent.push(sent[0].clone());
+        }
+        self.send(bench, &sent)
+    }
+
+    fn send_again(&mut self, bench: &mut Bench) -> Result<(), Violation> {
+        let wanted = |known: &Known| matches!(known.state, Knowledge::Sent | Knowledge::Stored);
+        let names: Vec<String> =
+            self.model.entries.iter().filter(|(_, known)| wanted(known)).map(|(name, _)| name.clone()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let name = names[self.rng.usize(..names.len())].clone();
+        self.send(bench, &[name])
+    }
+
+    fn send(&mut self, bench: &mut Bench, names: &[String]) -> Result<(), Violation> {
+        let entries: Vec<Entry> = names.iter().map(|name| self.model.entries[name].entry(name)).collect();
+        let vault = bench.vault.clone();
+        let puts = entries.into_iter().map(|entry| {
+            Box::pin({
+                let vault = vault.clone();
+                async move { vault.put(entry).await }
+            }) as Pin<Box<dyn Future<Output = Result<Put, PutError>>>>
+        });
+        let answers = bench.finish(puts.collect());
+        for (name, answer) in names.iter().zip(answers) {
+            let known = self.model.entries.get_mut(name).expect("it was sent");
+            match answer {
+                Ok(Put::Stored(_)) if known.state == Knowledge::Stored && !self.model.swept_away(name) => {
+                    return Err(Violation::Wrong(format!("{name} was stored twice")));
+                }
+                Ok(_) => {
+                    self.stored += 1;
+                    self.model.entries.get_mut(name).expect("it was sent").state = Knowledge::Stored;
+                }
+                // What was answered before stays answered; the rest is open.
+                Err(error) if error.retryable() || error == PutError::Expired => {}
+                Err(error) => return Err(Violation::Wrong(format!("{name} was refused for good: {error}"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, bench: &mut Bench) -> Result<(), Violation> {
+        let names: Vec<String> = self
+            .model
+            .entries
+            .iter()
+            .filter(|(_, known)| known.state == Knowledge::Stored)
+            .map(|(name, _)| name.clone())
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let name = names[self.rng.usize(..names.len())].clone();
+        let known = self.model.entries.get_mut(&name).expect("chosen among them");
+        known.state = Knowledge::Leaving;
+        let mut batch = Batch::new();
+        batch.remove(key(&name));
+        // After a failed commit nobody knows; the vault itself would have been poisoned by it.
+        if bench.vault.catalog().commit(batch).is_ok() {
+            known.state = Knowledge::Removed;
+        }
+        Ok(())
+    }
+
+    fn read_one(&mut self, bench: &Bench) -> Result<(), Violation> {
+        let names: Vec<&String> = self.model.entries.keys().collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let name = names[self.rng.usize(..names.len())].clone();
+        self.check_one(bench, &name)
+    }
+
+    /// Deletes what nobody refers to in slots that have passed.
+    fn sweep(&mut self, bench: &mut Bench) -> Result<(), Violation> {
+        let slot = ExpirySlot(FIRST_SLOT + self.rng.u32(..6));
+        self.model.swept = self.model.swept.max(Some(slot));
+        let secs = u64::from(slot.0) * u64::from(ExpirySlot::SECONDS);
+        bench.sweep(secs).map_err(Violation::Wrong).or_else(|violation| {
+            if self.disk.is_off() || self.plan.failing_syncs || self.plan.full_disk { Ok(()) } else { Err(violation) }
+        })
+    }
+
+    /// Holds everything against the model.
+    fn check(&mut self, bench: &Bench, last: bool) -> Result<(), Violation> {
+        let names: Vec<String> = self.model.entries.keys().cloned().collect();
+        for name in &names {
+            // The power may go while the check reads, which only ends it.
+            if self.disk.is_off() && !last {
+                return Ok(());
+            }
+            self.check_one(bench, name)?;
+        }
+        let rows = bench.vault.catalog().scan(&KeyRange::prefix(key("")), Direction::Ascending, 4096);
+        for row in rows.map_err(|e| Violation::Wrong(e.to_string()))? {
+            let name = String::from_utf8_lossy(row.key.rest()).into_owned();
+            if !self.model.entries.contains_key(&name) {
+                return Err(Violation::Unexpected(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_one(&mut self, bench: &Bench, name: &str) -> Result<(), Violation> {
+        let known = &self.model.entries[name];
+        let row = bench.vault.catalog().get(&key(name)).map_err(|e| Violation::Wrong(e.to_string()))?;
+        let Some(row) = row else {
+            return match known.state {
+                Knowledge::Stored => Err(Violation::Lost(name.to_owned())),
+                _ => Ok(()),
+            };
+        };
+        if known.state == Knowledge::Removed {
+            return Err(Violation::Unexpected(name.to_owned()));
+        }
+        let location = Location::decode(&row).ok_or_else(|| Violation::Wrong(format!("{name} has a damaged row")))?;
+        match bench.vault.read_blocking(location) {
+            Ok((_, payload)) if payload == known.payload => Ok(()),
+            Ok(_) => Err(Violation::Unreadable(name.to_owned(), "it has other bytes".to_owned())),
+            // Not the vault's fault.
+            Err(ReadError::Io { .. } | ReadError::Key { .. }) if self.disk.is_off() => Ok(()),
+            Err(error) => Err(Violation::Unreadable(name.to_owned(), error.to_string())),
+        }
+    }
+}
+
+impl Model {
+    /// Whether a sweep may have taken the entry: never while its row is there.
+    fn swept_away(&self, name: &str) -> bool {
+        let known = &self.entries[name];
+        self.swept.is_some_and(|swept| known.expiry < swept) && known.state != Knowledge::Stored
+    }
+}
+
+impl Known {
+    fn entry(&self, name: &str) -> Entry {
+        Entry {
+            owner: self.owner,
+            expiry: self.expiry,
+            index: Bytes::copy_from_slice(name.as_bytes()),
+            payload: self.payload.clone(),
+            unless_exists: Some(key(name)),
+        }
+    }
+}
+
+/// An open vault and its committer.
+struct Bench {
+    vault: Vault,
+    stepper: Stepper,
+}
+
+impl Bench {
+    /// Lets the committer work until all of these have an answer.
+    fn finish<T>(&mut self, mut waiting: Vec<Pin<Box<dyn Future<Output = T> + '_>>>) -> Vec<T> {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut answers: Vec<Option<T>> = waiting.iter().map(|_| None).collect();
+        // Each waits at most for the queue and then for its answer.
+        for _ in 0..8 {
+            for (future, answer) in waiting.iter_mut().zip(&mut answers) {
+                if answer.is_none()
+                    && let Poll::Ready(ready) = future.as_mut().poll(&mut context)
+                {
+                    *answer = Some(ready);
+                }
+            }
+            if answers.iter().all(Option::is_some) {
+                break;
+            }
+            while self.stepper.step() {}
+        }
+        answers.into_iter().map(|answer| answer.expect("the committer answers whatever happens")).collect()
+    }
+
+    fn sweep(&mut self, unix_secs: u64) -> Result<(), String> {
+        let vault = self.vault.clone();
+        let mut closing = Box::pin(async move { vault.close_before(unix_secs).await });
+        let mut context = Context::from_waker(Waker::noop());
+        while closing.as_mut().poll(&mut context).is_pending() {
+            while self.stepper.step() {}
+        }
+        self.vault.sweep_closed(unix_secs).map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// An owner whose index entry is a name and whose one row is `name -> location`.
+struct Names;
+
+impl Owner for Names {
+    fn domain(&self) -> Domain {
+        Domain::new(9)
+    }
+
+    fn assign(&self, _: &dyn Catalog, _: OwnerId, index: Bytes) -> Result<Bytes, AssignError> {
+        Ok(index)
+    }
+
+    fn rows(&self, _: OwnerId, index: &[u8], location: Location, batch: &mut Batch) {
+        let name = String::from_utf8_lossy(index);
+        batch.insert(key(&name), location.encode().to_vec());
+    }
+
+    fn is_live(
+        &self,
+        catalog: &dyn Catalog,
+        _: OwnerId,
+        index: &[u8],
+        location: Location,
+    ) -> Result<bool, CatalogError> {
+        let row = catalog.get(&key(&String::from_utf8_lossy(index)))?;
+        Ok(row.is_some_and(|row| row == location.encode()[..]))
+    }
+}
+
+fn owner(number: u64) -> OwnerId {
+    OwnerId::new(Domain::new(9), number).expect("a small number")
+}
+
+fn key(name: &str) -> Key {
+    Key::new(Space::Shardlog, name.as_bytes())
+}
