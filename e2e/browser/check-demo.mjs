@@ -1,27 +1,21 @@
-// `make demo CHECK=1`: watches all streams of the demo, and ends with 0 only if every one plays.
-//   node check-demo.mjs WATCH_URL STREAM…
+// `make demo CHECK=1`: watches all streams of the demo as the browser tests do, and ends with 0 only if every one plays.
+//   node check-demo.mjs WATCH_URL STREAMS     (STREAMS in JSON, as watch.test.mjs has them)
+import { checkStream } from "./checks.mjs";
 import { launch } from "./chromium.mjs";
-import { open, playLive, readFrames, state } from "./watch.mjs";
 
-const [url, ...streams] = process.argv.slice(2);
+const [url, streams] = process.argv.slice(2);
 const browser = await launch();
 let failed = false;
 try {
-  for (const stream of streams) {
-    const watched = await open(browser, url);
+  for (const stream of JSON.parse(streams)) {
     try {
-      await playLive(watched, stream);
-      const frames = await readFrames(watched, 50);
-      const { error, fatal } = await state(watched);
-      const different = new Set(frames.map((frame) => frame.number)).size;
-      if (error || fatal.length > 0) throw new Error(error || JSON.stringify(fatal));
-      if (different < 40) throw new Error(`only ${different} different frames of ${frames.length}`);
-      console.log(`check: ${stream} plays: frames ${frames[0].number} to ${frames.at(-1).number}`);
+      const { live, past } = await checkStream(browser, url, stream);
+      const numbers = (frames) => `${frames[0].number} to ${frames.at(-1).number}`;
+      console.log(`check: ${stream.name} plays: live frames ${numbers(live)}, past ${numbers(past)}`);
     } catch (problem) {
       failed = true;
-      console.error(`check: ${stream} does not play: ${problem.message}`);
+      console.error(`check: ${stream.name} does not play: ${problem.message}`);
     }
-    await watched.page.close();
   }
 } finally {
   await browser.close();

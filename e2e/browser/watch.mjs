@@ -2,7 +2,7 @@
 //
 // Frame numbers are read from the bar code that every sample clip carries (samples/README.md has its layout).
 
-/** Opens the watch page and keeps what the page complains about. */
+/** Opens the watch page and keeps what the page and its players complain about. */
 export async function open(browser, url) {
   const page = await browser.newPage({ viewport: { width: 1180, height: 720 } });
   const complaints = [];
@@ -11,7 +11,7 @@ export async function open(browser, url) {
     if (message.type() === "error") complaints.push(`console: ${message.text()}`);
   });
   await page.goto(url);
-  await page.evaluate(installReader);
+  await page.evaluate(install);
   return { page, complaints };
 }
 
@@ -21,22 +21,27 @@ export async function playLive({ page }, stream) {
   await playing(page, "live");
 }
 
-/** Plays from `date` on, as the form does. The form counts seconds, in local time. */
+/**
+ * Plays from `date` on, as the form does (which counts seconds, in local time), and waits until it plays. Gives the
+ * wall time in ms of the first frame that was shown once it did.
+ */
 export async function playPast({ page }, date) {
   await page.evaluate((millis) => {
     const input = document.getElementById("past-start");
     const local = new Date(millis - new Date(millis).getTimezoneOffset() * 60_000);
     input.removeAttribute("min");
     input.value = local.toISOString().slice(0, 19);
+    document.getElementById("play-past").click();
+    window.watchLanding();
   }, date.getTime());
-  await page.click("#play-past");
   await playing(page, "past");
+  const landed = await page.waitForFunction(() => window.landing, undefined, { timeout: 10_000 });
+  return landed.jsonValue();
 }
 
 async function playing(page, mode) {
   const plays = (wanted) => {
     const { hls, video, session } = window.millrace;
-    window.watchForErrors(hls);
     return session?.mode === wanted && hls?.playingDate && video.readyState >= 3 && !video.paused;
   };
   try {
@@ -47,12 +52,18 @@ async function playing(page, mode) {
   }
 }
 
+/** Reads `count` frames as they are shown, each with its number, its wall time in ms and its media time in s. */
+export async function readFrames({ page }, count) {
+  return page.evaluate((wanted) => window.readFrames(wanted), count);
+}
+
 /**
- * Reads `count` frames as they are shown: number, wall time in ms, and how many frames the browser had shown before.
- * A `rate` below 1 gives a slow machine the time to show every one.
+ * Goes through `count` whole segments that follow each other frame by frame, in steps of half a frame with the player
+ * paused, so that no frame is passed over however slow the machine is. Gives the numbers of each segment's frames, every
+ * one once, and the segment's length in s. Plays on afterwards.
  */
-export async function readFrames({ page }, count, rate = 1) {
-  return page.evaluate(([wanted, speed]) => window.readFrames(wanted, speed), [count, rate]);
+export async function stepThrough({ page }, count, framesPerSecond) {
+  return page.evaluate(([wanted, rate]) => window.stepThrough(wanted, rate), [count, framesPerSecond]);
 }
 
 /** What the player knows about itself. */
@@ -60,7 +71,6 @@ export async function state({ page }) {
   return page.evaluate(() => ({
     error: document.getElementById("error").hidden ? "" : document.getElementById("error").textContent,
     audioBytes: window.millrace.video.webkitAudioDecodedByteCount,
-    fatal: window.playerErrors.filter((error) => error.fatal),
     errors: window.playerErrors,
     segmentSeconds: Math.max(0, ...(window.millrace.hls?.latestLevelDetails?.fragments ?? []).map((f) => f.duration)),
   }));
@@ -72,18 +82,23 @@ export function distance(from, to, frames) {
 }
 
 // Runs inside the page.
-function installReader() {
+function install() {
+  // Every player of the page is listened to from its making on, and for all that it reports, fatal or not.
   window.playerErrors = [];
-  const watched = new WeakSet();
-  window.watchForErrors = (hls) => {
-    if (!hls || watched.has(hls)) return;
-    watched.add(hls);
-    hls.on(Hls.Events.ERROR, (_, { type, details, fatal }) => window.playerErrors.push({ type, details, fatal }));
+  window.Hls = class extends window.Hls {
+    constructor(settings) {
+      super(settings);
+      this.on(window.Hls.Events.ERROR, (_, { type, details, fatal, reason }) => {
+        window.playerErrors.push({ type, details, fatal, reason });
+      });
+    }
   };
 
   const canvas = document.createElement("canvas");
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const BLOCKS = 24;
+  // In seconds: three frames of the clips, as between the last and the first frame of a looped clip.
+  const LONGEST_FRAME = 0.12;
 
   function frameNumber(video) {
     canvas.width = video.videoWidth;
@@ -98,27 +113,91 @@ function installReader() {
     return number;
   }
 
-  window.readFrames = (wanted, speed) => {
+  // The wall time of a frame, by the date of the segment that it lies in.
+  function dateOf(mediaTime) {
+    const segments = window.millrace.hls?.latestLevelDetails?.fragments ?? [];
+    // Half a millisecond: media times are rounded.
+    const within = segments.find(({ start, end }) => start - 0.0005 <= mediaTime && mediaTime < end - 0.0005);
+    return within ? within.programDateTime + (mediaTime - within.start) * 1000 : NaN;
+  }
+
+  window.watchLanding = () => {
     const { video } = window.millrace;
-    video.playbackRate = speed;
+    window.landing = undefined;
+    const played = () => video.requestVideoFrameCallback((_, { mediaTime }) => {
+      window.landing = dateOf(mediaTime);
+    });
+    video.addEventListener("playing", played, { once: true });
+  };
+
+  window.readFrames = (wanted) => {
+    const { video } = window.millrace;
     const frames = [];
     return new Promise((resolve, reject) => {
       const timeout = setTimeout(() => {
-        video.playbackRate = 1;
         const numbers = frames.map((frame) => frame.number).join(" ");
         reject(new Error(`only ${frames.length} of ${wanted} frames were shown: ${numbers}`));
-      }, 30_000 + (wanted * 100) / speed);
-      const shown = (_, { mediaTime, presentedFrames }) => {
-        const { hls } = window.millrace;
-        // The playing date belongs to currentTime; the frame shown is a little behind or ahead of that.
-        const date = (hls?.playingDate?.getTime() ?? NaN) - (video.currentTime - mediaTime) * 1000;
-        frames.push({ number: frameNumber(video), date, presented: presentedFrames, mediaTime });
+      }, 30_000 + wanted * 100);
+      const shown = (_, { mediaTime }) => {
+        frames.push({ number: frameNumber(video), date: dateOf(mediaTime), mediaTime });
         if (frames.length < wanted) return video.requestVideoFrameCallback(shown);
         clearTimeout(timeout);
-        video.playbackRate = 1;
         resolve(frames);
       };
       video.requestVideoFrameCallback(shown);
     });
   };
+
+  window.stepThrough = async (wanted, rate) => {
+    const { video } = window.millrace;
+    const segments = await wholeSegments(wanted);
+    video.pause();
+    const read = [];
+    for (const { start, end } of segments) {
+      const numbers = [];
+      for (let half = 0; start + (half + 0.5) / (2 * rate) < end; half++) {
+        const number = await numberAt(start + (half + 0.5) / (2 * rate));
+        if (number !== numbers.at(-1)) numbers.push(number);
+      }
+      read.push({ numbers, seconds: end - start });
+    }
+    await video.play();
+    return read;
+  };
+
+  /** Waits for so many segments in a row, without a discontinuity between them, that are buffered as a whole. */
+  async function wholeSegments(wanted) {
+    const { hls, video } = window.millrace;
+    const buffered = ({ start, end }) =>
+      [...Array(video.buffered.length).keys()].some(
+        // The ends of buffered ranges are rounded to the media's own time scale.
+        (i) => video.buffered.start(i) <= start + 0.002 && end - 0.002 <= video.buffered.end(i),
+      );
+    for (let attempt = 0; attempt < 300; attempt++) {
+      const whole = (hls.latestLevelDetails?.fragments ?? []).filter(buffered);
+      const row = whole.slice(0, wanted);
+      if (row.length === wanted && row.every((segment) => segment.cc === row[0].cc)) {
+        return row.map(({ start, end }) => ({ start, end }));
+      }
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    throw new Error(`there are no ${wanted} whole segments in the buffer`);
+  }
+
+  /** The frame that is shown at a time of the paused video. */
+  async function numberAt(time) {
+    const { video } = window.millrace;
+    // The frame counts when the browser says that it shows it: after "seeked" the one before may still be there.
+    const shown = new Promise((resolve, reject) => {
+      const timeout = setTimeout(() => reject(new Error(`no frame was shown at ${time} s`)), 20_000);
+      const frame = (_, { mediaTime }) => {
+        if (mediaTime > time + 0.001 || mediaTime < time - LONGEST_FRAME) return video.requestVideoFrameCallback(frame);
+        clearTimeout(timeout);
+        resolve(frameNumber(video));
+      };
+      video.requestVideoFrameCallback(frame);
+    });
+    video.currentTime = time;
+    return shown;
+  }
 }

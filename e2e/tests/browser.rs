@@ -22,8 +22,8 @@ fn both_cameras_play_live_and_from_the_past_in_a_browser() {
     }
 
     let streams = json!([
-        {"name": "yard", "frames": 250, "audio": true},
-        {"name": "door", "frames": 250, "audio": false},
+        {"name": "yard", "frames": 250, "framesPerSecond": 25, "audio": true},
+        {"name": "door", "frames": 250, "framesPerSecond": 25, "audio": false},
     ]);
     let output = Command::new("node")
         .args(["--test", "watch.test.mjs"])
