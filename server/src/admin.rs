@@ -6,7 +6,6 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::post;
@@ -86,8 +85,9 @@ pub(crate) async fn answers(socket: &Path) -> bool {
 pub(crate) async fn ask(socket: &Path, command: &Command) -> Result<Answer, AskError> {
     // Whatever stands in the way of the socket, the lock of the data folder tells whether a server runs.
     let stream = UnixStream::connect(socket).await.map_err(|_| AskError::NotRunning)?;
-    let answer = tokio::time::timeout(Duration::from_secs(30), exchange(stream, command)).await;
-    let answer = answer.map_err(|_| AskError::NoAnswer("it takes longer than 30 s".to_owned()))?;
+    let answer = tokio::time::timeout(command.patience(), exchange(stream, command)).await;
+    let too_long = || format!("it takes longer than {} s", command.patience().as_secs());
+    let answer = answer.map_err(|_| AskError::NoAnswer(too_long()))?;
     answer.map_err(|error| AskError::NoAnswer(error.to_string()))
 }
 

@@ -117,3 +117,10 @@ pub(crate) const FOLDER_RETRY: Duration = Duration::from_millis(50);
 
 /// The largest admin request or answer.
 pub(crate) const ADMIN_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a command waits for the running server: deleting the largest stream takes seconds.
+pub(crate) const ADMIN_WAIT: Duration = Duration::from_secs(30);
+
+/// How long the rotation of a master key may take: 10,000 streams with 8 days of keys each are 80,000 calls to a KMS
+/// of 10 ms, 8 at a time.
+pub(crate) const ROTATION_WAIT: Duration = Duration::from_secs(600);

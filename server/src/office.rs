@@ -11,6 +11,8 @@ use upload::JoinToken;
 
 use crate::ca::Ca;
 use crate::devices::{Device, DeviceName, Devices};
+use crate::limits;
+use crate::master_keys::{self, KeyCommand, KeyInfo};
 use crate::storage::{self, Storage, StreamInfo};
 
 /// What an operator may ask for.
@@ -25,6 +27,17 @@ pub(crate) enum Command {
     DescribeStream { name: String },
     UpdateStream { name: String, retention_seconds: u64 },
     DeleteStream { name: String },
+    Key(KeyCommand),
+}
+
+impl Command {
+    /// How long a running server may take for it.
+    pub(crate) fn patience(&self) -> Duration {
+        match self {
+            Self::Key(KeyCommand::Rotate) => limits::ROTATION_WAIT,
+            _ => limits::ADMIN_WAIT,
+        }
+    }
 }
 
 /// What it is answered with.
@@ -35,6 +48,8 @@ pub(crate) enum Answer {
     Token { token: String, quic: Option<String> },
     Devices(Vec<DeviceInfo>),
     Streams(Vec<StreamInfo>),
+    Keys(Vec<KeyInfo>),
+    Rotated { id: String, data_keys: u64, retired: Vec<String> },
     Failed(String),
 }
 
@@ -61,9 +76,15 @@ pub(crate) struct Office {
 impl Office {
     /// Carries out a command; a failure is an answer too.
     pub(crate) async fn carry_out(&self, command: Command) -> Answer {
-        if let Command::DeleteStream { name } = command {
-            return self.delete_stream(&name).await.unwrap_or_else(Answer::from);
-        }
+        let command = match command {
+            Command::DeleteStream { name } => return self.delete_stream(&name).await.unwrap_or_else(Answer::from),
+            Command::Key(command) => {
+                let vault = self.storage.archive().vault();
+                let answer = master_keys::on_open_vault(vault, command).await;
+                return answer.unwrap_or_else(|error| Answer::Failed(error.to_string()));
+            }
+            command => command,
+        };
         let office = self.clone();
         let answer =
             tokio::task::spawn_blocking(move || office.carry_out_blocking(command).unwrap_or_else(Answer::from));
@@ -91,7 +112,7 @@ impl Office {
                 self.storage.set_retention(&name.parse()?, Duration::from_secs(retention_seconds))?;
                 Answer::Done
             }
-            Command::DeleteStream { .. } => return Err("a stream's deletion has to be awaited".into()),
+            Command::DeleteStream { .. } | Command::Key(_) => return Err("this command has to be awaited".into()),
         })
     }
 

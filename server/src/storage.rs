@@ -7,10 +7,11 @@ use archive::{Archive, Overview, QueryError, Retention, StoreError, StoreOutcome
 use fragment::{Codec, FragmentId, FragmentNumber, StreamName, WallTime};
 use serde::{Deserialize, Serialize};
 use upload::ErrorCode;
-use vault::{Keyring, KeyringError};
+use vault::{KeyError, KeyRefusal};
 
 use crate::data_folder::{DataFolder, FolderError, FolderLock};
 use crate::intake::{self, Refusal, Whole};
+use crate::key_service::{KeyServiceError, KeySettings};
 
 /// Why the storage can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -21,12 +22,22 @@ pub enum StorageError {
     /// It can't be locked.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// Nobody wraps its data keys.
+    #[error(transparent)]
+    KeyService(#[from] KeyServiceError),
     /// The archive can't be opened.
     #[error(transparent)]
     Archive(archive::OpenError),
-    /// The master keyring can't be used.
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
+}
+
+/// Takes the data folder for this process.
+pub(crate) fn lock(folder: &DataFolder) -> Result<FolderLock, StorageError> {
+    folder.lock()?.ok_or_else(|| in_use(folder))
+}
+
+/// Another process has the data folder.
+pub(crate) fn in_use(folder: &DataFolder) -> StorageError {
+    StorageError::InUse(folder.path().display().to_string())
 }
 
 /// A stream and what is stored of it, for the operator.
@@ -62,13 +73,13 @@ pub(crate) fn now() -> WallTime {
 
 impl Storage {
     /// Takes the data folder's lock and opens its vault. Blocks.
-    pub(crate) fn open(folder: &DataFolder) -> Result<Self, StorageError> {
-        let in_use = || StorageError::InUse(folder.path().display().to_string());
-        let lock = folder.lock()?.ok_or_else(in_use)?;
+    pub(crate) fn open(folder: &DataFolder, keys: &KeySettings) -> Result<Self, StorageError> {
+        let lock = lock(folder)?;
         let path = folder.vault();
-        let keyring = Keyring::of_vault(&path)?;
-        let archive = Archive::open(&path, Arc::new(keyring)).map_err(|error| match error {
-            archive::OpenError::Vault(vault::OpenError::Locked(_)) => in_use(),
+        // With the lock held: of two that start on a new folder, one makes the keyring.
+        let service = keys.open(&path)?;
+        let archive = Archive::open(&path, service).map_err(|error| match error {
+            archive::OpenError::Vault(vault::OpenError::Locked(_)) => in_use(folder),
             error => StorageError::Archive(error),
         })?;
         Ok(Self { archive, _lock: Arc::new(lock) })
@@ -176,9 +187,48 @@ fn store_refusal(error: &StoreError) -> Refusal {
         StoreError::TooLarge { .. } => ErrorCode::FragmentTooLarge,
         StoreError::TooLong(_) => ErrorCode::FragmentTooLong,
         StoreError::Codecs => ErrorCode::InvalidMkv,
+        StoreError::Vault(vault::PutError::Key(error)) => key_code(error),
         error if error.retryable() => ErrorCode::Archival,
         StoreError::Vault(vault::PutError::Expired) => ErrorCode::InvalidTimestamp,
         StoreError::Vault(_) | StoreError::Query(_) => ErrorCode::Internal,
     };
     Refusal::new(code, error.to_string())
+}
+
+/// The ack's code when no data key can be had. All of them mean that the device keeps the fragment.
+fn key_code(error: &KeyError) -> ErrorCode {
+    match error.refusal() {
+        Some(KeyRefusal::AccessDenied) => ErrorCode::KmsAccessDenied,
+        Some(KeyRefusal::Disabled) => ErrorCode::KmsDisabled,
+        Some(KeyRefusal::IncorrectKey | KeyRefusal::InvalidCiphertext | KeyRefusal::UnsupportedOperation) => {
+            ErrorCode::KmsValidation
+        }
+        Some(KeyRefusal::InvalidKeyUsage) => ErrorCode::KmsInvalidUsage,
+        Some(KeyRefusal::InvalidState) => ErrorCode::KmsInvalidState,
+        Some(KeyRefusal::NotFound) => ErrorCode::KmsNotFound,
+        Some(
+            KeyRefusal::DependencyTimeout
+            | KeyRefusal::Internal
+            | KeyRefusal::KeyUnavailable
+            | KeyRefusal::LimitExceeded
+            | KeyRefusal::Throttling,
+        ) => ErrorCode::KmsUnavailable,
+        None => ErrorCode::Archival,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_refusal_of_the_key_service_makes_a_device_give_a_fragment_up() {
+        for refusal in KeyRefusal::ALL {
+            let error = StoreError::Vault(vault::PutError::Key(KeyError::refused(refusal, "a test")));
+            let refused = store_refusal(&error);
+            assert!(refused.code.is_retryable(), "{refusal}");
+            assert!(refused.code.name().starts_with("KMS_KEY_"), "{refusal}");
+            assert!(refused.message.contains(refusal.name()), "{refused}");
+        }
+    }
 }
