@@ -86,7 +86,8 @@ pub(crate) async fn ask(socket: &Path, command: &Command) -> Result<Answer, AskE
     // Whatever stands in the way of the socket, the lock of the data folder tells whether a server runs.
     let stream = UnixStream::connect(socket).await.map_err(|_| AskError::NotRunning)?;
     let answer = tokio::time::timeout(command.patience(), exchange(stream, command)).await;
-    let answer = answer.map_err(|_| AskError::NoAnswer(format!("it takes longer than {:?}", command.patience())))?;
+    let too_long = || format!("it takes longer than {} s", command.patience().as_secs());
+    let answer = answer.map_err(|_| AskError::NoAnswer(too_long()))?;
     answer.map_err(|error| AskError::NoAnswer(error.to_string()))
 }
 

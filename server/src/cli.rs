@@ -10,12 +10,14 @@ use archive::Rebuilt;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 
 use crate::admin::{self, AskError};
-use crate::config::Config;
+use crate::config::{Config, KeySettings};
 use crate::data_folder::DataFolder;
+use crate::master_keys::{self, KeyCommand, KeyInfo};
 use crate::office::{Answer, CheckReport, Command, DeviceInfo, Office};
-use crate::serve::{Opened, Server};
+use crate::serve::{Opened, Server, when_free};
 use crate::storage::{Reindexed, Storage, StreamInfo};
 use crate::telemetry;
 
@@ -26,8 +28,23 @@ pub struct Arguments {
     /// The folder that holds everything the server stores.
     #[arg(long, global = true, default_value = Config::DATA)]
     data: PathBuf,
+    #[command(flatten)]
+    keys: KeyArguments,
     #[command(subcommand)]
     command: Verb,
+}
+
+/// Who wraps the data keys. Needed wherever the data folder is opened.
+#[derive(Debug, clap::Args)]
+struct KeyArguments {
+    /// The file of the master keys, instead of the credential millrace.keyring or vault/master.keyring in the
+    /// data folder.
+    #[arg(long, global = true, value_name = "PATH")]
+    keyring: Option<PathBuf>,
+    /// A file with the passphrase of the keyring, instead of the credential millrace.passphrase, the variable
+    /// MILLRACE_PASSPHRASE or a question at the terminal.
+    #[arg(long, global = true, value_name = "PATH")]
+    passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -54,6 +71,27 @@ enum Verb {
     Check,
     /// Make the index again out of segments and keys, after it was lost or damaged. The server must not run.
     RebuildIndex,
+    /// List, rotate, disable and enable the master keys that guard everything stored.
+    #[command(subcommand)]
+    Key(KeyVerb),
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyVerb {
+    /// List the master keys, and how many data keys each guards.
+    List,
+    /// Make a new master key, wrap all data keys under it, and forget the old ones. Back up the keyring after it.
+    Rotate,
+    /// Stop all reads and writes of what a master key guards, at once. Devices keep what they have.
+    Disable {
+        /// The master key, as the list shows it.
+        id: String,
+    },
+    /// Let a disabled master key be used again.
+    Enable {
+        /// The master key, as the list shows it.
+        id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -117,16 +155,36 @@ impl Arguments {
         let command = match self.command {
             Verb::Serve { http, quic, log_json } => {
                 telemetry::start_logs(log_json);
-                let config = Config { data: self.data, http, quic };
+                let keys = self.keys.resolve(&self.data)?;
+                let config = Config { data: self.data, http, quic, keys };
                 return runtime.block_on(serve(config));
             }
             Verb::Device(verb) => verb.command(),
             Verb::Stream(verb) => verb.command(),
             Verb::Check => Command::Check,
-            Verb::RebuildIndex => return rebuild_index(&self.data),
+            Verb::RebuildIndex => return rebuild_index(&self.data, &self.keys),
+            Verb::Key(verb) => Command::Key(verb.command()),
         };
-        let answer = runtime.block_on(ask(&self.data, command.clone()))?;
+        let answer = runtime.block_on(ask(&self.data, self.keys, command.clone()))?;
         print(&command, answer)
+    }
+}
+
+impl KeyArguments {
+    fn resolve(&self, data: &Path) -> anyhow::Result<KeySettings> {
+        let vault = DataFolder::vault_in(data);
+        Ok(KeySettings::resolve(self.keyring.clone(), self.passphrase_file.as_deref(), &vault)?)
+    }
+}
+
+impl KeyVerb {
+    fn command(self) -> KeyCommand {
+        match self {
+            Self::List => KeyCommand::List,
+            Self::Rotate => KeyCommand::Rotate,
+            Self::Disable { id } => KeyCommand::Disable { id },
+            Self::Enable { id } => KeyCommand::Enable { id },
+        }
     }
 }
 
@@ -173,20 +231,39 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// Asks the running server, or does it here when none runs. One that is just starting or ending is waited for.
-async fn ask(data: &Path, command: Command) -> anyhow::Result<Answer> {
+async fn ask(data: &Path, keys: KeyArguments, command: Command) -> anyhow::Result<Answer> {
     let folder = DataFolder::open(data)?;
+    let mut settings = None;
     loop {
         match admin::ask(&folder.admin_socket(), &command).await {
             Ok(answer) => return Ok(answer),
             Err(AskError::NotRunning) => {}
             Err(error) => return Err(error.into()),
         }
-        let opened =
-            Opened::when_free(&folder).await.context("no server answers, and its data can't be opened here")?;
-        if let Some(Opened { storage, ca, devices, .. }) = opened {
-            return Ok(Office { ca, devices, storage, quic: None }.carry_out(command).await);
+        // Only now, because it may ask for a passphrase, which a running server has no need of.
+        let settings = match &settings {
+            Some(settings) => settings,
+            None => settings.insert(keys.resolve(data)?),
+        };
+        if let Some(answer) = carry_out_here(&folder, settings, command.clone()).await? {
+            return Ok(answer);
         }
     }
+}
+
+/// Carries a command out in this process; `None` if a server answers by now.
+async fn carry_out_here(folder: &DataFolder, keys: &KeySettings, command: Command) -> anyhow::Result<Option<Answer>> {
+    const CLOSED: &str = "no server answers, and its data can't be opened here";
+    let (opening, keys) = (folder.clone(), keys.clone());
+    if let Command::Key(command) = command {
+        let closed =
+            when_free(folder, move || Ok(master_keys::Closed::open(&opening, &keys)?)).await.context(CLOSED)?;
+        let Some(closed) = closed else { return Ok(None) };
+        return Ok(Some(spawn_blocking(move || closed.carry_out(command)).await??));
+    }
+    let opened = when_free(folder, move || Opened::new(&opening, &keys)).await.context(CLOSED)?;
+    let Some(Opened { storage, ca, devices, .. }) = opened else { return Ok(None) };
+    Ok(Some(Office { ca, devices, storage, quic: None }.carry_out(command).await))
 }
 
 /// Prints an answer.
@@ -198,6 +275,8 @@ fn print(command: &Command, answer: Answer) -> anyhow::Result<()> {
         Answer::Devices(devices) => print_devices(out, &devices)?,
         Answer::Streams(streams) => print_streams(out, &streams)?,
         Answer::Checked(report) => print_check(out, &report)?,
+        Answer::Keys(keys) => print_keys(out, &keys)?,
+        Answer::Rotated { id, data_keys, retired } => print_rotated(out, &id, data_keys, &retired)?,
         Answer::Failed(why) => bail!(why),
     }
     Ok(())
@@ -266,8 +345,9 @@ fn print_check(out: &mut impl io::Write, report: &CheckReport) -> anyhow::Result
     }
 }
 
-fn rebuild_index(data: &Path) -> anyhow::Result<()> {
-    let Reindexed { rebuilt, aside, server_rows } = Storage::rebuild_index(&DataFolder::open(data)?)?;
+fn rebuild_index(data: &Path, keys: &KeyArguments) -> anyhow::Result<()> {
+    let folder = DataFolder::open(data)?;
+    let Reindexed { rebuilt, aside, server_rows } = Storage::rebuild_index(&folder, &keys.resolve(data)?)?;
     let Rebuilt { streams, fragments, skipped, damaged } = rebuilt;
     println!("{fragments} fragments of {streams} streams have their rows again.");
     if skipped + damaged > 0 {
@@ -282,6 +362,23 @@ fn rebuild_index(data: &Path) -> anyhow::Result<()> {
         println!("The old catalog lies in {}; delete it when all is well.", aside.display());
     }
     Ok(())
+}
+
+fn print_keys(out: &mut impl io::Write, keys: &[KeyInfo]) -> io::Result<()> {
+    writeln!(out, "{:16} {:11} {:5} {:>9} SINCE", "MASTER KEY", "STATE", "WRAPS", "DATA KEYS")?;
+    for info in keys {
+        let (wraps, since) = (if info.wraps { "yes" } else { "no" }, time(info.created_ns));
+        writeln!(out, "{:16} {:11} {wraps:5} {:>9} {since}", info.id, info.state, info.data_keys)?;
+    }
+    Ok(())
+}
+
+fn print_rotated(out: &mut impl io::Write, id: &str, data_keys: u64, retired: &[String]) -> io::Result<()> {
+    writeln!(out, "Master key {id} wraps from now on; {data_keys} data keys were wrapped anew.")?;
+    for id in retired {
+        writeln!(out, "Master key {id} guards nothing any more and was forgotten.")?;
+    }
+    writeln!(out, "Back up the keyring; keep the old copy as long as the backups of that time.")
 }
 
 /// A time as the operator reads it, to the second.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use crate::key_service::KeySettings;
+
 /// How a server is started.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -12,6 +14,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where devices come in (UDP).
     pub quic: SocketAddr,
+    /// Who wraps the data keys.
+    pub keys: KeySettings,
 }
 
 impl Config {

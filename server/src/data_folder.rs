@@ -69,7 +69,12 @@ impl DataFolder {
     }
 
     pub(crate) fn vault(&self) -> PathBuf {
-        self.0.join("vault")
+        Self::vault_in(&self.0)
+    }
+
+    /// Where the vault lies in a data folder that need not exist yet.
+    pub(crate) fn vault_in(path: &Path) -> PathBuf {
+        path.join("vault")
     }
 
     /// The vault's catalog.

@@ -115,9 +115,6 @@ pub(crate) const FOLDER_WAIT: Duration = Duration::from_secs(30);
 /// How often it looks whether that is so: seldom enough to cost nothing, often enough for a person.
 pub(crate) const FOLDER_RETRY: Duration = Duration::from_millis(50);
 
-/// How long a running server may take to answer a command: a commit, and on a bad disk a few of them.
-pub(crate) const COMMAND_WAIT: Duration = Duration::from_secs(30);
-
 /// How long it may take to read everything: 10 TB at 150 MB/s.
 pub(crate) const CHECK_WAIT: Duration = Duration::from_secs(20 * 3600);
 
@@ -126,3 +123,10 @@ pub(crate) const FINDINGS_TOLD: usize = 1000;
 
 /// The largest admin request or answer.
 pub(crate) const ADMIN_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a command waits for the running server: deleting the largest stream takes seconds.
+pub(crate) const ADMIN_WAIT: Duration = Duration::from_secs(30);
+
+/// How long the rotation of a master key may take: 10,000 streams with 8 days of keys each are 80,000 calls to a KMS
+/// of 10 ms, 8 at a time.
+pub(crate) const ROTATION_WAIT: Duration = Duration::from_secs(600);

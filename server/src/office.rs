@@ -12,6 +12,7 @@ use upload::JoinToken;
 use crate::ca::Ca;
 use crate::devices::{Device, DeviceName, Devices};
 use crate::limits;
+use crate::master_keys::{self, KeyCommand, KeyInfo};
 use crate::storage::{self, Storage, StreamInfo};
 
 /// What an operator may ask for.
@@ -27,15 +28,17 @@ pub(crate) enum Command {
     UpdateStream { name: String, retention_seconds: u64 },
     DeleteStream { name: String },
     Check,
+    Key(KeyCommand),
 }
 
 impl Command {
-    /// How long a running server may take to answer.
+    /// How long a running server may take for it.
     pub(crate) fn patience(&self) -> Duration {
         match self {
             // It reads everything that is stored.
             Self::Check => limits::CHECK_WAIT,
-            _ => limits::COMMAND_WAIT,
+            Self::Key(KeyCommand::Rotate) => limits::ROTATION_WAIT,
+            _ => limits::ADMIN_WAIT,
         }
     }
 }
@@ -49,6 +52,8 @@ pub(crate) enum Answer {
     Devices(Vec<DeviceInfo>),
     Streams(Vec<StreamInfo>),
     Checked(CheckReport),
+    Keys(Vec<KeyInfo>),
+    Rotated { id: String, data_keys: u64, retired: Vec<String> },
     Failed(String),
 }
 
@@ -89,9 +94,15 @@ pub(crate) struct Office {
 impl Office {
     /// Carries out a command; a failure is an answer too.
     pub(crate) async fn carry_out(&self, command: Command) -> Answer {
-        if let Command::DeleteStream { name } = command {
-            return self.delete_stream(&name).await.unwrap_or_else(Answer::from);
-        }
+        let command = match command {
+            Command::DeleteStream { name } => return self.delete_stream(&name).await.unwrap_or_else(Answer::from),
+            Command::Key(command) => {
+                let vault = self.storage.archive().vault();
+                let answer = master_keys::on_open_vault(vault, command).await;
+                return answer.unwrap_or_else(|error| Answer::Failed(error.to_string()));
+            }
+            command => command,
+        };
         let office = self.clone();
         let answer =
             tokio::task::spawn_blocking(move || office.carry_out_blocking(command).unwrap_or_else(Answer::from));
@@ -120,7 +131,7 @@ impl Office {
                 Answer::Done
             }
             Command::Check => Answer::Checked(self.storage.check(now)?),
-            Command::DeleteStream { .. } => return Err("a stream's deletion has to be awaited".into()),
+            Command::DeleteStream { .. } | Command::Key(_) => return Err("this command has to be awaited".into()),
         })
     }
 

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::data_folder::{self, DataFolder, FolderError};
 use crate::devices::Devices;
 use crate::ingest::{self, Ingest, IngestError};
+use crate::key_service::KeySettings;
 use crate::office::Office;
 use crate::presence::Presences;
 use crate::storage::{Storage, StorageError};
@@ -83,31 +84,34 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Opens the data folder. While another process has it, waits until that is done with it: a command
-    /// takes a moment, and so does the end of a server. `None` when it is a server that answers.
-    pub(crate) async fn when_free(folder: &DataFolder) -> Result<Option<Self>, StartError> {
-        let give_up = Instant::now() + limits::FOLDER_WAIT;
-        loop {
-            let opening = folder.clone();
-            let opened = tokio::task::spawn_blocking(move || Self::new(&opening)).await;
-            match opened.map_err(|e| StartError::Internal(e.to_string()))? {
-                Err(StartError::Storage(StorageError::InUse(_))) if Instant::now() < give_up => {}
-                opened => return opened.map(Some),
-            }
-            if admin::answers(&folder.admin_socket()).await {
-                return Ok(None);
-            }
-            tokio::time::sleep(limits::FOLDER_RETRY).await;
-        }
-    }
-
-    fn new(folder: &DataFolder) -> Result<Self, StartError> {
-        let storage = Storage::open(folder)?;
+    /// Opens the data folder. Blocks.
+    pub(crate) fn new(folder: &DataFolder, keys: &KeySettings) -> Result<Self, StartError> {
+        let storage = Storage::open(folder, keys)?;
         let ca = Arc::new(Ca::open(&folder.ca_file())?);
         let devices = Devices::new(storage.archive().vault().catalog().clone());
         let token_key = storage.archive().vault().derive_key("playback tokens")?;
         let reset_key = storage.archive().vault().derive_key("stateless resets")?;
         Ok(Self { storage, token_key, reset_key, ca, devices })
+    }
+}
+
+/// Opens what is in a data folder. While another process has it, waits until that is done with it: a command
+/// takes a moment, and so does the end of a server. `None` when it is a server that answers.
+pub(crate) async fn when_free<T: Send + 'static>(
+    folder: &DataFolder,
+    open: impl Fn() -> Result<T, StartError> + Clone + Send + 'static,
+) -> Result<Option<T>, StartError> {
+    let give_up = Instant::now() + limits::FOLDER_WAIT;
+    loop {
+        let opened = tokio::task::spawn_blocking(open.clone()).await;
+        match opened.map_err(|e| StartError::Internal(e.to_string()))? {
+            Err(StartError::Storage(StorageError::InUse(_))) if Instant::now() < give_up => {}
+            opened => return opened.map(Some),
+        }
+        if admin::answers(&folder.admin_socket()).await {
+            return Ok(None);
+        }
+        tokio::time::sleep(limits::FOLDER_RETRY).await;
     }
 }
 
@@ -117,7 +121,8 @@ impl Server {
         let folder = DataFolder::open(&config.data)?;
         let metrics = telemetry::start_metrics().map_err(|e| StartError::Metrics(e.to_string()))?;
         let in_use = || StorageError::InUse(folder.path().display().to_string());
-        let opened = Opened::when_free(&folder).await?;
+        let (opening, keys) = (folder.clone(), config.keys.clone());
+        let opened = when_free(&folder, move || Opened::new(&opening, &keys)).await?;
         let Opened { storage, token_key, reset_key, ca, devices } = opened.ok_or_else(in_use)?;
         let console_key = data_folder::read_or_create(&folder.console_key(), new_key)?.trim().to_owned();
         let listener = TcpListener::bind(config.http).await.map_err(|e| StartError::Http(config.http, e))?;

@@ -9,10 +9,11 @@ use fragment::{Codec, FragmentId, FragmentNumber, StreamName, WallTime};
 use serde::{Deserialize, Serialize};
 use upload::ErrorCode;
 use vault::catalog::FjallCatalog;
-use vault::{Batch, Catalog, CatalogError, Direction, Key, KeyRange, Keyring, KeyringError, Space};
+use vault::{Batch, Catalog, CatalogError, Direction, Key, KeyError, KeyRange, KeyRefusal, Space};
 
 use crate::data_folder::{DataFolder, FolderError, FolderLock};
 use crate::intake::{self, Refusal, Whole};
+use crate::key_service::{KeyServiceError, KeySettings};
 use crate::limits;
 use crate::office::CheckReport;
 
@@ -25,15 +26,25 @@ pub enum StorageError {
     /// It can't be locked.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// Nobody wraps its data keys.
+    #[error(transparent)]
+    KeyService(#[from] KeyServiceError),
     /// The archive can't be opened.
     #[error(transparent)]
     Archive(archive::OpenError),
     /// The index can't be rebuilt.
     #[error("the index can't be rebuilt: {0}")]
     Rebuild(String),
-    /// The master keyring can't be used.
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
+}
+
+/// Takes the data folder for this process.
+pub(crate) fn lock(folder: &DataFolder) -> Result<FolderLock, StorageError> {
+    folder.lock()?.ok_or_else(|| in_use(folder))
+}
+
+/// Another process has the data folder.
+pub(crate) fn in_use(folder: &DataFolder) -> StorageError {
+    StorageError::InUse(folder.path().display().to_string())
 }
 
 /// A stream and what is stored of it, for the operator.
@@ -79,13 +90,13 @@ pub(crate) fn now() -> WallTime {
 
 impl Storage {
     /// Takes the data folder's lock and opens its vault. Blocks.
-    pub(crate) fn open(folder: &DataFolder) -> Result<Self, StorageError> {
-        let in_use = || StorageError::InUse(folder.path().display().to_string());
-        let lock = folder.lock()?.ok_or_else(in_use)?;
+    pub(crate) fn open(folder: &DataFolder, keys: &KeySettings) -> Result<Self, StorageError> {
+        let lock = lock(folder)?;
         let path = folder.vault();
-        let keyring = Keyring::of_vault(&path)?;
-        let archive = Archive::open(&path, Arc::new(keyring)).map_err(|error| match error {
-            archive::OpenError::Vault(vault::OpenError::Locked(_)) => in_use(),
+        // With the lock held: of two that start on a new folder, one makes the keyring.
+        let service = keys.open(&path)?;
+        let archive = Archive::open(&path, service).map_err(|error| match error {
+            archive::OpenError::Vault(vault::OpenError::Locked(_)) => in_use(folder),
             error => StorageError::Archive(error),
         })?;
         Ok(Self { archive, _lock: Arc::new(lock) })
@@ -96,16 +107,16 @@ impl Storage {
     /// Steps: 1 the old catalog gets another name, 2 a new one is filled, streams last. Stopped in between, it is
     /// begun again in the same way. Devices and tokens are in no segment: they are taken over from the old catalog
     /// if it can still be read.
-    pub(crate) fn rebuild_index(folder: &DataFolder) -> Result<Reindexed, StorageError> {
+    pub(crate) fn rebuild_index(folder: &DataFolder, keys: &KeySettings) -> Result<Reindexed, StorageError> {
         let failed = |error: &dyn std::fmt::Display| StorageError::Rebuild(error.to_string());
-        let lock = folder.lock()?.ok_or_else(|| StorageError::InUse(folder.path().display().to_string()))?;
+        let lock = lock(folder)?;
         let (catalog, aside) = (folder.catalog(), folder.catalog_set_aside(now()));
         match std::fs::rename(&catalog, &aside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&error)),
             _ => {}
         }
         drop(lock);
-        let storage = Self::open(folder)?;
+        let storage = Self::open(folder, keys)?;
         let old = aside.exists().then(|| FjallCatalog::open(&aside));
         let devices = match old {
             Some(Ok(old)) => take_over(&old, &**storage.archive.vault().catalog()),
@@ -248,9 +259,48 @@ fn store_refusal(error: &StoreError) -> Refusal {
         StoreError::TooLarge { .. } => ErrorCode::FragmentTooLarge,
         StoreError::TooLong(_) => ErrorCode::FragmentTooLong,
         StoreError::Codecs => ErrorCode::InvalidMkv,
+        StoreError::Vault(vault::PutError::Key(error)) => key_code(error),
         error if error.retryable() => ErrorCode::Archival,
         StoreError::Vault(vault::PutError::Expired) => ErrorCode::InvalidTimestamp,
         StoreError::Vault(_) | StoreError::Query(_) => ErrorCode::Internal,
     };
     Refusal::new(code, error.to_string())
+}
+
+/// The ack's code when no data key can be had. All of them mean that the device keeps the fragment.
+fn key_code(error: &KeyError) -> ErrorCode {
+    match error.refusal() {
+        Some(KeyRefusal::AccessDenied) => ErrorCode::KmsAccessDenied,
+        Some(KeyRefusal::Disabled) => ErrorCode::KmsDisabled,
+        Some(KeyRefusal::IncorrectKey | KeyRefusal::InvalidCiphertext | KeyRefusal::UnsupportedOperation) => {
+            ErrorCode::KmsValidation
+        }
+        Some(KeyRefusal::InvalidKeyUsage) => ErrorCode::KmsInvalidUsage,
+        Some(KeyRefusal::InvalidState) => ErrorCode::KmsInvalidState,
+        Some(KeyRefusal::NotFound) => ErrorCode::KmsNotFound,
+        Some(
+            KeyRefusal::DependencyTimeout
+            | KeyRefusal::Internal
+            | KeyRefusal::KeyUnavailable
+            | KeyRefusal::LimitExceeded
+            | KeyRefusal::Throttling,
+        ) => ErrorCode::KmsUnavailable,
+        None => ErrorCode::Archival,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_refusal_of_the_key_service_makes_a_device_give_a_fragment_up() {
+        for refusal in KeyRefusal::ALL {
+            let error = StoreError::Vault(vault::PutError::Key(KeyError::refused(refusal, "a test")));
+            let refused = store_refusal(&error);
+            assert!(refused.code.is_retryable(), "{refusal}");
+            assert!(refused.code.name().starts_with("KMS_KEY_"), "{refusal}");
+            assert!(refused.message.contains(refusal.name()), "{refused}");
+        }
+    }
 }

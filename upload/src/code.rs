@@ -64,6 +64,20 @@ numbered! {
         InvalidTimestamp = 4007 "INVALID_PRODUCER_TIMESTAMP",
         /// The stream does not exist or is being deleted.
         StreamNotActive = 4008 "STREAM_NOT_ACTIVE",
+        /// The server may not use its master key. Send it again.
+        KmsAccessDenied = 4500 "KMS_KEY_ACCESS_DENIED",
+        /// The server's master key is disabled. Send it again: it may be enabled.
+        KmsDisabled = 4501 "KMS_KEY_DISABLED",
+        /// The server's key service takes something for invalid. Send it again.
+        KmsValidation = 4502 "KMS_KEY_VALIDATION_ERROR",
+        /// The server's key service can't be had just now. Send it again.
+        KmsUnavailable = 4503 "KMS_KEY_UNAVAILABLE",
+        /// The server's master key is of the wrong kind. Send it again.
+        KmsInvalidUsage = 4504 "KMS_KEY_INVALID_USAGE",
+        /// The server's master key is in a state that does not allow its use. Send it again.
+        KmsInvalidState = 4505 "KMS_KEY_INVALID_STATE",
+        /// The server's master key does not exist. Send it again.
+        KmsNotFound = 4506 "KMS_KEY_NOT_FOUND",
         /// The server failed for a reason of its own. Send it again.
         Internal = 5000 "INTERNAL_ERROR",
         /// The fragment could not be written to disk. Send it again.
@@ -91,6 +105,13 @@ impl ErrorCode {
                 | Self::ChecksumMismatch
                 | Self::Overloaded
                 | Self::StreamNotActive
+                | Self::KmsAccessDenied
+                | Self::KmsDisabled
+                | Self::KmsValidation
+                | Self::KmsUnavailable
+                | Self::KmsInvalidUsage
+                | Self::KmsInvalidState
+                | Self::KmsNotFound
         )
     }
 }
@@ -151,6 +172,13 @@ mod tests {
             assert_eq!(JoinCode::from_number(code.number()), code);
         }
         assert_eq!(ErrorCode::from_number(9999), ErrorCode::Unknown(9999));
+    }
+
+    #[test]
+    fn trouble_with_the_servers_keys_is_no_reason_to_give_a_fragment_up() {
+        let of_keys = ErrorCode::ALL.iter().filter(|code| code.name().starts_with("KMS_KEY"));
+        let numbers: Vec<u32> = of_keys.filter(|code| code.is_retryable()).map(|code| code.number()).collect();
+        assert_eq!(numbers, [4500, 4501, 4502, 4503, 4504, 4505, 4506]);
     }
 
     #[test]

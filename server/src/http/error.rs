@@ -2,9 +2,11 @@
 //!
 //! The answer's body is JSON: `{"error": <stable code>, "message": <words for a person>}`.
 
+use archive::{QueryError, ReadError};
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use vault::{KeyError, KeyRefusal};
 
 /// Why a request was not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,9 @@ pub(crate) enum Problem {
         /// Why, in words.
         reason: String,
     },
+    /// The key that video was sealed with can't be had; the text is for the log.
+    #[error("{0}")]
+    Key(KeyError),
     /// The request did not come, or could not be answered, in time.
     #[error("the request was not answered in time: it came too slowly, or the server has too much to do; try again")]
     Slow,
@@ -72,25 +77,58 @@ impl Problem {
             Self::SegmentGone => (StatusCode::NOT_FOUND, "segment_gone"),
             Self::RangeTooLong(_) => (StatusCode::BAD_REQUEST, "range_too_long"),
             Self::Unplayable { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unplayable"),
+            // Players try again after a 503, so that playback goes on when the key is there again.
+            Self::Key(error) => (StatusCode::SERVICE_UNAVAILABLE, key_code(error)),
             Self::Slow => (StatusCode::SERVICE_UNAVAILABLE, "slow"),
             Self::Storage(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage"),
         }
     }
 
-    /// What the client reads. Storage errors name files and belong in the log.
+    /// What the client reads. Storage errors name files, those of keys accounts; both belong in the log.
     fn message(&self) -> String {
         match self {
             Self::Storage(_) => "the server can't read its storage; its log says why".to_owned(),
+            Self::Key(error) => match error.refusal() {
+                Some(refusal @ KeyRefusal::Disabled) => {
+                    format!("{refusal}: the master key of this video is disabled; playback goes on when it is enabled")
+                }
+                Some(refusal) => format!("{refusal}: the key of this video can't be had; the server's log says why"),
+                None => "the key of this video can't be had; the server's log says why".to_owned(),
+            },
             other => other.to_string(),
         }
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        Self::Storage(error.to_string())
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Vault(vault::ReadError::Key { source, .. }) => Self::Key(source),
+            error => Self::Storage(error.to_string()),
+        }
+    }
+}
+
+fn key_code(error: &KeyError) -> &'static str {
+    match error.refusal() {
+        Some(KeyRefusal::Disabled) => "key_disabled",
+        _ => "key",
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, code) = self.kind();
-        if let Self::Storage(reason) = &self {
-            tracing::error!(%reason, "a request failed in the storage");
+        match &self {
+            Self::Storage(reason) => tracing::error!(%reason, "a request failed in the storage"),
+            Self::Key(error) => tracing::error!(%error, "a request failed for lack of a key"),
+            _ => {}
         }
         let body = Json(serde_json::json!({ "error": code, "message": self.message() }));
         // A problem may pass (nothing to play yet), so no cache may keep it.

@@ -1,7 +1,7 @@
 //! What the HTTP side asks of the archive, in the words of playback.
 //!
 //! The archive's calls block; all but the shortest run where blocking does no harm. Errors of the storage become
-//! one [`Problem`] here: no request can do anything about them but say so.
+//! a [`Problem`] here: no request can do anything about them but say so.
 
 use archive::Archive;
 use bytes::Bytes;
@@ -81,7 +81,7 @@ impl Library {
 
     /// The stream of a token. Streams are in memory.
     pub(crate) fn stream(&self, id: u64) -> Result<Stream, Problem> {
-        storage(self.archive.stream(id))?.map(Stream::from).ok_or(Problem::StreamGone)
+        self.archive.stream(id)?.map(Stream::from).ok_or(Problem::StreamGone)
     }
 
     /// The newest fragments of the live timeline.
@@ -130,7 +130,7 @@ impl Library {
         number: FragmentNumber,
         now: WallTime,
     ) -> Result<Option<Fragment>, Problem> {
-        Ok(storage(self.archive.fragment(stream.id, number, now))?.map(Fragment::from))
+        Ok(self.archive.fragment(stream.id, number, now)?.map(Fragment::from))
     }
 
     /// The stored bytes of a fragment: a Matroska document.
@@ -144,20 +144,21 @@ impl Library {
         self.archive.health()
     }
 
+    /// Changes whenever what was opened before may be kept in memory no longer.
+    pub(crate) fn key_drops(&self) -> u64 {
+        self.archive.vault().key_drops()
+    }
+
     async fn ask<T, E, F>(&self, question: F) -> Result<T, Problem>
     where
         T: Send + 'static,
-        E: std::error::Error + Send + 'static,
+        E: Into<Problem> + Send + 'static,
         F: FnOnce(&Archive) -> Result<T, E> + Send + 'static,
     {
         let archive = self.archive.clone();
         let answer = tokio::task::spawn_blocking(move || question(&archive)).await;
-        storage(storage(answer)?)
+        answer.map_err(|error| Problem::Storage(error.to_string()))?.map_err(E::into)
     }
-}
-
-fn storage<T, E: std::error::Error>(answer: Result<T, E>) -> Result<T, Problem> {
-    answer.map_err(|error| Problem::Storage(error.to_string()))
 }
 
 fn entries(fragments: Vec<Fragment>) -> Vec<Entry> {

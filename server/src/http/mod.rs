@@ -28,7 +28,7 @@ mod segment_cache;
 mod token;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use archive::Archive;
 use aws_lc_rs::constant_time;
@@ -44,7 +44,7 @@ use library::Library;
 use outgoing::Outgoing;
 use rendition::Renditions;
 use seal::Sealer;
-use segment_cache::SegmentCache;
+use segment_cache::{Opened, SegmentCache};
 
 /// Whether a device that feeds a stream is connected just now.
 pub(crate) trait Presence: Send + Sync {
@@ -100,6 +100,11 @@ impl State {
 
     fn library(&self) -> &Library {
         &self.0.library
+    }
+
+    /// What is to be noted before a fragment is opened.
+    fn opened_now(&self) -> Opened {
+        Opened { key_drops: self.0.library.key_drops(), at: Instant::now() }
     }
 
     fn sealer(&self) -> &Sealer {

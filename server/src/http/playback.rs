@@ -132,17 +132,18 @@ impl Playback<'_> {
 
     async fn find_or_build(&self, fragment: &Fragment) -> Result<Bytes, Problem> {
         let key = (self.stream.id, fragment.entry.number);
-        if let Some(segment) = self.state.0.segments.find(key) {
+        if let Some(segment) = self.state.0.segments.find(key, self.state.opened_now()) {
             return Ok(segment);
         }
         // Whoever waited for a place may find that another request has built the segment meanwhile.
         let _place = self.state.0.building.acquire().await.expect("the semaphore is never closed");
-        if let Some(segment) = self.state.0.segments.find(key) {
+        let opened = self.state.opened_now();
+        if let Some(segment) = self.state.0.segments.find(key, opened) {
             return Ok(segment);
         }
         let stored = self.state.library().read(&self.stream, fragment).await?;
         let segment = build(&fragment.entry, stored).await?;
-        self.state.0.segments.insert(key, segment.clone());
+        self.state.0.segments.insert(key, segment.clone(), opened);
         Ok(segment)
     }
 

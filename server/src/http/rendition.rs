@@ -37,7 +37,8 @@ impl Rendition {
     }
 }
 
-/// The renditions in use, by stream and fingerprint.
+/// The renditions in use, by stream and fingerprint. They show no picture, so they may outlive the key that
+/// opened the fragment that they were found in.
 #[derive(Default)]
 pub(crate) struct Renditions(Mutex<HashMap<(u64, u64), Rendition>>);
 

@@ -1,13 +1,16 @@
 //! Finished segments in memory, bounded by bytes; the one that was not asked for longest goes first.
 //!
 //! Building a segment means reading, opening and rewriting a fragment; viewers of a live stream all ask
-//! for the same ones. What may be read is decided before the cache is asked: it knows no retention.
+//! for the same ones. What may be read is decided before the cache is asked: it knows no retention. But it holds
+//! pictures in the clear, so it keeps them no longer than the vault keeps the keys that they were opened with.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use fragment::FragmentNumber;
+use vault::limits::KEY_CACHED_TIME_MAX;
 
 /// The stream's id and the fragment's number.
 pub(crate) type Key = (u64, FragmentNumber);
@@ -30,6 +33,23 @@ struct Contents {
 struct Slot {
     segment: Bytes,
     used: u64,
+    opened: Opened,
+}
+
+/// Under which circumstances a segment's fragment was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Opened {
+    /// How often the vault had dropped keys before.
+    pub(crate) key_drops: u64,
+    /// When.
+    pub(crate) at: Instant,
+}
+
+impl Opened {
+    /// Whether the vault would still have the key in memory that it had then.
+    fn holds(self, now: Self) -> bool {
+        self.key_drops == now.key_drops && now.at.saturating_duration_since(self.at) < KEY_CACHED_TIME_MAX
+    }
 }
 
 impl SegmentCache {
@@ -39,8 +59,11 @@ impl SegmentCache {
     }
 
     /// The segment, if it is here.
-    pub(crate) fn find(&self, key: Key) -> Option<Bytes> {
+    pub(crate) fn find(&self, key: Key, now: Opened) -> Option<Bytes> {
         let mut contents = self.lock();
+        if contents.segments.get(&key).is_some_and(|slot| !slot.opened.holds(now)) {
+            contents.remove(key);
+        }
         contents.tick += 1;
         let tick = contents.tick;
         let slot = contents.segments.get_mut(&key)?;
@@ -51,8 +74,8 @@ impl SegmentCache {
         Some(segment)
     }
 
-    /// Keeps a segment, at the cost of the oldest. One larger than a quarter of the cache is not kept.
-    pub(crate) fn insert(&self, key: Key, segment: Bytes) {
+    /// Keeps a segment of which `opened` was noted before its fragment was opened, at the cost of the oldest. One larger than a quarter of the cache is not kept.
+    pub(crate) fn insert(&self, key: Key, segment: Bytes, opened: Opened) {
         if segment.len() > self.bytes_max / 4 {
             return;
         }
@@ -62,7 +85,7 @@ impl SegmentCache {
         let used = contents.tick;
         contents.bytes += segment.len();
         contents.order.insert(used, key);
-        contents.segments.insert(key, Slot { segment, used });
+        contents.segments.insert(key, Slot { segment, used, opened });
         while contents.bytes > self.bytes_max {
             let Some(oldest) = contents.order.first_key_value().map(|(_, key)| *key) else { break };
             contents.remove(oldest);
@@ -86,46 +109,77 @@ impl Contents {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn what_was_kept_is_found() {
         let cache = SegmentCache::new(100);
-        cache.insert(key(1), segment(10));
-        assert_eq!(cache.find(key(1)), Some(segment(10)));
-        assert_eq!(cache.find(key(2)), None);
+        cache.insert(key(1), segment(10), opened());
+        assert_eq!(cache.find(key(1), opened()), Some(segment(10)));
+        assert_eq!(cache.find(key(2), opened()), None);
     }
 
     #[test]
     fn the_longest_unused_goes_first() {
         let cache = SegmentCache::new(40);
         for i in 0..4 {
-            cache.insert(key(i), segment(10));
+            cache.insert(key(i), segment(10), opened());
         }
-        cache.find(key(0));
-        cache.insert(key(4), segment(10));
-        assert!(cache.find(key(0)).is_some());
-        assert!(cache.find(key(1)).is_none());
+        cache.find(key(0), opened());
+        cache.insert(key(4), segment(10), opened());
+        assert!(cache.find(key(0), opened()).is_some());
+        assert!(cache.find(key(1), opened()).is_none());
     }
 
     #[test]
     fn replacing_a_segment_counts_it_once() {
         let cache = SegmentCache::new(40);
         for _ in 0..10 {
-            cache.insert(key(1), segment(10));
+            cache.insert(key(1), segment(10), opened());
         }
-        cache.insert(key(2), segment(10));
-        assert!(cache.find(key(1)).is_some());
+        cache.insert(key(2), segment(10), opened());
+        assert!(cache.find(key(1), opened()).is_some());
         assert_eq!(cache.lock().bytes, 20);
     }
 
     #[test]
     fn one_huge_segment_does_not_clear_the_cache() {
         let cache = SegmentCache::new(40);
-        cache.insert(key(1), segment(10));
-        cache.insert(key(2), segment(11));
-        assert!(cache.find(key(1)).is_some());
-        assert!(cache.find(key(2)).is_none());
+        cache.insert(key(1), segment(10), opened());
+        cache.insert(key(2), segment(11), opened());
+        assert!(cache.find(key(1), opened()).is_some());
+        assert!(cache.find(key(2), opened()).is_none());
+    }
+
+    #[test]
+    fn a_segment_is_not_found_after_keys_were_dropped_even_if_it_was_being_built_then() {
+        let cache = SegmentCache::new(100);
+        let before = opened();
+        cache.insert(key(1), segment(10), before);
+        let after = Opened { key_drops: before.key_drops + 1, ..before };
+        assert_eq!(cache.find(key(1), after), None);
+        assert_eq!(cache.lock().bytes, 0, "and is in memory no more");
+        cache.insert(key(2), segment(10), before);
+        assert_eq!(cache.find(key(2), after), None);
+    }
+
+    #[test]
+    fn a_segment_is_kept_no_longer_than_the_key_that_opened_it() {
+        let cache = SegmentCache::new(100);
+        let then = opened();
+        cache.insert(key(1), segment(10), then);
+        assert!(cache.find(key(1), later(then, KEY_CACHED_TIME_MAX - Duration::from_millis(1))).is_some());
+        assert!(cache.find(key(1), later(then, KEY_CACHED_TIME_MAX)).is_none());
+    }
+
+    fn later(opened: Opened, by: Duration) -> Opened {
+        Opened { at: opened.at + by, ..opened }
+    }
+
+    fn opened() -> Opened {
+        Opened { key_drops: 3, at: Instant::now() }
     }
 
     fn key(number: u64) -> Key {

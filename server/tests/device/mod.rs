@@ -11,8 +11,8 @@ use fragment::{
     AccessUnit, ClockQuality, Codec, FragmentId, MediaTime, Sequence, SessionId, Track, TrackKind, TrackNumber, Tracks,
     WallTime, mkv,
 };
-use millrace::config::Config;
-use millrace::serve::Server;
+use millrace::config::{Config, KeySettings};
+use millrace::serve::{Server, StartError};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use rcgen::{CertificateParams, KeyPair};
@@ -54,23 +54,23 @@ pub(crate) struct Device {
 
 impl Stage {
     pub(crate) async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let server = start(folder.path()).await;
+        Self::start_in(tempfile::tempdir().unwrap(), KeySettings::default()).await
+    }
+
+    pub(crate) async fn start_in(folder: TempDir, keys: KeySettings) -> Self {
+        let server = start(folder.path(), keys).await.unwrap();
         Self { server, folder }
     }
 
     /// Stops the server in order and starts it again, on other ports.
     pub(crate) async fn restart(self) -> Self {
         self.server.stop().await;
-        let server = start(self.folder.path()).await;
-        Self { server, folder: self.folder }
+        Self::start_in(self.folder, KeySettings::default()).await
     }
 
     /// Runs an operator's command.
     pub(crate) async fn millrace(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
-        command.arg("--data").arg(self.folder.path()).args(arguments);
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+        millrace(self.folder.path(), arguments).await
     }
 
     /// Adds a device and gives back its token.
@@ -286,9 +286,17 @@ pub(crate) fn now() -> WallTime {
     WallTime::from_nanos(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
-async fn start(folder: &Path) -> Server {
+/// Runs an operator's command on a data folder, whether a server runs there or not.
+pub(crate) async fn millrace(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    command.arg("--data").arg(folder).args(arguments).stdin(std::process::Stdio::null());
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+/// Starts a server on a data folder.
+pub(crate) async fn start(folder: &Path, keys: KeySettings) -> Result<Server, StartError> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    Server::start(Config { data: folder.to_owned(), http: any, quic: any }).await.unwrap()
+    Server::start(Config { data: folder.to_owned(), http: any, quic: any, keys }).await
 }
 
 async fn read_message(recv: &mut RecvStream, reader: &mut MessageReader) -> FromServer {

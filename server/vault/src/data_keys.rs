@@ -1,7 +1,9 @@
 //! The data keys of a vault: found, made and destroyed, with store, service and cache brought together.
 
+mod rotation;
+
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 
 use crate::clock::Clock;
@@ -24,6 +26,11 @@ pub(crate) struct DataKeys {
     entropy: Arc<dyn Entropy>,
     cache: KeyCache,
     uses: Mutex<KeyUse>,
+    /// Held for reading from when a master key is chosen for a new data key until that is in the store, so that
+    /// a rotation can wait for those that chose the old one.
+    wrapping: RwLock<()>,
+    /// Held through a rotation.
+    rotating: Mutex<()>,
 }
 
 /// Says what an owner is called by others.
@@ -67,7 +74,21 @@ impl Met {
 }
 
 impl DataKeys {
-    /// Opens the keys of a store, of which the root key is made in a new vault.
+    /// The keys of a store, whether its service gives them out just now or not.
+    pub(crate) fn new(
+        store: Arc<dyn KeyStore>,
+        service: Arc<dyn KeyService>,
+        entropy: Arc<dyn Entropy>,
+        clock: Clock,
+        budgets: Budgets,
+    ) -> Result<Self, KeyError> {
+        let found = without_root(store.list()?);
+        let uses = Mutex::new(KeyUse::new(budgets, found, random_number(&*entropy)?));
+        let (cache, wrapping, rotating) = (KeyCache::new(clock), RwLock::default(), Mutex::default());
+        Ok(Self { store, service, entropy, cache, uses, wrapping, rotating })
+    }
+
+    /// Opens the keys of a store. Its root key shows whether the service can do it; in a new vault it is made.
     pub(crate) fn open(
         store: Arc<dyn KeyStore>,
         service: Arc<dyn KeyService>,
@@ -75,8 +96,7 @@ impl DataKeys {
         clock: Clock,
         budgets: Budgets,
     ) -> Result<Self, KeyError> {
-        let uses = Mutex::new(KeyUse::new(budgets, &without_root(store.list()?)));
-        let keys = Self { store, service, entropy, cache: KeyCache::new(clock), uses };
+        let keys = Self::new(store, service, entropy, clock, budgets)?;
         match keys.root() {
             Err(KeyError::Destroyed(_)) => keys.make_root()?,
             found => drop(found?),
@@ -144,6 +164,11 @@ impl DataKeys {
         Ok(without_root(self.store.list()?))
     }
 
+    /// How often unwrapped keys were dropped on purpose.
+    pub(crate) fn drops(&self) -> u64 {
+        self.cache.generation().0
+    }
+
     /// What the owner of each key is called by others. Keys that are damaged tell nothing.
     pub(crate) fn resources(&self) -> Result<BTreeMap<OwnerId, String>, KeyError> {
         let mut resources = BTreeMap::new();
@@ -208,6 +233,7 @@ impl DataKeys {
 
     /// Makes a key under a name that nobody has.
     fn make(&self, scope: KeyScope, resource: &Naming<'_>) -> Result<SealingKey, KeyError> {
+        let _wrapping = self.wrapping.read().unwrap_or_else(PoisonError::into_inner);
         loop {
             let id = KeyId(random_number(&*self.entropy)?);
             let context = KeyContext { name: scope.key(id), resource: resource(scope.owner) };
@@ -221,6 +247,7 @@ impl DataKeys {
 
     /// Makes the root key. If another server was faster, its key is the root key.
     fn make_root(&self) -> Result<(), KeyError> {
+        let _wrapping = self.wrapping.read().unwrap_or_else(PoisonError::into_inner);
         let context = KeyContext { name: KeyName::ROOT, resource: ROOT_RESOURCE.to_owned() };
         let (_, wrapped) = self.service.generate(&context)?;
         self.store.create(KeyName::ROOT, &StoredKey { context, wrapped }.encode())?;
@@ -230,8 +257,16 @@ impl DataKeys {
 
     fn read(&self, name: KeyName) -> Result<StoredKey, KeyError> {
         let stored = self.store.read(name)?.ok_or(KeyError::Destroyed(name))?;
+        Self::decode(&stored, name)
+    }
+
+    fn decode(stored: &[u8], name: KeyName) -> Result<StoredKey, KeyError> {
         let damaged = || KeyError::refused(KeyRefusal::InvalidCiphertext, format!("the stored key {name} is damaged"));
-        StoredKey::decode(&stored, name).ok_or_else(damaged)
+        StoredKey::decode(stored, name).ok_or_else(damaged)
+    }
+
+    fn rotating(&self) -> MutexGuard<'_, ()> {
+        self.rotating.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn uses(&self) -> MutexGuard<'_, KeyUse> {

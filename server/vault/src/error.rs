@@ -154,6 +154,9 @@ pub enum KeyError {
     /// The store of wrapped keys failed.
     #[error(transparent)]
     Store(#[from] KeyStoreError),
+    /// The master keys can't be changed.
+    #[error("the master keys are as they were: {0}")]
+    Masters(String),
     /// The system gives no random numbers.
     #[error("the system's random source failed")]
     Random,
@@ -184,7 +187,7 @@ impl KeyError {
             Self::Refused { refusal, .. } => {
                 matches!(refusal, Disabled | IncorrectKey | InvalidCiphertext | InvalidState | NotFound)
             }
-            Self::Store(_) | Self::Random | Self::Closed => false,
+            Self::Store(_) | Self::Masters(_) | Self::Random | Self::Closed => false,
         }
     }
 }
@@ -276,12 +279,35 @@ pub enum KeyringError {
         /// Its mode.
         mode: u32,
     },
+    /// It is protected by a passphrase, and none was given.
+    #[error(
+        "the keyring {0} is protected by a passphrase: give it with --passphrase-file, or as the credential \
+             millrace.passphrase"
+    )]
+    Protected(PathBuf),
+    /// It is protected by another passphrase than the one that was given.
+    #[error("the keyring {0} does not open with this passphrase, or is damaged")]
+    WrongPassphrase(PathBuf),
+    /// The passphrase can't be used.
+    #[error("the passphrase {path} can't be used: {why}")]
+    Passphrase {
+        /// Where it comes from.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
+    /// It lies where it can't be changed.
+    #[error("the keyring {0} can't be changed where it lies: change a copy of it, and put that in its place")]
+    ReadOnly(PathBuf),
     /// It is not a keyring, or damaged.
     #[error("{0} is not a keyring, or damaged")]
     Damaged(PathBuf),
     /// The vault has data, but its keyring is missing. Creating a new one would not open that data.
     #[error("the vault has data, but its keyring {0} is missing: restore it from a backup")]
     Missing(PathBuf),
+    /// The system gives no random numbers.
+    #[error("no master key can be made: the system's random source failed")]
+    Random,
     /// The file can't be used.
     #[error("can't {action} keyring {path}: {source}")]
     Io {

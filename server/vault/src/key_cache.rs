@@ -32,7 +32,7 @@ struct Slot {
 /// Counts the times that keys were dropped on purpose. Whoever unwraps a key notes it before, so that a
 /// key that was being unwrapped meanwhile does not come in after the door was shut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Generation(u64);
+pub(crate) struct Generation(pub(crate) u64);
 
 impl KeyCache {
     pub(crate) fn new(clock: Clock) -> Self {
@@ -75,6 +75,13 @@ impl KeyCache {
         let mut contents = self.contents();
         contents.generation.0 += 1;
         contents.keys.retain(|name, _| !names.contains(name));
+    }
+
+    /// Drops all keys.
+    pub(crate) fn clear(&self) {
+        let mut contents = self.contents();
+        contents.generation.0 += 1;
+        contents.keys.clear();
     }
 
     /// Drops keys that are too old. Called now and then, so that one that nobody asks for goes too.
@@ -165,6 +172,8 @@ mod tests {
         cache.remove(&[name(1, 1)]);
         assert!(cache.find(name(1, 1)).is_none());
         assert!(cache.find(name(2, 1)).is_some());
+        cache.clear();
+        assert!(cache.find(name(2, 1)).is_none());
     }
 
     #[test]

@@ -82,6 +82,8 @@ impl Default for Budgets {
 #[derive(Debug)]
 pub(crate) struct KeyUse {
     budgets: Budgets,
+    /// Chooses among keys that were found, which is no secret.
+    dice: fastrand::Rng,
     scopes: HashMap<KeyScope, Scope>,
     segments_begun: u64,
 }
@@ -105,12 +107,14 @@ struct Current {
 
 impl KeyUse {
     /// A table of the keys that are in the store.
-    pub(crate) fn new(budgets: Budgets, found: &[KeyName]) -> Self {
+    pub(crate) fn new(budgets: Budgets, mut found: Vec<KeyName>, seed: u64) -> Self {
         let mut scopes: HashMap<KeyScope, Scope> = HashMap::new();
+        // A store lists in no order, and the same seed shall choose the same.
+        found.sort_unstable();
         for name in found {
             scopes.entry(name.scope()).or_default().found.push(name.id);
         }
-        Self { budgets, scopes, segments_begun: 0 }
+        Self { budgets, dice: fastrand::Rng::with_seed(seed), scopes, segments_begun: 0 }
     }
 
     /// The key that seals so much more for `scope`, with the use already counted; `None` if a new one has
@@ -125,7 +129,7 @@ impl KeyUse {
             return None;
         }
         // Any of them: servers that start at once, or over and over, spread over what there is.
-        let id = keys.found.swap_remove(fastrand::usize(..keys.found.len()));
+        let id = keys.found.swap_remove(self.dice.usize(..keys.found.len()));
         keys.current = Some(Current { id, spent: usage, budget: self.budgets.adopted, since: begun });
         Some(id)
     }
@@ -177,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_key_that_was_made_here_seals_its_whole_budget_and_no_more() {
-        let mut keys = KeyUse::new(BUDGETS, &[]);
+        let mut keys = KeyUse::new(BUDGETS, vec![], 7);
         assert_eq!(keys.choose(scope(), blocks(900)), None);
         keys.made(name(1), blocks(900));
         assert_eq!(keys.choose(scope(), blocks(101)), None);
@@ -187,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_key_that_was_found_seals_a_little_and_is_not_taken_up_again() {
-        let mut keys = KeyUse::new(BUDGETS, &[name(1)]);
+        let mut keys = KeyUse::new(BUDGETS, vec![name(1)], 7);
         assert_eq!(keys.choose(scope(), blocks(100)), Some(KeyId(1)));
         assert_eq!(keys.choose(scope(), blocks(1)), None);
         keys.made(name(2), blocks(1));
@@ -196,20 +200,20 @@ mod tests {
 
     #[test]
     fn what_is_too_much_for_a_found_key_gets_a_new_one_at_once() {
-        let mut keys = KeyUse::new(BUDGETS, &[name(1)]);
+        let mut keys = KeyUse::new(BUDGETS, vec![name(1)], 7);
         assert_eq!(keys.choose(scope(), blocks(101)), None);
     }
 
     #[test]
     fn small_frames_use_a_key_up_by_their_number() {
-        let mut keys = KeyUse::new(BUDGETS, &[name(1)]);
+        let mut keys = KeyUse::new(BUDGETS, vec![name(1)], 7);
         let sealed = (0..20).filter(|_| keys.choose(scope(), Usage { frames: 1, blocks: 1 }).is_some()).count();
         assert_eq!(sealed, 10);
     }
 
     #[test]
     fn segments_use_a_key_up_even_if_little_is_sealed() {
-        let mut keys = KeyUse::new(BUDGETS, &[]);
+        let mut keys = KeyUse::new(BUDGETS, vec![], 7);
         keys.made(name(1), blocks(1));
         for _ in 0..9 {
             keys.segment_begun();
@@ -223,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_key_seals_nothing_more() {
-        let mut keys = KeyUse::new(BUDGETS, &[name(1), name(2)]);
+        let mut keys = KeyUse::new(BUDGETS, vec![name(1), name(2)], 7);
         keys.forget(name(1));
         assert_eq!(keys.choose(scope(), blocks(1)), Some(KeyId(2)));
         keys.forget(name(2));
@@ -233,7 +237,7 @@ mod tests {
 
     #[test]
     fn another_day_and_another_owner_have_other_keys() {
-        let mut keys = KeyUse::new(BUDGETS, &[name(1)]);
+        let mut keys = KeyUse::new(BUDGETS, vec![name(1)], 7);
         let other_day = KeyScope { epoch: KeyEpoch(4), ..scope() };
         let other_owner = KeyScope { owner: OwnerId::from_u64(2), ..scope() };
         assert_eq!(keys.choose(other_day, blocks(1)), None);
@@ -267,7 +271,7 @@ mod tests {
         /// Whatever happens, no key seals more than its budget.
         #[test]
         fn no_key_seals_more_than_its_budget(uses in prop::collection::vec((1..30_u64, 1..150_u64, 0..3_u64), 1..200)) {
-            let mut keys = KeyUse::new(BUDGETS, &[name(1), name(2)]);
+            let mut keys = KeyUse::new(BUDGETS, vec![name(1), name(2)], 7);
             let mut sealed: HashMap<KeyId, Usage> = HashMap::new();
             let mut next = 3;
             for (frames, blocks, segments) in uses {

@@ -3,13 +3,16 @@
 //! A wrapped data key is bound to its context: its name, and the name that its owner goes by outside of
 //! the vault. It opens only as what it was made for.
 
+use std::collections::BTreeSet;
+
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
 use crate::entropy::Entropy;
-use crate::error::KeyError;
+use crate::error::{KeyError, KeyRefusal};
 use crate::id::KeyName;
+use crate::masters::{MasterId, MasterKey, MasterState};
 
 /// What a data key is for; authenticated with its wrapped form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +40,8 @@ impl KeyContext {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrappedKey(pub Vec<u8>);
 
-/// Makes data keys and unwraps them: a local [`Keyring`](crate::Keyring), later a KMS.
+/// Makes data keys and unwraps them under master keys that only it has: a local
+/// [`Keyring`](crate::Keyring), or a KMS. Its calls block, for as long as a KMS takes to answer.
 pub trait KeyService: Send + Sync {
     /// A new data key and its wrapped form.
     fn generate(&self, context: &KeyContext) -> Result<(DataKey, WrappedKey), KeyError>;
@@ -49,6 +53,54 @@ pub trait KeyService: Send + Sync {
     fn calls_at_once(&self) -> usize {
         1
     }
+
+    // A service need not have more than one master key that never changes.
+
+    /// The same data key wrapped anew, under the master key that wraps now; `None` if it is under that one
+    /// already.
+    fn rewrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<Option<WrappedKey>, KeyError> {
+        let _ = (wrapped, context);
+        Ok(None)
+    }
+
+    /// Which master key a wrapped form says it is under.
+    fn master_of(&self, wrapped: &WrappedKey) -> Result<MasterId, KeyError> {
+        let _ = wrapped;
+        Ok(MasterId("the only one".to_owned()))
+    }
+
+    /// The master keys: those that the service has, and what it says of those `in_use`.
+    fn masters(&self, in_use: &BTreeSet<MasterId>) -> Result<Vec<MasterKey>, KeyError> {
+        let _ = in_use;
+        Ok(Vec::new())
+    }
+
+    /// Lets a master key be used, or not. Durable on return.
+    fn set_state(&self, id: &MasterId, state: MasterState) -> Result<(), KeyError> {
+        let _ = (id, state);
+        Err(unchangeable())
+    }
+
+    /// Has another master key wrap from now on, made at `now` in seconds since 1970. Durable on return.
+    fn begin_rotation(&self, now: u64) -> Result<MasterId, KeyError> {
+        let _ = now;
+        Err(unchangeable())
+    }
+
+    /// Forgets the master keys that neither wrap nor are `in_use`, and says which.
+    fn end_rotation(&self, in_use: &BTreeSet<MasterId>) -> Result<Vec<MasterId>, KeyError> {
+        let _ = in_use;
+        Ok(Vec::new())
+    }
+
+    /// Whether a rotation was begun and not ended, for example because the process died.
+    fn is_rotating(&self) -> bool {
+        false
+    }
+}
+
+fn unchangeable() -> KeyError {
+    KeyError::refused(KeyRefusal::UnsupportedOperation, "this key service has one master key that never changes")
 }
 
 /// An AES-256 key in the clear, wiped from memory when dropped.

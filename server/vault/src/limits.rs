@@ -53,6 +53,31 @@ pub const KEYS_CACHED_MAX: usize = 8192;
 /// some thousandth of what it allows.
 pub const KEY_CACHED_TIME_MAX: Duration = Duration::from_secs(300);
 
+/// Master keys in a keyring: one wraps, one more is there during a rotation, the others stem from
+/// rotations that could not be finished.
+pub const MASTER_KEYS_MAX: usize = 16;
+
+/// The largest keyring file that is read: 16 entries of 49 bytes and a header, with much room.
+pub const KEYRING_BYTES_MAX: u64 = 16 << 10;
+
+/// The longest passphrase.
+pub const PASSPHRASE_BYTES_MAX: u64 = 4096;
+
+/// Argon2id's memory in KiB, passes and lanes: RFC 9106's second choice, for where 2 GiB of memory are
+/// too much, as they are for a small server beside its cameras. It takes a tenth of a second, once at each
+/// start, and somebody who guesses needs 64 MiB for each guess.
+pub const PASSPHRASE_MEMORY_KIB: u32 = 64 << 10;
+/// See [`PASSPHRASE_MEMORY_KIB`].
+pub const PASSPHRASE_PASSES: u32 = 3;
+/// See [`PASSPHRASE_MEMORY_KIB`].
+pub const PASSPHRASE_LANES: u32 = 4;
+
+/// The most memory in KiB and passes that a keyring file may ask for: RFC 9106's first choice. A damaged file
+/// must not take the machine's memory.
+pub const PASSPHRASE_MEMORY_KIB_MAX: u32 = 2 << 20;
+/// See [`PASSPHRASE_MEMORY_KIB_MAX`].
+pub const PASSPHRASE_PASSES_MAX: u32 = 64;
+
 /// How many calls to a key service are under way at once when a batch needs many keys, as at midnight: at
 /// 10 ms each, 500 take 0.6 s.
 pub const KEY_CALLS_AT_ONCE: usize = 8;

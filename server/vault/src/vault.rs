@@ -1,5 +1,9 @@
 //! The handle: opens a vault and passes work to the committer, the reader and the sweeper.
 
+mod master_keys;
+
+pub use self::master_keys::ClosedVault;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -230,6 +234,9 @@ impl Vault {
     fn prepare(parts: Parts, owners: Vec<Arc<dyn Owner>>) -> Result<(Self, Committer), OpenError> {
         let Parts { segments, catalog, keys, service, entropy, clock, budgets, lock } = parts;
         let keys = Arc::new(DataKeys::open(keys, service, entropy.clone(), clock, budgets)?);
+        if let Err(error) = keys.finish_rotation() {
+            tracing::warn!(%error, "a rotation of the master key can't be finished yet; nothing is lost by that");
+        }
         let shared = Arc::new(Shared {
             catalog,
             reader: Reader::new(segments.clone(), keys.clone()),

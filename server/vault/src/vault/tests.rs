@@ -14,7 +14,8 @@ use crate::catalog::{Batch, Direction, KeyRange};
 use crate::error::{CatalogError, KeyRefusal, KeyringError};
 use crate::id::{Domain, KeyEpoch};
 use crate::key::Space;
-use crate::keyring::Keyring;
+use crate::keyring::{Home, Keyring};
+use crate::masters::MasterState;
 use crate::owner::AssignError;
 use crate::walk::Walked;
 
@@ -156,7 +157,7 @@ async fn another_master_key_is_refused_by_name() {
     let bench = Bench::new();
     drop(bench.open());
     let other = tempfile::tempdir().unwrap();
-    let ring = Arc::new(Keyring::create(&other.path().join("ring")).unwrap());
+    let ring = Arc::new(Keyring::create(Home::in_vault(other.path()), None, 1).unwrap());
     let opened = Vault::open(bench.path(), ring, vec![]);
     let error = opened.err().unwrap();
     assert!(matches!(&error, OpenError::Key(e) if e.refusal() == Some(KeyRefusal::NotFound)), "{error}");
@@ -184,6 +185,66 @@ async fn a_frame_whose_key_was_destroyed_is_unreadable_and_others_are_not() {
         assert_eq!(vault.read(location_of(&other)).await.unwrap().1, "other");
     }
     assert!(matches!(bench.open().read(mine).await, Err(ReadError::Key { .. })));
+}
+
+#[tokio::test]
+async fn a_disabled_master_key_stops_reads_and_writes_at_once_until_it_is_enabled() {
+    let bench = Bench::new();
+    let vault = bench.open();
+    let location = vault.store("before", b"before").await;
+    let master = vault.masters().unwrap().remove(0);
+    assert_eq!((master.master.state, master.data_keys), (MasterState::Enabled, 2));
+    let drops = vault.key_drops();
+
+    vault.set_master(master.master.id.clone(), MasterState::Disabled).await.unwrap();
+
+    assert_ne!(vault.key_drops(), drops);
+    let refused = vault.clone().send("a", b"a", SLOT).await.unwrap_err();
+    assert!(matches!(&refused, PutError::Key(e) if e.refusal() == Some(KeyRefusal::Disabled)), "{refused}");
+    assert!(refused.retryable());
+    let unread = vault.read(location).await.unwrap_err();
+    assert!(matches!(&unread, ReadError::Key { source, .. } if source.refusal() == Some(KeyRefusal::Disabled)));
+    assert!(vault.seal_secret("x", b"text").is_err());
+
+    vault.set_master(master.master.id, MasterState::Enabled).await.unwrap();
+    vault.store("a", b"a").await;
+    assert_eq!(vault.read(location).await.unwrap().1, "before");
+}
+
+#[tokio::test]
+async fn a_vault_whose_master_key_is_disabled_says_so_and_can_be_enabled_while_it_is_closed() {
+    let bench = Bench::new();
+    let vault = bench.open();
+    let location = vault.store("a", b"a").await;
+    let id = vault.masters().unwrap().remove(0).master.id;
+    vault.set_master(id.clone(), MasterState::Disabled).await.unwrap();
+    drop(vault);
+    let refused = bench.try_open().err().unwrap();
+    assert!(matches!(&refused, OpenError::Key(e) if e.refusal() == Some(KeyRefusal::Disabled)), "{refused}");
+
+    let ring = Arc::new(Keyring::of_vault(bench.path()).unwrap());
+    let closed = ClosedVault::open(bench.path(), ring).unwrap();
+    assert!(matches!(bench.try_open(), Err(OpenError::Locked(_))));
+    closed.set_master(&id, MasterState::Enabled).unwrap();
+    drop(closed);
+
+    assert_eq!(bench.open().read(location).await.unwrap().1, "a");
+}
+
+#[tokio::test]
+async fn a_rotation_leaves_every_segment_as_it_is_and_every_frame_readable() {
+    let bench = Bench::new();
+    let vault = bench.open();
+    let stored = vault.store_many(20, 500).await;
+    let before = fs::read(bench.segment_file(stored[0].1)).unwrap();
+    let rotated = vault.rotate_master(7).unwrap();
+    assert_eq!((rotated.data_keys, rotated.retired.len()), (2, 1));
+    assert_eq!(fs::read(bench.segment_file(stored[0].1)).unwrap(), before);
+    let after = vault.store("after", b"after").await;
+    drop(vault);
+    let vault = bench.open();
+    assert_eq!(vault.read(stored[3].1).await.unwrap().1, payload(&stored[3].0, 500));
+    assert_eq!(vault.read(after).await.unwrap().1, "after");
 }
 
 #[tokio::test]
