@@ -14,8 +14,8 @@ BUILD=(
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
 )
-# Tools that look at our output from outside.
-TEST=(ffmpeg mkvtoolnix)
+# Tools that look at our output from outside, and the database that a node can keep its catalog in.
+TEST=(ffmpeg mkvtoolnix postgresql)
 # What our numbers stand beside.
 BENCH=(ffmpeg nginx-light wrk)
 
@@ -95,17 +95,22 @@ install() {
         "${apt[@]}" apt-get -qq install -y --no-install-recommends "$@" >&2
     fi
     if [[ " $* " == *" nginx-light "* ]]; then
-        stop_nginx ${root[@]+"${root[@]}"}
+        stop_service nginx ${root[@]+"${root[@]}"}
+    fi
+    if [[ " $* " == *" postgresql "* ]]; then
+        stop_service postgresql ${root[@]+"${root[@]}"}
     fi
 }
 
-# The package starts nginx on port 80 at once; the measurements start their own. Called only where
-# it was this script that installed it.
-stop_nginx() {
+# The packages start nginx on port 80 and a database on port 5432 at once; measurements and tests start
+# their own. Called only where it was this script that installed it.
+stop_service() {
+    local service=$1
+    shift
     if [ -d /run/systemd/system ]; then
-        "$@" systemctl disable --now nginx || true
+        "$@" systemctl disable --now "$service" || true
     else
-        "$@" service nginx stop >/dev/null 2>&1 || true
+        "$@" service "$service" stop >/dev/null 2>&1 || true
     fi
 }
 

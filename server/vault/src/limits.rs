@@ -155,15 +155,16 @@ pub const CATALOG_CONNECT_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long PostgreSQL may take for one statement before it gives up on it. A commit of 3,000 rows takes
 /// some 20 ms; what takes this long waits for a lock of a node that has died.
-pub const CATALOG_STATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
+pub const CATALOG_STATEMENT_TIME_MAX: Duration = Duration::from_secs(6);
 
 /// How long an answer is awaited before its connection counts as lost: the server's own limit, and then
 /// some for the way there and back.
-pub const CATALOG_ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
+pub const CATALOG_ANSWER_TIME_MAX: Duration = Duration::from_secs(8);
 
-/// For how long a commit is tried again after conflicts and lost connections. A restart of the server
-/// takes seconds; callers of a longer outage are told, and keep their data.
-pub const CATALOG_PATIENCE: Duration = Duration::from_secs(15);
+/// For how long a commit is tried again after conflicts and lost connections: over two answers' time, so
+/// that one connection that fell silent leaves time for another. A restart of the server takes seconds;
+/// callers of a longer outage are told, and keep their data.
+pub const CATALOG_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The longest pause between two tries of a commit.
 pub const CATALOG_RETRY_PAUSE_MAX: Duration = Duration::from_millis(250);
