@@ -13,15 +13,17 @@ pub mod frames;
 mod playlist;
 mod process;
 mod server;
+mod spool;
 mod wait;
 
 use std::path::{Path, PathBuf};
 
-pub use agent::{Agent, Source};
+pub use agent::{Agent, Persisted, Source};
 pub use camera::Camera;
 pub use playlist::{Playlist, Segment};
 pub use process::{Process, binary};
 pub use server::{Answer, Playback, Server};
+pub use spool::Spooled;
 pub use wait::{until, within};
 
 /// A clip of `samples/clips`.
