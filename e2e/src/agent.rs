@@ -38,7 +38,12 @@ pub struct Agent {
 impl Agent {
     /// Enrols a device at `server` and starts an agent with these streams. Its state lies in `folder/state`.
     pub fn start(folder: &Path, server: &Server, streams: &[(&str, Source)]) -> Agent {
-        let mut agent = Agent::enrolled(folder, server);
+        Agent::start_at(folder, server, &server.upload_address(), streams)
+    }
+
+    /// The same, with another way to the server than the straight one.
+    pub fn start_at(folder: &Path, server: &Server, address: &str, streams: &[(&str, Source)]) -> Agent {
+        let mut agent = Agent::enrolled_at(folder, server, address);
         let mut text = fs::read_to_string(agent.config()).expect("the configuration was written a moment ago");
         for (stream, source) in streams {
             text += &match source {
@@ -58,12 +63,15 @@ impl Agent {
 
     /// Prepares an agent without streams, for [`Agent::once`].
     pub fn enrolled(folder: &Path, server: &Server) -> Agent {
+        Agent::enrolled_at(folder, server, &server.upload_address())
+    }
+
+    fn enrolled_at(folder: &Path, server: &Server, address: &str) -> Agent {
         let agent = Agent { folder: folder.to_owned(), process: None };
         fs::create_dir_all(folder).expect("the folder can be made");
         // Each folder is a device of its own.
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let token = server.add_device(&format!("e2e-{}", name.trim_start_matches('.')));
-        let address = server.upload_address();
         let state = agent.state();
         let text = format!("state = {state:?}\n\n[server]\naddress = {address:?}\ntoken = {token:?}\n");
         fs::write(agent.config(), text).expect("the configuration can be written");

@@ -10,6 +10,7 @@
 mod agent;
 mod camera;
 pub mod frames;
+mod link;
 mod playlist;
 mod process;
 mod server;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use agent::{Agent, Persisted, Source};
 pub use camera::Camera;
+pub use link::Link;
 pub use playlist::{Playlist, Segment};
 pub use process::{Process, binary};
 pub use server::{Answer, Playback, Server};
