@@ -60,6 +60,13 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// killed and is back says so at the next packet; this is for one that is away, or a line that is cut.
 pub const IDLE_MAX: Duration = Duration::from_secs(8);
 
+/// Bytes that QUIC has taken and the server has not confirmed: the memory that a slow line can take. 8 MiB keep
+/// 1 Gbit/s busy over 64 ms.
+pub const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+
+/// What the server may send ahead of our reading: acks and answers to enrolments, a few kB each second at most.
+pub const RECEIVE_WINDOW: u32 = 256 * 1024;
+
 /// Reports of the lanes that wait for the uplink's loop. They slow their lanes when it is full.
 pub const LANE_REPORTS_MAX: usize = 1024;
 

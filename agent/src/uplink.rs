@@ -653,12 +653,8 @@ async fn dial(address: &str, tls: rustls::ClientConfig) -> Result<(Endpoint, Con
         tokio::net::lookup_host(address).await.map_err(|error| unresolved(error.to_string()))?.collect();
     let crypto = QuicClientConfig::try_from(tls)
         .map_err(|error| DialError::Failed { address: address.to_owned(), why: error.to_string() })?;
-    let mut transport = quinn::TransportConfig::default();
-    transport.keep_alive_interval(Some(limits::KEEP_ALIVE));
-    let idle = limits::IDLE_MAX.try_into().expect("some seconds are a QUIC idle timeout");
-    transport.max_idle_timeout(Some(idle));
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(transport));
+    config.transport_config(Arc::new(transport()));
     let mut last = unresolved("the name has no address".to_owned());
     for to in addresses {
         match dial_one(address, to, config.clone()).await {
@@ -667,6 +663,20 @@ async fn dial(address: &str, tls: rustls::ClientConfig) -> Result<(Endpoint, Con
         }
     }
     Err(last)
+}
+
+fn transport() -> quinn::TransportConfig {
+    let mut transport = quinn::TransportConfig::default();
+    transport
+        .keep_alive_interval(Some(limits::KEEP_ALIVE))
+        .max_idle_timeout(Some(limits::IDLE_MAX.try_into().expect("some seconds are a QUIC idle timeout")))
+        .send_window(limits::SEND_WINDOW)
+        .receive_window(VarInt::from_u32(limits::RECEIVE_WINDOW))
+        .stream_receive_window(VarInt::from_u32(limits::RECEIVE_WINDOW))
+        // The server answers on streams of ours and opens none.
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(0));
+    transport
 }
 
 async fn dial_one(address: &str, to: SocketAddr, config: ClientConfig) -> Result<(Endpoint, Connection), DialError> {
