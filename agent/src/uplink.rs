@@ -122,7 +122,7 @@ pub enum DialError {
         why: String,
     },
     /// The server ended the connection.
-    #[error("the server at {address} closed the connection: {code}{}{message}", if .message.is_empty() { "" } else { ": " })]
+    #[error("the server at {address} closed the connection: {code}{}{message}{}", if .message.is_empty() { "" } else { ": " }, advice(*.code))]
     Closed {
         /// Where to.
         address: String,
@@ -130,6 +130,14 @@ pub enum DialError {
         code: CloseCode,
         /// Why, for people.
         message: String,
+    },
+    /// The server does not accept the device's certificate.
+    #[error("the server at {address} refuses this device's certificate: {}{JOIN_ANEW}", refusal(*.alert))]
+    Unwelcome {
+        /// Where to.
+        address: String,
+        /// The TLS alert that it sent.
+        alert: u8,
     },
     /// The server does not know the connection any more.
     #[error("the server at {address} was started again")]
@@ -145,6 +153,30 @@ pub enum DialError {
         /// What is wrong.
         why: MessageError,
     },
+}
+
+/// What lets a device in again that the server does not know or does not want any more.
+const JOIN_ANEW: &str = "; to let this device join anew, run `millrace device add NAME` there and set server.token to \
+                         what it prints";
+
+/// What to do about a close, where a person has to.
+fn advice(code: CloseCode) -> &'static str {
+    match code {
+        CloseCode::CertificateRequired
+        | CloseCode::DeviceRevoked
+        | CloseCode::DeviceUnknown
+        | CloseCode::CertificateReplaced => JOIN_ANEW,
+        _ => "",
+    }
+}
+
+/// A TLS alert (RFC 8446, section 6.2) about our certificate, in words.
+fn refusal(alert: u8) -> String {
+    match alert {
+        45 => "it has expired".to_owned(),
+        48 => "another server's CA signed it".to_owned(),
+        _ => format!("TLS alert {alert}"),
+    }
 }
 
 /// One request and its answer on a connection of its own.
@@ -710,6 +742,10 @@ fn explain(address: &str, error: &ConnectionError) -> DialError {
         },
         ConnectionError::TimedOut => DialError::NoAnswer { address },
         ConnectionError::Reset => DialError::Restarted { address },
+        ConnectionError::ConnectionClosed(close) if CRYPTO_ERRORS.contains(&u64::from(close.error_code)) => {
+            let alert = u64::from(close.error_code) - CRYPTO_ERRORS.start;
+            DialError::Unwelcome { address, alert: u8::try_from(alert).expect("the range holds 256 alerts") }
+        }
         // Raised on this side: the server's certificate was refused.
         ConnectionError::TransportError(error) if CRYPTO_ERRORS.contains(&u64::from(error.code)) => {
             DialError::Untrusted { address, why: error.reason.clone() }
