@@ -80,8 +80,9 @@ pub const LANE_COMMANDS_MAX: usize = 4;
 /// How long closing waits for the server to see the end of the connection.
 pub const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// A certificate with less left than this is renewed.
-pub const RENEW_BEFORE: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How often it is looked whether the certificate is due, at the least: a device that slept for a week does not count
+/// its sleep as waiting.
+pub const RENEW_LOOK: Duration = Duration::from_secs(3600);
 
 /// Between two attempts to renew a certificate.
 pub const RENEW_PAUSE: Duration = Duration::from_secs(6 * 3600);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use fragment::FragmentNumber;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt, WriteError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use upload::wire::{MessageError, SERVER_NAME, chunk_head};
@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::enrol::{self, EnrolError};
 use crate::feed::Feed;
 use crate::identity::Identity;
+use crate::renewal::{self, ServerTime};
 use crate::spool::{self, Reader, Spool};
 use crate::{VERSION, config, limits, trust};
 
@@ -210,11 +211,23 @@ pub async fn probe(address: &str, tls: rustls::ClientConfig) -> Result<(), DialE
 
 /// Connects and uploads, for ever, until `stop`. What is left then stays in the spool.
 pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), EnrolError> {
+    let (tell_time, server_time) = watch::channel(None);
+    let renewal = renewal::keep(&settings.state, &settings.server.address, settings.clock, server_time);
+    tokio::select! {
+        ended = keep_connected(settings, &tell_time, &stop) => ended,
+        never = renewal => match never {},
+    }
+}
+
+async fn keep_connected(
+    settings: &Settings,
+    tell_time: &watch::Sender<Option<ServerTime>>,
+    stop: &CancellationToken,
+) -> Result<(), EnrolError> {
     let mut backoff = Backoff::new(fastrand::u64(..));
     let mut calendar = Calendar::open(&settings.state, settings.clock.boot());
-    let mut last_renewal: Option<Instant> = None;
     loop {
-        let outcome = attempt(settings, &mut calendar, &mut backoff, &mut last_renewal, &stop).await;
+        let outcome = attempt(settings, &mut calendar, &mut backoff, tell_time, stop).await;
         // While no one is connected no one needs the changes; they are not to pile up.
         settings.spool.take_changes();
         match outcome {
@@ -241,20 +254,18 @@ async fn attempt(
     settings: &Settings,
     calendar: &mut Calendar,
     backoff: &mut Backoff,
-    last_renewal: &mut Option<Instant>,
+    tell_time: &watch::Sender<Option<ServerTime>>,
     stop: &CancellationToken,
 ) -> Result<(), EnrolError> {
     let server = &settings.server;
     let connecting = async {
         let identity = enrol::identity(&settings.state, &server.address, server.token.as_ref()).await?;
-        let line = Line::connect(settings, calendar, &identity, stop.clone()).await?;
-        Ok::<_, EnrolError>((identity, line))
+        Line::connect(settings, calendar, tell_time, &identity, stop.clone()).await
     };
     let Some(connected) = stop.run_until_cancelled(connecting).await else {
         return Ok(());
     };
-    let (identity, mut line) = connected?;
-    line.may_renew = last_renewal.is_none_or(|last| last.elapsed() > limits::RENEW_PAUSE);
+    let mut line = connected?;
     let ended = line.drive().await;
     backoff.ended(line.worked);
     if line.persisted {
@@ -262,14 +273,6 @@ async fn attempt(
         backoff.recovered();
     }
     line.close().await;
-    if line.renewal_due {
-        *last_renewal = Some(Instant::now());
-        if let Some(renewed) = stop.run_until_cancelled(enrol::renew(&settings.state, &server.address, &identity)).await
-        {
-            renewed?;
-            tracing::info!("renewed the device's certificate");
-        }
-    }
     Ok(ended?)
 }
 
@@ -277,6 +280,7 @@ async fn attempt(
 struct Line<'a> {
     settings: &'a Settings,
     calendar: &'a mut Calendar,
+    tell_time: &'a watch::Sender<Option<ServerTime>>,
     endpoint: Endpoint,
     connection: Connection,
     control: RecvStream,
@@ -297,11 +301,8 @@ struct Line<'a> {
     worked: Worked,
     /// Whether the server has stored anything.
     persisted: bool,
-    /// Whether a renewal is not too soon after the last attempt.
-    may_renew: bool,
     /// Of the oldest fragment when the connection began.
     first_ordinal: u64,
-    renewal_due: bool,
     stop: CancellationToken,
 }
 
@@ -309,6 +310,7 @@ impl<'a> Line<'a> {
     async fn connect(
         settings: &'a Settings,
         calendar: &'a mut Calendar,
+        tell_time: &'a watch::Sender<Option<ServerTime>>,
         identity: &Identity,
         stop: CancellationToken,
     ) -> Result<Self, EnrolError> {
@@ -329,6 +331,7 @@ impl<'a> Line<'a> {
         Ok(Self {
             settings,
             calendar,
+            tell_time,
             endpoint,
             connection,
             control,
@@ -344,9 +347,7 @@ impl<'a> Line<'a> {
             welcomed: false,
             worked: Worked::default(),
             persisted: false,
-            may_renew: false,
             first_ordinal: settings.spool.next(None).map_or(0, |(ordinal, _)| ordinal),
-            renewal_due: false,
             stop,
         })
     }
@@ -360,9 +361,6 @@ impl<'a> Line<'a> {
                 if !self.act(action) {
                     return Err(DialError::NoAnswer { address });
                 }
-            }
-            if self.renewal_due {
-                return Ok(());
             }
             let timeout = self.sender.poll_timeout().map(|at| tokio::time::Instant::from_std(self.began + at));
             tokio::select! {
@@ -409,11 +407,11 @@ impl<'a> Line<'a> {
         self.sender.handle_control(now, bytes).map_err(|why| DialError::Protocol { address: address(), why })?;
         if let Some(welcome) = self.sender.welcome().filter(|_| !self.welcomed).cloned() {
             self.welcomed = true;
-            if let Err(error) = self.calendar.handle_server_time(self.settings.clock.now(), welcome.server_time) {
+            let now = self.settings.clock.now();
+            if let Err(error) = self.calendar.handle_server_time(now, welcome.server_time) {
                 tracing::warn!(%error, "what is known of the clock can't be written down");
             }
-            let left = welcome.certificate_expires.since(welcome.server_time);
-            self.renewal_due = self.may_renew && left < limits::RENEW_BEFORE;
+            self.tell_time.send_replace(Some(ServerTime { at: now.monotonic, wall: welcome.server_time }));
             tracing::info!(device = welcome.device, address = address(), "connected");
             (self.settings.observer)(&Notice::Connected { device: welcome.device });
         }

@@ -103,7 +103,7 @@ impl Server {
         let certificate = self.certificate(&key, since, until);
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let identity = Identity { key, certificate, ca: self.ca.clone() };
-        identity.store(state).unwrap();
+        identity.store(state, &self.token([0; 32])).unwrap();
         identity
     }
 
