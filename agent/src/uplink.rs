@@ -22,7 +22,7 @@ use upload::{Action, CloseCode, ErrorCode, FragmentHeader, FragmentKey, FromAgen
 
 use crate::backoff::{Backoff, Worked};
 use crate::calendar::Calendar;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::enrol::{self, EnrolError};
 use crate::feed::Feed;
 use crate::identity::Identity;
@@ -209,6 +209,36 @@ pub async fn probe(address: &str, tls: rustls::ClientConfig) -> Result<(), DialE
     Ok(())
 }
 
+/// Connects as for an upload, to see whether the server lets this device in. Answers what it calls the device.
+pub async fn probe_upload(address: &str, tls: rustls::ClientConfig, now: clock::Instant) -> Result<String, DialError> {
+    let (endpoint, connection) = dial(address, tls).await?;
+    let welcome = async {
+        let (_hello, mut control) = say_hello(address, &connection, now).await?;
+        let mut sender = Sender::new(0);
+        loop {
+            let why = match control.read_chunk(64 * 1024, true).await {
+                Ok(Some(chunk)) => {
+                    let protocol = |why| DialError::Protocol { address: address.to_owned(), why };
+                    sender.handle_control(Duration::ZERO, &chunk.bytes).map_err(protocol)?;
+                    match sender.welcome() {
+                        Some(welcome) => return Ok(welcome.device.clone()),
+                        None => continue,
+                    }
+                }
+                Ok(None) => "it ended the control stream".to_owned(),
+                Err(quinn::ReadError::ConnectionLost(error)) => return Err(explain(address, &error)),
+                Err(error) => error.to_string(),
+            };
+            return Err(DialError::Failed { address: address.to_owned(), why });
+        }
+    };
+    let device = tokio::time::timeout(limits::DIAL_MAX, welcome)
+        .await
+        .unwrap_or_else(|_| Err(DialError::NoAnswer { address: address.to_owned() }));
+    close(&endpoint, &connection).await;
+    device
+}
+
 /// Connects and uploads, for ever, until `stop`. What is left then stays in the spool.
 pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), EnrolError> {
     let (tell_time, server_time) = watch::channel(None);
@@ -317,14 +347,7 @@ impl<'a> Line<'a> {
         let tls = trust::upload(identity).map_err(|error| EnrolError::Crypto(error.to_string()))?;
         let address = &settings.server.address;
         let (endpoint, connection) = dial(address, tls).await?;
-        let (mut hello, control) = connection.open_bi().await.map_err(|error| explain(address, &error))?;
-        let now = settings.clock.now();
-        let message = FromAgent::Hello(Hello {
-            agent_version: VERSION.to_owned(),
-            device_time: now.wall,
-            clock_quality: now.quality,
-        });
-        hello.write_all(&message.encode()).await.map_err(|error| explain_write(address, error))?;
+        let (hello, control) = say_hello(address, &connection, settings.clock.now()).await?;
         let (reporter, reports) = mpsc::channel(limits::LANE_REPORTS_MAX);
         let mut sender = Sender::new(fastrand::u64(..));
         let feed = Feed::new(&settings.spool, &mut sender);
@@ -720,6 +743,22 @@ async fn dial_one(address: &str, to: SocketAddr, config: ClientConfig) -> Result
         Ok(Err(error)) => Err(explain(address, &error)),
         Err(_) => Err(DialError::NoAnswer { address: address.to_owned() }),
     }
+}
+
+/// Opens the control stream and says the device's first words.
+async fn say_hello(
+    address: &str,
+    connection: &Connection,
+    now: clock::Instant,
+) -> Result<(SendStream, RecvStream), DialError> {
+    let (mut hello, control) = connection.open_bi().await.map_err(|error| explain(address, &error))?;
+    let message = FromAgent::Hello(Hello {
+        agent_version: VERSION.to_owned(),
+        device_time: now.wall,
+        clock_quality: now.quality,
+    });
+    hello.write_all(&message.encode()).await.map_err(|error| explain_write(address, error))?;
+    Ok((hello, control))
 }
 
 async fn close(endpoint: &Endpoint, connection: &Connection) {
