@@ -5,35 +5,36 @@ use std::time::Duration;
 
 use fragment::{Codec, Track};
 
+use crate::clock::Clock;
 use crate::config::{Camera, Config};
-use crate::identity::Identity;
+use crate::enrol::{self, Standing};
 use crate::{trust, uplink};
 
 /// How long a camera may take to show its tracks: a slow one sends a key frame each 10 s.
 const CAMERA_MAX: Duration = Duration::from_secs(20);
 
-/// Checks all of it, prints a line for each thing, and answers whether all is well.
-pub async fn check(config: &Config) -> bool {
-    println!(
+/// Checks all of it, says a line for each thing as soon as it is known, and answers whether all is well.
+pub async fn check(config: &Config, mut say: impl FnMut(&str)) -> bool {
+    say(&format!(
         "ok    configuration: {} camera(s), spool of {} MiB in {}",
         config.cameras.len(),
         config.spool_bytes_max >> 20,
         config.state.display()
-    );
-    let mut well = say("state folder", &state(&config.state));
-    well &= say("server", &server(config).await);
+    ));
+    let mut well = true;
+    let mut found = |what: &str, outcome: Result<String, String>| {
+        well &= outcome.is_ok();
+        match outcome {
+            Ok(detail) => say(&format!("ok    {what}: {detail}")),
+            Err(problem) => say(&format!("WRONG {what}: {problem}")),
+        }
+    };
+    found("state folder", state(&config.state));
+    found("server", server(config).await);
     for camera in &config.cameras {
-        well &= say(&format!("camera {}", camera.stream), &self::camera(camera).await);
+        found(&format!("camera {}", camera.stream), self::camera(camera).await);
     }
     well
-}
-
-fn say(what: &str, outcome: &Result<String, String>) -> bool {
-    match outcome {
-        Ok(detail) => println!("ok    {what}: {detail}"),
-        Err(problem) => println!("WRONG {what}: {problem}"),
-    }
-    outcome.is_ok()
 }
 
 fn state(path: &Path) -> Result<String, String> {
@@ -45,16 +46,26 @@ fn state(path: &Path) -> Result<String, String> {
         .map_err(|error| format!("{} can't be written: {error}; set `state` to a folder of this user", path.display()))
 }
 
+/// A device that has joined says hello, since only the answer tells whether the server still wants it. A token
+/// is good once, so it is not used up here.
 async fn server(config: &Config) -> Result<String, String> {
+    fn words(error: impl std::fmt::Display) -> String {
+        error.to_string()
+    }
     let address = &config.server.address;
-    let tls = match (Identity::load(&config.state).map_err(|error| error.to_string())?, &config.server.token) {
-        (Some(identity), _) => trust::upload(&identity),
-        (None, Some(token)) => trust::join(token.ca_sha256),
-        (None, None) => return Err(crate::enrol::EnrolError::NoToken.to_string()),
-    };
-    let tls = tls.map_err(|error| error.to_string())?;
-    uplink::probe(address, tls).await.map_err(|error| error.to_string())?;
-    Ok(format!("{address} answers and is the right one"))
+    match enrol::standing(&config.state, config.server.token.as_ref()).map_err(words)? {
+        Standing::Joined(identity) => {
+            let now = Clock::open().map_err(words)?.now();
+            let tls = trust::upload(&identity).map_err(words)?;
+            let device = uplink::probe_upload(address, tls, now).await.map_err(words)?;
+            Ok(format!("{address} lets this device in as {device}"))
+        }
+        Standing::Joins(token, _) => {
+            let tls = trust::join(token.ca_sha256).map_err(words)?;
+            uplink::probe(address, tls).await.map_err(words)?;
+            Ok(format!("{address} is the one that the join token is from; the token is used at the next start"))
+        }
+    }
 }
 
 #[cfg(feature = "capture")]

@@ -1,7 +1,12 @@
 //! Who the device is: its private key, its certificate, and the CA that it trusts.
 //!
-//! Files in the state folder, PEM, readable by the owner only. The certificate is written last, and its
-//! presence is what says that the device has joined.
+//! Files in the state folder, readable by the owner only:
+//!
+//! ```text
+//! key.pem, cert.pem, ca.pem   PEM; the certificate is written last: its presence says that the device has joined
+//! token.sha256                hex: the last join token that was tried and answered, so that a new one is known for new
+//! join.key                    while a token is being tried: its SHA-256 in hex, a line feed, and the key in PEM
+//! ```
 
 use std::fs;
 use std::io;
@@ -11,12 +16,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use upload::JoinToken;
 
 use crate::state;
 
 const KEY: &str = "key.pem";
 const CERTIFICATE: &str = "cert.pem";
 const CA: &str = "ca.pem";
+const TOKEN: &str = "token.sha256";
+const PENDING: &str = "join.key";
 
 /// A device that has joined.
 #[derive(Debug)]
@@ -56,22 +64,56 @@ impl Identity {
         Ok(Some(Self { key, certificate: certificate(CERTIFICATE)?, ca: certificate(CA)? }))
     }
 
-    /// Keeps it in this state folder. A crash in between leaves no certificate, or the old identity's files
-    /// with the new key only when the CA gave out a certificate that never arrived.
-    pub fn store(&self, state: &Path) -> io::Result<()> {
-        match fs::remove_file(state.join(CERTIFICATE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    /// Keeps it in this state folder, with the token that it was got with. A crash in between leaves no certificate,
+    /// and the pending key, with which the same token is answered again.
+    pub fn store(&self, state: &Path, token: &JoinToken) -> io::Result<()> {
+        remove(&state.join(CERTIFICATE))?;
         state::replace(&state.join(KEY), pem("PRIVATE KEY", self.key.secret_der()).as_bytes())?;
         state::replace(&state.join(CA), pem("CERTIFICATE", &self.ca).as_bytes())?;
-        state::replace(&state.join(CERTIFICATE), pem("CERTIFICATE", &self.certificate).as_bytes())
+        note_tried(state, token)?;
+        state::replace(&state.join(CERTIFICATE), pem("CERTIFICATE", &self.certificate).as_bytes())?;
+        remove(&state.join(PENDING))
     }
 
     /// Keeps a renewed certificate of the same key.
     pub fn store_certificate(&self, state: &Path) -> io::Result<()> {
         state::replace(&state.join(CERTIFICATE), pem("CERTIFICATE", &self.certificate).as_bytes())
     }
+}
+
+/// Whether this token is the last that was tried and answered.
+pub(crate) fn has_tried(state: &Path, token: &JoinToken) -> bool {
+    fs::read_to_string(state.join(TOKEN)).is_ok_and(|text| text.trim() == hash(token))
+}
+
+/// Notes that this token was tried and answered.
+pub(crate) fn note_tried(state: &Path, token: &JoinToken) -> io::Result<()> {
+    state::replace(&state.join(TOKEN), (hash(token) + "\n").as_bytes())
+}
+
+/// The key that this token is being tried with, in PEM.
+pub(crate) fn pending_key(state: &Path, token: &JoinToken) -> Option<String> {
+    let text = fs::read_to_string(state.join(PENDING)).ok()?;
+    let (of, key) = text.split_once('\n')?;
+    (of == hash(token)).then(|| key.to_owned())
+}
+
+/// Keeps the key that this token is about to be tried with.
+pub(crate) fn store_pending_key(state: &Path, token: &JoinToken, pem: &str) -> io::Result<()> {
+    state::replace(&state.join(PENDING), format!("{}\n{pem}", hash(token)).as_bytes())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What a token is known by: its secret is not kept.
+fn hash(token: &JoinToken) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.to_string().as_bytes());
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
@@ -103,11 +145,33 @@ mod tests {
             certificate: vec![1; 100].into(),
             ca: vec![2; 100].into(),
         };
-        identity.store(state.path()).unwrap();
+        identity.store(state.path(), &token(1)).unwrap();
         let loaded = Identity::load(state.path()).unwrap().unwrap();
         assert_eq!(loaded.key.secret_der(), identity.key.secret_der());
         assert_eq!((loaded.certificate, loaded.ca), (identity.certificate, identity.ca));
         let mode = fs::metadata(state.path().join(KEY)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_pending_key_goes_with_its_token_until_the_identity_is_there() {
+        let state = tempfile::tempdir().unwrap();
+        store_pending_key(state.path(), &token(1), "a key\nof two lines\n").unwrap();
+        assert_eq!(pending_key(state.path(), &token(1)).as_deref(), Some("a key\nof two lines\n"));
+        assert_eq!(pending_key(state.path(), &token(2)), None);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let identity = Identity {
+            key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            certificate: vec![1; 100].into(),
+            ca: vec![2; 100].into(),
+        };
+        assert!(!has_tried(state.path(), &token(1)));
+        identity.store(state.path(), &token(1)).unwrap();
+        assert_eq!(pending_key(state.path(), &token(1)), None);
+        assert!(has_tried(state.path(), &token(1)) && !has_tried(state.path(), &token(2)));
+    }
+
+    fn token(secret: u8) -> JoinToken {
+        JoinToken { ca_sha256: [0; 32], secret: [secret; 32] }
     }
 }

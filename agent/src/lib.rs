@@ -24,6 +24,7 @@ pub mod limits;
 #[cfg(feature = "capture")]
 pub mod once;
 pub mod recorder;
+pub mod renewal;
 pub mod run;
 pub mod spool;
 pub mod state;

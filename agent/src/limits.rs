@@ -60,6 +60,13 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// killed and is back says so at the next packet; this is for one that is away, or a line that is cut.
 pub const IDLE_MAX: Duration = Duration::from_secs(8);
 
+/// Bytes that QUIC has taken and the server has not confirmed: the memory that a slow line can take. 8 MiB keep
+/// 1 Gbit/s busy over 64 ms.
+pub const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+
+/// What the server may send ahead of our reading: acks and answers to enrolments, a few kB each second at most.
+pub const RECEIVE_WINDOW: u32 = 256 * 1024;
+
 /// Reports of the lanes that wait for the uplink's loop. They slow their lanes when it is full.
 pub const LANE_REPORTS_MAX: usize = 1024;
 
@@ -73,8 +80,9 @@ pub const LANE_COMMANDS_MAX: usize = 4;
 /// How long closing waits for the server to see the end of the connection.
 pub const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// A certificate with less left than this is renewed.
-pub const RENEW_BEFORE: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How often it is looked whether the certificate is due, at the least: a device that slept for a week does not count
+/// its sleep as waiting.
+pub const RENEW_LOOK: Duration = Duration::from_secs(3600);
 
 /// Between two attempts to renew a certificate.
 pub const RENEW_PAUSE: Duration = Duration::from_secs(6 * 3600);

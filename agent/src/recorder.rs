@@ -93,8 +93,9 @@ struct Open {
 }
 
 impl Recorder {
-    /// A recorder of `stream` into `spool`.
+    /// A recorder of `stream` into `spool`, which goes on behind what an earlier run left there.
     pub fn new(stream: StreamName, spool: Spool, time: TimeSource, settings: Settings) -> Self {
+        let last_end = spool.last_of_earlier_run(&stream).map(|(start, duration)| Anchor::from(start).later(duration));
         Self {
             stream,
             spool,
@@ -103,7 +104,7 @@ impl Recorder {
             coding: None,
             session: None,
             open: None,
-            last_end: None,
+            last_end: last_end.filter(|_| matches!(time, TimeSource::Arrival(_))),
             begun: Box::new(|_| {}),
             recorded: Recorded::default(),
         }
@@ -279,6 +280,15 @@ impl Recorder {
             }
             (TimeSource::Given(_), Some(Anchor::Wall(end))) => Anchor::Wall(end),
             (TimeSource::Given(start), _) => Anchor::Wall(start),
+        }
+    }
+}
+
+impl From<Start> for Anchor {
+    fn from(start: Start) -> Self {
+        match start {
+            Start { monotonic: Some(at), wall, quality } => Self::Monotonic { at, wall, quality },
+            Start { monotonic: None, wall, .. } => Self::Wall(wall),
         }
     }
 }

@@ -11,8 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::enrol::EnrolError;
-use crate::identity::{self, Identity};
+use crate::enrol::{self, EnrolError};
 use crate::limits;
 use crate::spool::Spool;
 use crate::state::{self, StateFolder};
@@ -37,9 +36,6 @@ pub enum RunError {
     /// The device can't become or stay known to its server.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
-    /// The identity is damaged.
-    #[error(transparent)]
-    Identity(#[from] identity::ReadError),
     /// There is nothing to do.
     #[error(
         "the configuration has no camera: add one, as in\n\n  [[camera]]\n  stream = \"front\"\n  url = \"rtsp://192.168.1.20/stream1\"\n"
@@ -53,8 +49,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         return Err(RunError::NoCamera);
     }
     let folder = StateFolder::open(&config.state)?;
-    if config.server.token.is_none() && Identity::load(folder.path())?.is_none() {
-        return Err(EnrolError::NoToken.into());
+    // Anything else that is wrong here may be mended while the cameras are recorded.
+    if let Err(error @ EnrolError::NoToken) = enrol::standing(folder.path(), config.server.token.as_ref()) {
+        return Err(error.into());
     }
     let clock = Clock::open().map_err(RunError::Clock)?;
     let spool = Spool::open(folder.path(), config.spool_bytes_max).map_err(RunError::Spool)?;

@@ -6,6 +6,8 @@
 //!   key.pem       the device's private key, 0600
 //!   cert.pem      its certificate
 //!   ca.pem        the server's CA
+//!   token.sha256  which join token was tried last (identity.rs)
+//!   join.key      a key that a token is being tried with (identity.rs)
 //!   boots         what is known of past boots' clocks (calendar.rs)
 //!   status.json   counters, replaced each second while the agent runs (status.rs)
 //!   spool/        fragments that are not persisted yet (spool/)

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use fragment::FragmentNumber;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt, WriteError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use upload::wire::{MessageError, SERVER_NAME, chunk_head};
@@ -22,10 +22,11 @@ use upload::{Action, CloseCode, ErrorCode, FragmentHeader, FragmentKey, FromAgen
 
 use crate::backoff::{Backoff, Worked};
 use crate::calendar::Calendar;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::enrol::{self, EnrolError};
 use crate::feed::Feed;
 use crate::identity::Identity;
+use crate::renewal::{self, ServerTime};
 use crate::spool::{self, Reader, Spool};
 use crate::{VERSION, config, limits, trust};
 
@@ -122,7 +123,7 @@ pub enum DialError {
         why: String,
     },
     /// The server ended the connection.
-    #[error("the server at {address} closed the connection: {code}{}{message}", if .message.is_empty() { "" } else { ": " })]
+    #[error("the server at {address} closed the connection: {code}{}{message}{}", if .message.is_empty() { "" } else { ": " }, advice(*.code))]
     Closed {
         /// Where to.
         address: String,
@@ -130,6 +131,14 @@ pub enum DialError {
         code: CloseCode,
         /// Why, for people.
         message: String,
+    },
+    /// The server does not accept the device's certificate.
+    #[error("the server at {address} refuses this device's certificate: {}{JOIN_ANEW}", refusal(*.alert))]
+    Unwelcome {
+        /// Where to.
+        address: String,
+        /// The TLS alert that it sent.
+        alert: u8,
     },
     /// The server does not know the connection any more.
     #[error("the server at {address} was started again")]
@@ -145,6 +154,30 @@ pub enum DialError {
         /// What is wrong.
         why: MessageError,
     },
+}
+
+/// What lets a device in again that the server does not know or does not want any more.
+const JOIN_ANEW: &str = "; to let this device join anew, run `millrace device add NAME` there and set server.token to \
+                         what it prints";
+
+/// What to do about a close, where a person has to.
+fn advice(code: CloseCode) -> &'static str {
+    match code {
+        CloseCode::CertificateRequired
+        | CloseCode::DeviceRevoked
+        | CloseCode::DeviceUnknown
+        | CloseCode::CertificateReplaced => JOIN_ANEW,
+        _ => "",
+    }
+}
+
+/// A TLS alert (RFC 8446, section 6.2) about our certificate, in words.
+fn refusal(alert: u8) -> String {
+    match alert {
+        45 => "it has expired".to_owned(),
+        48 => "another server's CA signed it".to_owned(),
+        _ => format!("TLS alert {alert}"),
+    }
 }
 
 /// One request and its answer on a connection of its own.
@@ -176,13 +209,55 @@ pub async fn probe(address: &str, tls: rustls::ClientConfig) -> Result<(), DialE
     Ok(())
 }
 
+/// Connects as for an upload, to see whether the server lets this device in. Answers what it calls the device.
+pub async fn probe_upload(address: &str, tls: rustls::ClientConfig, now: clock::Instant) -> Result<String, DialError> {
+    let (endpoint, connection) = dial(address, tls).await?;
+    let welcome = async {
+        let (_hello, mut control) = say_hello(address, &connection, now).await?;
+        let mut sender = Sender::new(0);
+        loop {
+            let why = match control.read_chunk(64 * 1024, true).await {
+                Ok(Some(chunk)) => {
+                    let protocol = |why| DialError::Protocol { address: address.to_owned(), why };
+                    sender.handle_control(Duration::ZERO, &chunk.bytes).map_err(protocol)?;
+                    match sender.welcome() {
+                        Some(welcome) => return Ok(welcome.device.clone()),
+                        None => continue,
+                    }
+                }
+                Ok(None) => "it ended the control stream".to_owned(),
+                Err(quinn::ReadError::ConnectionLost(error)) => return Err(explain(address, &error)),
+                Err(error) => error.to_string(),
+            };
+            return Err(DialError::Failed { address: address.to_owned(), why });
+        }
+    };
+    let device = tokio::time::timeout(limits::DIAL_MAX, welcome)
+        .await
+        .unwrap_or_else(|_| Err(DialError::NoAnswer { address: address.to_owned() }));
+    close(&endpoint, &connection).await;
+    device
+}
+
 /// Connects and uploads, for ever, until `stop`. What is left then stays in the spool.
 pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), EnrolError> {
+    let (tell_time, server_time) = watch::channel(None);
+    let renewal = renewal::keep(&settings.state, &settings.server.address, settings.clock, server_time);
+    tokio::select! {
+        ended = keep_connected(settings, &tell_time, &stop) => ended,
+        never = renewal => match never {},
+    }
+}
+
+async fn keep_connected(
+    settings: &Settings,
+    tell_time: &watch::Sender<Option<ServerTime>>,
+    stop: &CancellationToken,
+) -> Result<(), EnrolError> {
     let mut backoff = Backoff::new(fastrand::u64(..));
     let mut calendar = Calendar::open(&settings.state, settings.clock.boot());
-    let mut last_renewal: Option<Instant> = None;
     loop {
-        let outcome = attempt(settings, &mut calendar, &mut backoff, &mut last_renewal, &stop).await;
+        let outcome = attempt(settings, &mut calendar, &mut backoff, tell_time, stop).await;
         // While no one is connected no one needs the changes; they are not to pile up.
         settings.spool.take_changes();
         match outcome {
@@ -209,20 +284,18 @@ async fn attempt(
     settings: &Settings,
     calendar: &mut Calendar,
     backoff: &mut Backoff,
-    last_renewal: &mut Option<Instant>,
+    tell_time: &watch::Sender<Option<ServerTime>>,
     stop: &CancellationToken,
 ) -> Result<(), EnrolError> {
     let server = &settings.server;
     let connecting = async {
         let identity = enrol::identity(&settings.state, &server.address, server.token.as_ref()).await?;
-        let line = Line::connect(settings, calendar, &identity, stop.clone()).await?;
-        Ok::<_, EnrolError>((identity, line))
+        Line::connect(settings, calendar, tell_time, &identity, stop.clone()).await
     };
     let Some(connected) = stop.run_until_cancelled(connecting).await else {
         return Ok(());
     };
-    let (identity, mut line) = connected?;
-    line.may_renew = last_renewal.is_none_or(|last| last.elapsed() > limits::RENEW_PAUSE);
+    let mut line = connected?;
     let ended = line.drive().await;
     backoff.ended(line.worked);
     if line.persisted {
@@ -230,14 +303,6 @@ async fn attempt(
         backoff.recovered();
     }
     line.close().await;
-    if line.renewal_due {
-        *last_renewal = Some(Instant::now());
-        if let Some(renewed) = stop.run_until_cancelled(enrol::renew(&settings.state, &server.address, &identity)).await
-        {
-            renewed?;
-            tracing::info!("renewed the device's certificate");
-        }
-    }
     Ok(ended?)
 }
 
@@ -245,6 +310,7 @@ async fn attempt(
 struct Line<'a> {
     settings: &'a Settings,
     calendar: &'a mut Calendar,
+    tell_time: &'a watch::Sender<Option<ServerTime>>,
     endpoint: Endpoint,
     connection: Connection,
     control: RecvStream,
@@ -267,11 +333,8 @@ struct Line<'a> {
     worked: Worked,
     /// Whether the server has stored anything.
     persisted: bool,
-    /// Whether a renewal is not too soon after the last attempt.
-    may_renew: bool,
     /// Of the oldest fragment when the connection began.
     first_ordinal: u64,
-    renewal_due: bool,
     stop: CancellationToken,
 }
 
@@ -279,26 +342,21 @@ impl<'a> Line<'a> {
     async fn connect(
         settings: &'a Settings,
         calendar: &'a mut Calendar,
+        tell_time: &'a watch::Sender<Option<ServerTime>>,
         identity: &Identity,
         stop: CancellationToken,
     ) -> Result<Self, EnrolError> {
         let tls = trust::upload(identity).map_err(|error| EnrolError::Crypto(error.to_string()))?;
         let address = &settings.server.address;
         let (endpoint, connection) = dial(address, tls).await?;
-        let (mut hello, control) = connection.open_bi().await.map_err(|error| explain(address, &error))?;
-        let now = settings.clock.now();
-        let message = FromAgent::Hello(Hello {
-            agent_version: VERSION.to_owned(),
-            device_time: now.wall,
-            clock_quality: now.quality,
-        });
-        hello.write_all(&message.encode()).await.map_err(|error| explain_write(address, error))?;
+        let (hello, control) = say_hello(address, &connection, settings.clock.now()).await?;
         let (reporter, reports) = mpsc::channel(limits::LANE_REPORTS_MAX);
         let mut sender = Sender::new(fastrand::u64(..));
         let feed = Feed::new(&settings.spool, &mut sender);
         Ok(Self {
             settings,
             calendar,
+            tell_time,
             endpoint,
             connection,
             control,
@@ -315,9 +373,7 @@ impl<'a> Line<'a> {
             welcomed: false,
             worked: Worked::default(),
             persisted: false,
-            may_renew: false,
             first_ordinal: settings.spool.next(None).map_or(0, |(ordinal, _)| ordinal),
-            renewal_due: false,
             stop,
         })
     }
@@ -331,9 +387,6 @@ impl<'a> Line<'a> {
                 if !self.act(action) {
                     return Err(DialError::NoAnswer { address });
                 }
-            }
-            if self.renewal_due {
-                return Ok(());
             }
             let timeout = self.sender.poll_timeout().map(|at| tokio::time::Instant::from_std(self.began + at));
             tokio::select! {
@@ -382,11 +435,11 @@ impl<'a> Line<'a> {
         self.sender.handle_control(now, bytes).map_err(|why| DialError::Protocol { address: address(), why })?;
         if let Some(welcome) = self.sender.welcome().filter(|_| !self.welcomed).cloned() {
             self.welcomed = true;
-            if let Err(error) = self.calendar.handle_server_time(self.settings.clock.now(), welcome.server_time) {
+            let now = self.settings.clock.now();
+            if let Err(error) = self.calendar.handle_server_time(now, welcome.server_time) {
                 tracing::warn!(%error, "what is known of the clock can't be written down");
             }
-            let left = welcome.certificate_expires.since(welcome.server_time);
-            self.renewal_due = self.may_renew && left < limits::RENEW_BEFORE;
+            self.tell_time.send_replace(Some(ServerTime { at: now.monotonic, wall: welcome.server_time }));
             tracing::info!(device = welcome.device, address = address(), "connected");
             (self.settings.observer)(&Notice::Connected { device: welcome.device });
         }
@@ -671,17 +724,8 @@ async fn dial(address: &str, tls: rustls::ClientConfig) -> Result<(Endpoint, Con
         tokio::net::lookup_host(address).await.map_err(|error| unresolved(error.to_string()))?.collect();
     let crypto = QuicClientConfig::try_from(tls)
         .map_err(|error| DialError::Failed { address: address.to_owned(), why: error.to_string() })?;
-    let mut transport = quinn::TransportConfig::default();
-    transport.keep_alive_interval(Some(limits::KEEP_ALIVE));
-    let idle = limits::IDLE_MAX.try_into().expect("some seconds are a QUIC idle timeout");
-    transport.max_idle_timeout(Some(idle));
-    let mut mtu = quinn::MtuDiscoveryConfig::default();
-    mtu.upper_bound(upload::limits::UDP_PAYLOAD_BYTES_MAX);
-    let mut acks = quinn::AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(upload::limits::PACKETS_PER_ACK));
-    transport.mtu_discovery_config(Some(mtu)).ack_frequency_config(Some(acks));
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(transport));
+    config.transport_config(Arc::new(transport()));
     let mut last = unresolved("the name has no address".to_owned());
     for to in addresses {
         match dial_one(address, to, config.clone()).await {
@@ -690,6 +734,26 @@ async fn dial(address: &str, tls: rustls::ClientConfig) -> Result<(Endpoint, Con
         }
     }
     Err(last)
+}
+
+fn transport() -> quinn::TransportConfig {
+    let mut mtu = quinn::MtuDiscoveryConfig::default();
+    mtu.upper_bound(upload::limits::UDP_PAYLOAD_BYTES_MAX);
+    let mut acks = quinn::AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(upload::limits::PACKETS_PER_ACK));
+    let mut transport = quinn::TransportConfig::default();
+    transport
+        .mtu_discovery_config(Some(mtu))
+        .ack_frequency_config(Some(acks))
+        .keep_alive_interval(Some(limits::KEEP_ALIVE))
+        .max_idle_timeout(Some(limits::IDLE_MAX.try_into().expect("some seconds are a QUIC idle timeout")))
+        .send_window(limits::SEND_WINDOW)
+        .receive_window(VarInt::from_u32(limits::RECEIVE_WINDOW))
+        .stream_receive_window(VarInt::from_u32(limits::RECEIVE_WINDOW))
+        // The server answers on streams of ours and opens none.
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(0));
+    transport
 }
 
 async fn dial_one(address: &str, to: SocketAddr, config: ClientConfig) -> Result<(Endpoint, Connection), DialError> {
@@ -703,6 +767,22 @@ async fn dial_one(address: &str, to: SocketAddr, config: ClientConfig) -> Result
         Ok(Err(error)) => Err(explain(address, &error)),
         Err(_) => Err(DialError::NoAnswer { address: address.to_owned() }),
     }
+}
+
+/// Opens the control stream and says the device's first words.
+async fn say_hello(
+    address: &str,
+    connection: &Connection,
+    now: clock::Instant,
+) -> Result<(SendStream, RecvStream), DialError> {
+    let (mut hello, control) = connection.open_bi().await.map_err(|error| explain(address, &error))?;
+    let message = FromAgent::Hello(Hello {
+        agent_version: VERSION.to_owned(),
+        device_time: now.wall,
+        clock_quality: now.quality,
+    });
+    hello.write_all(&message.encode()).await.map_err(|error| explain_write(address, error))?;
+    Ok((hello, control))
 }
 
 async fn close(endpoint: &Endpoint, connection: &Connection) {
@@ -723,6 +803,10 @@ fn explain(address: &str, error: &ConnectionError) -> DialError {
         },
         ConnectionError::TimedOut => DialError::NoAnswer { address },
         ConnectionError::Reset => DialError::Restarted { address },
+        ConnectionError::ConnectionClosed(close) if CRYPTO_ERRORS.contains(&u64::from(close.error_code)) => {
+            let alert = u64::from(close.error_code) - CRYPTO_ERRORS.start;
+            DialError::Unwelcome { address, alert: u8::try_from(alert).expect("the range holds 256 alerts") }
+        }
         // Raised on this side: the server's certificate was refused.
         ConnectionError::TransportError(error) if CRYPTO_ERRORS.contains(&u64::from(error.code)) => {
             DialError::Untrusted { address, why: error.reason.clone() }

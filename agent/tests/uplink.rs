@@ -15,6 +15,7 @@ use agent::spool::{Spool, Writer};
 use agent::uplink::Notice;
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId};
+use quinn::TransportConfig;
 use server::{Server, Uplink};
 use tempfile::TempDir;
 use upload::{AckKind, CloseCode, ErrorCode, FragmentKey};
@@ -100,6 +101,140 @@ async fn what_the_server_can_not_take_yet_stays_in_the_spool_and_is_said() {
     uplink.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fragment_is_sent_unit_by_unit_while_it_is_captured() {
+    let (server, state, spool) = stage();
+    let uplink = Uplink::start(&server, state.path(), &spool, None);
+    let mut line = server.upload().await;
+    let mut writer = create(&spool, 0);
+    append(&mut writer, b"the first unit");
+    let mut incoming = line.fragment().await;
+    assert!(incoming.header.live);
+    assert_eq!(incoming.media(14).await, b"the first unit");
+    append(&mut writer, b", the second");
+    assert_eq!(incoming.media(26).await, b"the first unit, the second");
+    writer.finish(Duration::from_millis(80)).unwrap();
+    let (media, trailer) = incoming.rest().await;
+    assert_eq!(media, b"the first unit, the second</fragment>");
+    assert_eq!((trailer.bytes, trailer.duration), (37, Duration::from_millis(80)));
+    uplink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_captured_goes_before_the_backlog() {
+    let (server, state, spool) = stage();
+    (0..20).for_each(|sequence| assert_eq!(write_whole(&spool, sequence, b"media"), key(sequence)));
+    let uplink = Uplink::start(&server, state.path(), &spool, None);
+    // Room for three of the backlog and one that is live.
+    let mut line = server.upload_with(|welcome| welcome.fragments_in_flight = 4).await;
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        waiting.push(line.fragment().await);
+    }
+    let mut writer = create(&spool, 20);
+    append(&mut writer, b"a unit");
+    assert_eq!(line.fragment().await.header.key, key(20));
+    for incoming in waiting {
+        let key = incoming.header.key.clone();
+        incoming.rest().await;
+        line.ack(&key, AckKind::Persisted).await;
+    }
+    let mut next = [line.fragment().await.header.key, line.fragment().await.header.key];
+    next.sort();
+    assert_eq!(next, [key(3), key(4)], "the oldest are next");
+    uplink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_window_holds_back_what_is_begun() {
+    let (server, state, spool) = stage();
+    (0..20).for_each(|sequence| assert_eq!(write_whole(&spool, sequence, b"media"), key(sequence)));
+    let uplink = Uplink::start(&server, state.path(), &spool, None);
+    let mut line = server.upload_with(|welcome| welcome.fragments_in_flight = 8).await;
+    let mut first = Vec::new();
+    for _ in 0..6 {
+        first.push(line.fragment().await.header.key);
+    }
+    let more = tokio::time::timeout(Duration::from_secs(1), line.connection.accept_uni()).await;
+    assert!(more.is_err(), "a seventh was begun, where a quarter of eight is for what is live");
+    line.ack(&first[0], AckKind::Persisted).await;
+    line.fragment().await;
+    uplink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_read_holds_the_agent_back_and_gets_all_of_it_later() {
+    const MEDIA: usize = 40 << 20;
+    let mut windows = TransportConfig::default();
+    windows.stream_receive_window(65_536u32.into()).receive_window(262_144u32.into());
+    let server = Server::start_with(windows);
+    let state = tempfile::tempdir().unwrap();
+    server.enrol_for_long(state.path());
+    let spool = Spool::open(state.path(), 1 << 30).unwrap();
+    let mut writer = create(&spool, 0);
+    for _ in 0..MEDIA >> 20 {
+        append(&mut writer, &[7; 1 << 20]);
+    }
+    writer.finish(Duration::from_secs(2)).unwrap();
+    let mut uplink = Uplink::start(&server, state.path(), &spool, None);
+    let mut line = server.upload().await;
+    let incoming = line.fragment().await;
+    let read = server::within(read_so_far(state.path())).await;
+    // QUIC's window, the server's, and what lies between the file and QUIC.
+    let bound = limits::SEND_WINDOW + (4 << 20);
+    assert!(read > 0 && read < bound, "the agent has read {read} bytes for a server that takes none");
+    let (media, _) = incoming.rest().await;
+    assert_eq!(media.len(), MEDIA + "</fragment>".len());
+    line.ack(&key(0), AckKind::Persisted).await;
+    uplink.until(persisted).await;
+    uplink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_lost_connection_what_is_not_persisted_is_sent_again_and_nothing_else() {
+    let (server, state, spool) = stage();
+    (0..3).for_each(|sequence| assert_eq!(write_whole(&spool, sequence, b"media"), key(sequence)));
+    let mut writer = create(&spool, 3);
+    append(&mut writer, b"a unit");
+    let mut uplink = Uplink::start(&server, state.path(), &spool, None);
+    let mut line = server.upload().await;
+    let (mut stored, mut live) = (Vec::new(), false);
+    for _ in 0..4 {
+        let incoming = line.fragment().await;
+        let key = incoming.header.key.clone();
+        // What is captured now comes first; of the backlog one is persisted, one received and one cut off.
+        match key.id.sequence.0 {
+            3 => live = incoming.header.live,
+            0 => {
+                incoming.rest().await;
+                line.ack(&key, AckKind::Persisted).await;
+                stored.push(key);
+            }
+            1 => {
+                incoming.rest().await;
+                line.ack(&key, AckKind::Received).await;
+            }
+            _ => {}
+        }
+    }
+    assert!(live);
+    uplink.until(persisted).await;
+    line.close(CloseCode::ShuttingDown, "for a test");
+    append(&mut writer, b" and another");
+    let mut line = server.upload().await;
+    let mut again = Vec::new();
+    for _ in 0..3 {
+        let mut incoming = line.fragment().await;
+        if incoming.header.live {
+            assert_eq!(incoming.media(18).await, b"a unit and another");
+        }
+        again.push(incoming.header.key);
+    }
+    again.sort();
+    assert_eq!(again, [key(1), key(2), key(3)]);
+    uplink.stop().await;
+}
+
 fn stage() -> (Server, TempDir, Spool) {
     let (server, state) = (Server::start(), tempfile::tempdir().unwrap());
     server.enrol_for_long(state.path());
@@ -131,10 +266,14 @@ fn create(spool: &Spool, sequence: u32) -> Writer {
     spool.create(key(sequence), start, Bytes::from_static(b"</fragment>")).unwrap()
 }
 
+fn append(writer: &mut Writer, unit: &'static [u8]) {
+    writer.append(Duration::from_millis(40), &[Bytes::from_static(unit)]).unwrap();
+}
+
 fn write_whole(spool: &Spool, sequence: u32, media: &'static [u8]) -> FragmentKey {
     let mut writer = create(spool, sequence);
     for piece in media.chunks(10_000) {
-        writer.append(Duration::from_millis(40), &[Bytes::from_static(piece)]).unwrap();
+        append(&mut writer, piece);
     }
     writer.finish(Duration::from_millis(40)).unwrap();
     key(sequence)
@@ -143,4 +282,23 @@ fn write_whole(spool: &Spool, sequence: u32, media: &'static [u8]) -> FragmentKe
 /// How many files the spool's folder holds.
 fn files(state: &Path) -> usize {
     std::fs::read_dir(state.join("spool/front")).unwrap().count()
+}
+
+/// How far this process has read the spool file that it has open, once it reads no further.
+async fn read_so_far(state: &Path) -> u64 {
+    let spool = state.join("spool");
+    let mut last = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let position = std::fs::read_dir("/proc/self/fd").unwrap().flatten().find_map(|file| {
+            let is_it = std::fs::read_link(file.path()).ok()?.starts_with(&spool);
+            let number = file.file_name().into_string().ok().filter(|_| is_it)?;
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+            info.lines().find_map(|line| line.strip_prefix("pos:"))?.trim().parse().ok()
+        });
+        match (position, last) {
+            (Some(now), Some(before)) if now == before => return now,
+            _ => last = position,
+        }
+    }
 }

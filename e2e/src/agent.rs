@@ -1,6 +1,6 @@
 //! The edge agent as a process: its configuration, its kills, its one-off uploads.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -17,6 +17,17 @@ pub enum Source {
     Loop(&'static str),
 }
 
+/// A fragment that the server has on disk, as the agent heard it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Persisted {
+    /// Its stream.
+    pub stream: String,
+    /// The id given at capture.
+    pub id: String,
+    /// The server's number.
+    pub number: u64,
+}
+
 /// An agent with a state folder of its own, which it keeps over restarts.
 #[derive(Debug)]
 pub struct Agent {
@@ -27,7 +38,12 @@ pub struct Agent {
 impl Agent {
     /// Enrols a device at `server` and starts an agent with these streams. Its state lies in `folder/state`.
     pub fn start(folder: &Path, server: &Server, streams: &[(&str, Source)]) -> Agent {
-        let mut agent = Agent::enrolled(folder, server);
+        Agent::start_at(folder, server, &server.upload_address(), streams)
+    }
+
+    /// The same, with another way to the server than the straight one.
+    pub fn start_at(folder: &Path, server: &Server, address: &str, streams: &[(&str, Source)]) -> Agent {
+        let mut agent = Agent::enrolled_at(folder, server, address);
         let mut text = fs::read_to_string(agent.config()).expect("the configuration was written a moment ago");
         for (stream, source) in streams {
             text += &match source {
@@ -47,12 +63,15 @@ impl Agent {
 
     /// Prepares an agent without streams, for [`Agent::once`].
     pub fn enrolled(folder: &Path, server: &Server) -> Agent {
+        Agent::enrolled_at(folder, server, &server.upload_address())
+    }
+
+    fn enrolled_at(folder: &Path, server: &Server, address: &str) -> Agent {
         let agent = Agent { folder: folder.to_owned(), process: None };
         fs::create_dir_all(folder).expect("the folder can be made");
         // Each folder is a device of its own.
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let token = server.add_device(&format!("e2e-{}", name.trim_start_matches('.')));
-        let address = server.upload_address();
         let state = agent.state();
         let text = format!("state = {state:?}\n\n[server]\naddress = {address:?}\ntoken = {token:?}\n");
         fs::write(agent.config(), text).expect("the configuration can be written");
@@ -108,10 +127,22 @@ impl Agent {
         found
     }
 
-    /// The fragments of which the log says that they are persisted: the id given at capture, and the server's number.
-    pub fn persisted(&self) -> BTreeMap<String, u64> {
-        let text = String::from_utf8_lossy(&fs::read(self.log()).unwrap_or_default()).into_owned();
-        text.lines().filter(|line| line.contains("persisted")).filter_map(id_and_number).collect()
+    /// The fragments of which the log says that they are persisted.
+    pub fn persisted(&self) -> BTreeSet<Persisted> {
+        let logged = self.logged();
+        // A line that has no end yet is still being written.
+        let whole = logged.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().filter(|line| line.contains(" persisted ")).map(Persisted::parse).collect()
+    }
+
+    /// Everything that it has said, in all its lives.
+    pub fn logged(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log()).unwrap_or_default()).into_owned()
+    }
+
+    /// How many fragments it has put aside because the server refused them for good.
+    pub fn rejected(&self) -> usize {
+        fs::read_dir(self.state().join("rejected")).map_or(0, Iterator::count)
     }
 
     /// Where its key, certificate and spool lie.
@@ -128,8 +159,14 @@ impl Agent {
     }
 }
 
-/// Reads `fragment=<id>` and `number=<number>` from a line of the log.
-fn id_and_number(line: &str) -> Option<(String, u64)> {
-    let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-    Some((field("fragment")?.to_owned(), field("number")?.parse().ok()?))
+impl Persisted {
+    /// Reads `stream=<name>`, `fragment=<id>` and `number=<number>` from a line of the log.
+    fn parse(line: &str) -> Persisted {
+        let field = |name: &str| {
+            let value = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+            value.unwrap_or_else(|| panic!("no {name} in the log's line {line:?}"))
+        };
+        let number = field("number").parse().unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        Persisted { stream: field("stream").to_owned(), id: field("fragment").to_owned(), number }
+    }
 }

@@ -1,6 +1,5 @@
 //! The simulated camera: `rtsp-camera` of samples/ as a process.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +12,6 @@ use crate::wait::until;
 #[derive(Debug)]
 pub struct Camera {
     port: u16,
-    control: u16,
     _process: Process,
 }
 
@@ -25,27 +23,18 @@ impl Camera {
 
     /// Starts a camera with more arguments: those of `rtsp-camera`.
     pub fn start_with(clip: &str, folder: &Path, arguments: &[&str]) -> Camera {
-        let (port, control) = (free_port(), free_port());
+        let port = free_port();
         let mut command = Command::new(binary("rtsp-camera"));
         command.arg("--clip").arg(crate::clip(clip));
-        command.args(["--port", &port.to_string(), "--control-port", &control.to_string()]).args(arguments);
+        command.args(["--port", &port.to_string()]).args(arguments);
         let process = Process::start("rtsp-camera", &mut command, &folder.join(format!("camera-{port}.log")));
         until("the camera listens", Duration::from_secs(10), || TcpStream::connect(("127.0.0.1", port)).ok());
-        Camera { port, control, _process: process }
+        Camera { port, _process: process }
     }
 
     /// Where the agent finds it.
     pub fn url(&self) -> String {
         format!("rtsp://127.0.0.1:{}/cam", self.port)
-    }
-
-    /// Gives the camera one of its commands, such as `stall 5`, and checks that it obeys.
-    pub fn command(&self, command: &str) {
-        let mut control = TcpStream::connect(("127.0.0.1", self.control)).expect("the control port is open");
-        writeln!(control, "{command}").expect("the camera listens to its control port");
-        let mut answer = String::new();
-        BufReader::new(control).read_line(&mut answer).expect("the camera answers each command");
-        assert!(answer.starts_with("ok"), "the camera answered {command:?} with {answer:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Access units as ffmpeg sees them: one hash each, to compare what was stored with its source.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 /// A kind of track, as ffmpeg selects it.
@@ -26,6 +27,29 @@ pub fn hashes(input: &str, kind: Kind) -> Vec<String> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     // stream, dts, pts, duration, size, hash
     lines.map(|line| line.split(',').skip(4).map(str::trim).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// Size and hash of every access unit of all tracks of a file, pictures first, each track in decoding order. A file
+/// that breaks off is read as far as it goes.
+pub fn hashes_of_all(file: &Path) -> Vec<String> {
+    let mut command = Command::new("ffmpeg");
+    command
+        .args(["-v", "fatal", "-i"])
+        .arg(file)
+        .args(["-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "framemd5"]);
+    let output = command.arg("-").output().expect("ffmpeg can be run");
+    assert!(output.status.success(), "ffmpeg on {}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let mut units: Vec<(String, String)> = lines
+        .map(|line| {
+            let fields: Vec<_> = line.split(',').map(str::trim).collect();
+            (fields[0].to_owned(), fields[4..].join(" "))
+        })
+        .collect();
+    // Stable: within a track the order stays.
+    units.sort_by(|a, b| a.0.cmp(&b.0));
+    units.into_iter().map(|(_, unit)| unit).collect()
 }
 
 /// Like [`hashes`], for comparing across containers: only the coded pictures, without the parameter sets and delimiters

@@ -10,18 +10,22 @@
 mod agent;
 mod camera;
 pub mod frames;
+mod link;
 mod playlist;
 mod process;
 mod server;
+mod spool;
 mod wait;
 
 use std::path::{Path, PathBuf};
 
-pub use agent::{Agent, Source};
+pub use agent::{Agent, Persisted, Source};
 pub use camera::Camera;
+pub use link::Link;
 pub use playlist::{Playlist, Segment};
 pub use process::{Process, binary};
 pub use server::{Answer, Playback, Server};
+pub use spool::Spooled;
 pub use wait::{until, within};
 
 /// A clip of `samples/clips`.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::camera::free_port;
-use crate::playlist::Playlist;
+use crate::playlist::{Playlist, Segment};
 use crate::process::{Process, binary};
 use crate::wait::until;
 
@@ -210,13 +210,26 @@ impl Server {
         until(&format!("{stream} has something to play"), Duration::from_secs(20), || self.try_whole(stream))
     }
 
-    /// The sum of a counter of `/metrics` over all its labels.
-    pub fn metric(&self, name: &str) -> f64 {
+    /// The sum of a counter of `/metrics` over all its labels, since the server's start; `None` while it has counted
+    /// nothing.
+    pub fn try_metric(&self, name: &str) -> Option<f64> {
         let text = self.get("/metrics").text();
-        let values = text
-            .lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' ')));
-        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let is_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let value = |line: &str| -> f64 {
+            let value = line.rsplit(' ').next().unwrap_or_default();
+            value.parse().unwrap_or_else(|error| panic!("{line}: {error}"))
+        };
+        text.lines().filter(is_it).map(value).reduce(|sum, value| sum + value)
+    }
+
+    /// A segment with its initialisation in front, as a player has them.
+    pub fn segment(&self, segment: &Segment) -> Vec<u8> {
+        let parts = [&segment.map, &segment.uri].map(|uri| {
+            let answer = self.get_as_stranger(uri);
+            assert_eq!(answer.status, 200, "GET {uri}: {}", answer.text());
+            answer.body
+        });
+        parts.concat()
     }
 
     fn key(&self) -> String {

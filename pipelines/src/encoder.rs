@@ -32,7 +32,7 @@ const BITS_PER_TEN_PIXELS: u64 = 1;
 pub(crate) fn h264(width: u32, height: u32, fps: u32) -> Result<String, Error> {
     let pixels_a_second = u64::from(width) * u64::from(height) * u64::from(fps);
     let bits = (pixels_a_second / 10 * BITS_PER_TEN_PIXELS).clamp(200_000, 16_000_000);
-    Ok(best(&H264)?
+    Ok(best(&H264, is_installed)?
         .replace("{bitrate}", &(bits / 1000).to_string())
         .replace("{bits}", &bits.to_string())
         .replace("{keys}", &(fps * KEY_SECONDS).to_string()))
@@ -40,16 +40,58 @@ pub(crate) fn h264(width: u32, height: u32, fps: u32) -> Result<String, Error> {
 
 /// The line that makes AAC of raw audio. Rates under 16 kHz are raised: not every player takes them.
 pub(crate) fn aac() -> Result<String, Error> {
-    let encoder = best(&AAC)?;
+    let encoder = best(&AAC, is_installed)?;
     Ok(format!("audioconvert ! audioresample ! audio/x-raw,rate=[16000,48000],channels=[1,2] ! {encoder}"))
 }
 
-/// The first of `choices` that GStreamer has.
-fn best(choices: &[(&str, &'static str)]) -> Result<&'static str, Error> {
-    choices.iter().find(|(element, _)| gst::ElementFactory::find(element).is_some()).map(|(_, line)| *line).ok_or_else(
-        || {
-            let names: Vec<&str> = choices.iter().map(|(element, _)| *element).collect();
-            Error::MissingElement { element: names.join(" or ") }
-        },
-    )
+/// The first of `choices` whose element is there.
+fn best(choices: &[(&str, &'static str)], is_there: impl Fn(&str) -> bool) -> Result<&'static str, Error> {
+    choices.iter().find(|(element, _)| is_there(element)).map(|(_, line)| *line).ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|(element, _)| *element).collect();
+        Error::MissingElement { element: names.join(" or ") }
+    })
+}
+
+/// Whether GStreamer has this element. A hardware encoder's is there only where its hardware is.
+fn is_installed(element: &str) -> bool {
+    gst::ElementFactory::find(element).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hardware_goes_before_software_and_boards_before_graphics_cards() {
+        let order = ["v4l2h264enc", "vah264enc", "x264enc", "openh264enc"];
+        for (i, best_there) in order.iter().enumerate() {
+            let line = best(&H264, |element| order[i..].contains(&element)).unwrap();
+            assert!(line.starts_with(best_there), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_choice_is_a_line_of_its_own_element() {
+        for (element, line) in H264.iter().chain(&AAC) {
+            assert_eq!(line.split_whitespace().next(), Some(*element));
+        }
+    }
+
+    #[test]
+    fn a_machine_without_an_encoder_is_told_which_would_do() {
+        let error = best(&H264, |_| false).unwrap_err().to_string();
+        for element in ["v4l2h264enc", "vah264enc", "x264enc", "openh264enc"] {
+            assert!(error.contains(element), "{error}");
+        }
+    }
+
+    #[test]
+    fn bit_rate_and_key_frames_follow_the_picture() {
+        gst::init().unwrap();
+        let line = h264(1280, 720, 30).unwrap();
+        assert!(!line.contains('{'), "{line}");
+        // 1280 × 720 × 30 / 10 bits a second, and a key frame each two seconds.
+        assert!(line.contains("2764") && line.contains("60"), "{line}");
+        assert!(h264(16, 16, 1).unwrap().contains("200"), "no less than 200 kbit/s");
+    }
 }

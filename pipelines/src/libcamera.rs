@@ -52,3 +52,28 @@ impl From<Source> for crate::Source {
         Self::Libcamera(source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_camera_is_the_one_without_a_name() {
+        let launch = launch(None);
+        assert!(
+            launch.line.starts_with("libcamerasrc name=camera ! video/x-raw,width=1280,height=720,framerate=30/1 ! ")
+        );
+        assert_eq!(launch.properties, []);
+    }
+
+    #[test]
+    fn a_camera_is_asked_for_by_its_name() {
+        let name = "/base/soc/i2c0mux/i2c@1/imx219@10";
+        assert_eq!(launch(Some(name)).properties, [("camera", "camera-name", name.to_owned())]);
+    }
+
+    fn launch(camera: Option<&str>) -> Launch {
+        gst::init().unwrap();
+        Source { camera: camera.map(str::to_owned), ..Source::default() }.launch().unwrap()
+    }
+}

@@ -70,3 +70,51 @@ impl From<Source> for crate::Source {
         Self::V4l2(source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_of_the_size_asked_for_are_encoded() {
+        let launch = launch(Format::Raw);
+        assert!(launch.line.starts_with("v4l2src name=camera ! video/x-raw,width=800,height=600,framerate=15/1 ! "));
+        assert!(launch.line.contains("h264enc") || launch.line.contains("x264enc"), "{}", launch.line);
+        assert!(launch.live);
+    }
+
+    #[test]
+    fn jpeg_pictures_are_decoded_first() {
+        let line = launch(Format::Jpeg).line;
+        let (jpeg, decoder, encoder) = (line.find("image/jpeg"), line.find("jpegdec"), line.find("264enc"));
+        assert!(jpeg.is_some() && jpeg < decoder && decoder < encoder, "{line}");
+    }
+
+    #[test]
+    fn h264_of_the_cameras_own_encoder_passes_through() {
+        let line = launch(Format::H264).line;
+        assert!(line.contains("video/x-h264,width=800") && !line.contains("264enc"), "{line}");
+    }
+
+    #[test]
+    fn the_device_is_a_property_and_no_part_of_the_line() {
+        let launch = launch(Format::Raw);
+        assert_eq!(launch.properties, [("camera", "device", "/dev/a b ! c".to_owned())]);
+        assert!(!launch.line.contains("/dev"));
+    }
+
+    #[test]
+    fn the_line_is_one_that_gstreamer_understands() {
+        for format in [Format::Raw, Format::Jpeg, Format::H264] {
+            let line = launch(format).line;
+            if let Err(error) = gst::parse::launch(&line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    fn launch(format: Format) -> Launch {
+        gst::init().unwrap();
+        Source { format, width: 800, height: 600, fps: 15, ..Source::new("/dev/a b ! c") }.launch().unwrap()
+    }
+}

@@ -130,15 +130,21 @@ async fn a_camera_that_falls_silent_fails_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_camera_whose_time_jumps_is_watched_on() {
-    for nanos in [3_600_000_000_000, -3_600_000_000_000] {
+async fn a_camera_whose_time_jumps_is_watched_on_and_its_jump_is_not_hidden() {
+    const HOUR: i64 = 3_600_000_000_000;
+    for nanos in [HOUR, -HOUR] {
         let camera = camera("h264-aac.mp4");
         let (handle, mut events) = Pipeline::start(Source::new(camera.url()));
-        until_units(&mut events, 50).await;
+        let mut units = until_units(&mut events, 50).await;
         camera.control(Command::Jump { nanos });
-        let units = until_units(&mut events, 200).await;
+        units.extend(until_units(&mut events, 200).await);
         handle.stop();
-        assert!(units.iter().any(|unit| unit.track == TrackNumber::VIDEO && unit.key), "{nanos}");
+        let video: Vec<_> = units.iter().filter(|unit| unit.track == TrackNumber::VIDEO).collect();
+        let steps = video.windows(2).map(|pair| pair[1].pts.as_nanos() - pair[0].pts.as_nanos());
+        let jumps: Vec<_> = steps.enumerate().filter(|(_, step)| step.abs() > HOUR / 60).collect();
+        let [(at, step)] = jumps[..] else { panic!("{nanos}: {jumps:?}") };
+        assert!((step - nanos).abs() < 5_000_000_000, "{nanos}: it jumped by {step}");
+        assert!(video[at + 1..].iter().any(|unit| unit.key), "{nanos}: it is watched on");
     }
 }
 

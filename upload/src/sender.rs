@@ -4,7 +4,8 @@
 //! connection does (`handle_*`), and then calls [`Sender::poll_action`] until it answers `None`. The
 //! rules: live before backlog; a fragment that was begun is written to its end; backlog is begun only
 //! while the window that the server announced has room; nothing is forgotten before PERSISTED or a
-//! final ERROR. A lost connection puts everything unacknowledged back in line.
+//! final ERROR. A sender lives as long as a connection: the next one has a new sender, which is told what the spool
+//! still holds, and so everything unacknowledged is in line again.
 //!
 //! Fragments carry an internal number in the order of `opened`, so that the queues below are sets of
 //! numbers and hold no names.
@@ -205,11 +206,6 @@ impl Sender {
         limits::BACKLOG_LOOKAHEAD.saturating_sub(waiting)
     }
 
-    /// Fragments that are known and not persisted.
-    pub fn pending(&self) -> usize {
-        self.items.len()
-    }
-
     /// Whether this fragment is known and not persisted.
     pub fn knows(&self, key: &FragmentKey) -> bool {
         self.numbers.contains_key(key)
@@ -226,27 +222,6 @@ impl Sender {
             }
         }
         Ok(())
-    }
-
-    /// The connection is gone: everything unacknowledged waits again.
-    pub fn handle_disconnect(&mut self) {
-        self.control = MessageReader::new();
-        self.welcome = None;
-        self.in_flight = Window::default();
-        self.ready.clear();
-        self.unacknowledged.clear();
-        self.notices.retain(|notice| !matches!(notice, Action::Reset { .. } | Action::Reconnect));
-        for (&number, item) in &mut self.items {
-            if !item.in_flight() {
-                continue;
-            }
-            // What is captured already is not live any more when the connection returns.
-            if item.trailer.is_some() {
-                item.priority = Priority::Backlog;
-            }
-            item.state = State::Waiting;
-            self.waiting.insert((item.priority, number));
-        }
     }
 
     /// The chunk of the last [`Action::Write`] of this fragment has been handed to QUIC.
@@ -385,7 +360,7 @@ impl Sender {
             self.change(&key, |item| item.state = State::Waiting);
         }
         if self.unacknowledged.first().is_some_and(|&(deadline, _)| deadline <= now) {
-            // Once only: the shell's disconnect puts all of them back in line.
+            // Once only: the shell gives up the connection, and this sender with it.
             self.unacknowledged.clear();
             self.notices.push_back(Action::Reconnect);
         }

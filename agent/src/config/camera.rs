@@ -216,6 +216,10 @@ impl Raw {
             return Some(Source::V4l2 { device, format: self.format.unwrap_or_default(), picture });
         }
         match self.libcamera {
+            Some(Libcamera::Named(name)) if name.trim().is_empty() => {
+                problems.push("libcamera has no name: write libcamera = true for the first camera".to_owned());
+                return None;
+            }
             Some(Libcamera::Named(name)) => return Some(Source::Libcamera { camera: Some(name), picture }),
             Some(Libcamera::Any(true)) => return Some(Source::Libcamera { camera: None, picture }),
             Some(Libcamera::Any(false)) | None => {}

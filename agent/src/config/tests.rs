@@ -35,6 +35,15 @@ fn every_example_configuration_is_right() {
 }
 
 #[test]
+fn the_first_camera_of_libcamera_is_true_and_others_have_names() {
+    for (value, camera) in [("true", None), ("\"imx219\"", Some("imx219".to_owned()))] {
+        let config = parse(&format!("[[camera]]\nstream = \"nest\"\nlibcamera = {value}\n")).unwrap();
+        let Source::Libcamera { camera: found, .. } = &config.cameras[0].source else { panic!("libcamera") };
+        assert_eq!(*found, camera);
+    }
+}
+
+#[test]
 fn every_problem_names_its_key_and_what_to_write() {
     for (cameras, key, advice) in [
         ("[[camera]]\nurl = \"rtsp://c/1\"", "stream is missing", "stream = \"front\""),
@@ -45,6 +54,7 @@ fn every_problem_names_its_key_and_what_to_write() {
         ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nuser = \"u\"", "user and password", "both or none"),
         ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nfps = 5", "fps only goes with", "remove it"),
         ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nfragment_seconds = 60", "fragment_seconds is 60", "1 to 10"),
+        ("[[camera]]\nstream = \"a\"\nlibcamera = \"\"", "libcamera has no name", "libcamera = true"),
         ("[spool]\nbytes_max = \"8 gigs\"", "spool.bytes_max is \"8 gigs\"", "8 GiB"),
         ("[spool]\nbytes_max = \"1 MB\"", "spool.bytes_max is \"1 MB\"", "128 MiB"),
     ] {

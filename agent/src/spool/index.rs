@@ -1,10 +1,13 @@
 //! What the spool holds, in memory: pure bookkeeping, no I/O.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
+use fragment::StreamName;
 use upload::{FragmentKey, Trailer};
 
 use super::file::Header;
+use crate::calendar::Start;
 use crate::limits;
 
 /// One fragment in the spool.
@@ -45,6 +48,8 @@ pub(super) struct Index {
     entries: BTreeMap<u64, Entry>,
     ordinals: HashMap<FragmentKey, u64>,
     changes: BTreeSet<u64>,
+    /// Of each stream, the newest fragment that was found at the start: its place, when it began, how long it plays.
+    recovered: HashMap<StreamName, (u64, Start, Duration)>,
     next_ordinal: u64,
     counters: Counters,
 }
@@ -105,8 +110,17 @@ impl Index {
     }
 
     pub(super) fn insert_recovered(&mut self, header: Header, trailer: Trailer, file_bytes: u64) {
+        let newest = (header.ordinal, header.start, trailer.duration);
+        let known = self.recovered.entry(header.key.stream.clone()).or_insert(newest);
+        if known.0 < newest.0 {
+            *known = newest;
+        }
         let entry = Entry { key: header.key, bytes: trailer.bytes, file_bytes, trailer: Some(trailer) };
         self.insert(header.ordinal, entry);
+    }
+
+    pub(super) fn last_recovered(&self, stream: &StreamName) -> Option<(Start, Duration)> {
+        self.recovered.get(stream).map(|&(_, start, duration)| (start, duration))
     }
 
     pub(super) fn grow(&mut self, ordinal: u64, bytes: u64, record_bytes: u64) {

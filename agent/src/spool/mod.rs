@@ -18,8 +18,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use fragment::StreamName;
 use tokio::sync::Notify;
 use upload::{FragmentKey, Trailer};
 
@@ -166,6 +168,11 @@ impl Spool {
     /// The ordinal that the next fragment will get.
     pub fn next_ordinal(&self) -> u64 {
         self.index().next_ordinal()
+    }
+
+    /// What an earlier run captured last of this stream, and how long it plays, if the spool still had it.
+    pub fn last_of_earlier_run(&self, stream: &StreamName) -> Option<(Start, Duration)> {
+        self.index().last_recovered(stream)
     }
 
     /// What is in it and what has passed through it.

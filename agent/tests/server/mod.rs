@@ -103,7 +103,7 @@ impl Server {
         let certificate = self.certificate(&key, since, until);
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let identity = Identity { key, certificate, ca: self.ca.clone() };
-        identity.store(state).unwrap();
+        identity.store(state, &self.token([0; 32])).unwrap();
         identity
     }
 
@@ -136,11 +136,16 @@ impl Server {
         }
     }
 
-    /// The next connection, which has to be an upload, up to its Hello.
+    /// The next connection, which has to be an upload, up to its Welcome.
     pub(crate) async fn upload(&self) -> Line {
+        self.upload_with(|_| {}).await
+    }
+
+    /// The same with another Welcome.
+    pub(crate) async fn upload_with(&self, change: impl FnOnce(&mut Welcome)) -> Line {
         let (connection, protocol) = self.connection().await;
         assert_eq!(String::from_utf8_lossy(&protocol), String::from_utf8_lossy(wire::UPLOAD_ALPN));
-        Line::welcome(connection).await
+        Line::welcome(connection, change).await
     }
 
     /// The next connection, which has to be an enrolment, answered with `answer`.
@@ -195,7 +200,7 @@ impl Server {
 
 impl Line {
     /// Takes Hello and answers Welcome.
-    pub(crate) async fn welcome(connection: Connection) -> Self {
+    pub(crate) async fn welcome(connection: Connection, change: impl FnOnce(&mut Welcome)) -> Self {
         let mut control = within(connection.accept_bi()).await.unwrap();
         let mut reader = MessageReader::new();
         let hello = loop {
@@ -209,7 +214,7 @@ impl Line {
         let [certificate] = &identity.downcast::<Vec<CertificateDer<'static>>>().unwrap()[..] else {
             panic!("one certificate")
         };
-        let welcome = FromServer::Welcome(Welcome {
+        let mut welcome = Welcome {
             server_time: now(),
             fragments_in_flight: limits::FRAGMENTS_IN_FLIGHT,
             bytes_in_flight: limits::BYTES_IN_FLIGHT,
@@ -217,9 +222,10 @@ impl Line {
             fragment_duration: fragment::limits::FRAGMENT_DURATION_MAX,
             device: "cam".to_owned(),
             certificate_expires: now() + DAY * 90,
-        });
+        };
+        change(&mut welcome);
         let certificate = certificate.clone();
-        control.0.write_all(&welcome.encode()).await.unwrap();
+        control.0.write_all(&FromServer::Welcome(welcome).encode()).await.unwrap();
         Self { connection, certificate, control }
     }
 
@@ -241,6 +247,31 @@ impl Line {
         let (media, _) = incoming.rest().await;
         self.ack(&key, AckKind::Persisted).await;
         (key, media)
+    }
+
+    /// Takes so many fragments, side by side as they come, and acks each PERSISTED a while after its end.
+    pub(crate) async fn store_slowly(&mut self, count: usize, pause: Duration) {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let mut stored = 0;
+        while stored < count {
+            let connection = self.connection.clone();
+            tokio::select! {
+                stream = within(connection.accept_uni()) => {
+                    let (stream, tell) = (stream.unwrap(), tell.clone());
+                    tokio::spawn(async move {
+                        let incoming = Incoming::begin(stream).await;
+                        let key = incoming.header.key.clone();
+                        incoming.rest().await;
+                        tokio::time::sleep(pause).await;
+                        drop(tell.send(key));
+                    });
+                }
+                Some(key) = told.recv() => {
+                    self.ack(&key, AckKind::Persisted).await;
+                    stored += 1;
+                }
+            }
+        }
     }
 
     /// How the agent ends the connection.
