@@ -3,8 +3,12 @@
 import assert from "node:assert/strict";
 import { distance, open, playLive, playPast, readFrames, state, stepThrough } from "./watch.mjs";
 
-/** How far apart the same frame may be dated live and in the past: playlists date to the millisecond. */
-const DATE_SLACK_MS = 5;
+/**
+ * How far apart the same frame may be dated live and in the past. hls.js dates a segment from whichever of its tracks
+ * begins first, and sound may begin up to one packet (1024 samples: 23.2 ms at 44.1 kHz) before or after the picture; which
+ * it takes can differ between two playbacks. Still less than the time between two pictures.
+ */
+const DATE_SLACK_MS = 25;
 
 /**
  * Watches one stream and fails with what is wrong. `stream` says its name, the number of frames of the clip that it

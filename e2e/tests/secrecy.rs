@@ -6,38 +6,71 @@ use std::path::{Path, PathBuf};
 
 use e2e::{Agent, Server, clip};
 
+const CLIPS: &[&str] =
+    &["h264-aac.mp4", "h264-aac.ts", "h264-bframes.mp4", "h264-g711.mkv", "h264-vfr.mkv", "h265-aac.mp4"];
+
 #[test]
 fn nothing_of_the_media_is_readable_in_the_data_folder() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut server = Server::start(folder.path());
-    upload(&server, folder.path(), "h264-aac.mp4");
-    let media = fs::read(clip("h264-aac.mp4")).expect("the clip is readable");
-    server.stop();
-
-    // 16 bytes of the clip at every 64th place of its media data: no run of the clip could hide between them.
-    let start = find(&media, b"mdat").expect("an MP4 file has media data") + 8;
-    let samples: HashSet<&[u8]> = media[start..].windows(16).step_by(64).filter(|sample| is_varied(sample)).collect();
-    // Start codes with what follows them in this clip: the parameter set, and the first slice of a key frame. A start code
-    // alone is four small bytes, which any table of lengths has.
-    let set = find(&media, b"avcC").expect("an MP4 file with H.264 has its configuration") + 12;
-    let codes = [[b"\0\0\0\x01", &media[set..set + 4]].concat(), b"\0\0\0\x01\x65\x88".to_vec()];
-    assert_eq!(codes[0][4], 0x67, "a parameter set begins here");
-    let mut bytes = 0;
-    for path in files(&server.data()) {
-        let data = fs::read(&path).expect("a file of the data folder is readable");
-        bytes += data.len();
-        for (what, word) in
-            [("an avcC box", &b"avcC"[..]), ("Matroska", b"V_MPEG4/ISO/AVC"), ("EBML", b"\x1aE\xdf\xa3")]
-        {
-            assert!(find(&data, word).is_none(), "{} holds {what}", path.display());
-        }
-        let leaked = data.windows(16).filter(|window| samples.contains(window)).count();
-        assert_eq!(leaked, 0, "{} holds bytes of the clip", path.display());
-        for code in &codes {
-            assert!(find(&data, code).is_none(), "{} holds a start code", path.display());
-        }
+    let agent = Agent::enrolled(&folder.path().join("agent"), &server);
+    let clips: Vec<Vec<u8>> = CLIPS.iter().map(|name| fs::read(clip(name)).expect("the clip is readable")).collect();
+    for name in CLIPS {
+        let output = agent.once(&clip(name), &name.replace('.', "-"));
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    assert!(bytes > media.len() / 2, "the search has seen the stored media");
+    let search = Search::for_what_is_in(&clips);
+
+    search.finds_nothing_in(&server.data(), "while the server runs");
+    server.kill();
+    search.finds_nothing_in(&server.data(), "after kill -9");
+    server.restart();
+    server.stop();
+    search.finds_nothing_in(&server.data(), "after an orderly stop");
+}
+
+/// What must not be found.
+struct Search<'a> {
+    /// 16 bytes of each clip at every 64th place: no run of a clip could hide between them.
+    samples: HashSet<&'a [u8]>,
+    /// Bytes that media begins with: start codes with what follows them in these clips, and names of formats. A start code
+    /// alone is four small bytes, which any table of lengths has.
+    words: Vec<(&'static str, Vec<u8>)>,
+    /// The least that is stored of the clips.
+    bytes: usize,
+}
+
+impl<'a> Search<'a> {
+    fn for_what_is_in(clips: &'a [Vec<u8>]) -> Self {
+        let samples = |clip: &'a Vec<u8>| clip.windows(16).step_by(64).filter(|sample| is_varied(sample));
+        let configuration = find(&clips[0], b"avcC").expect("an MP4 file with H.264 has its configuration");
+        let set = configuration + 12;
+        assert_eq!(clips[0][set], 0x67, "a parameter set begins here");
+        let words = vec![
+            ("an avcC box", clips[0][configuration..configuration + 8].to_vec()),
+            ("a start code and a parameter set", [b"\0\0\0\x01", &clips[0][set..set + 4]].concat()),
+            ("a start code and a key frame", b"\0\0\0\x01\x65\x88".to_vec()),
+            ("Matroska", b"matroska".to_vec()),
+            ("a Matroska codec", b"V_MPEG".to_vec()),
+        ];
+        let bytes = clips.iter().map(Vec::len).sum::<usize>() / 2;
+        Self { samples: clips.iter().flat_map(samples).collect(), words, bytes }
+    }
+
+    fn finds_nothing_in(&self, folder: &Path, when: &str) {
+        let mut bytes = 0;
+        for path in files(folder) {
+            // A file of the catalog may go while the server runs.
+            let Ok(data) = fs::read(&path) else { continue };
+            bytes += data.len();
+            let leaked = data.windows(16).filter(|window| self.samples.contains(window)).count();
+            assert_eq!(leaked, 0, "{when}, {} holds bytes of a clip", path.display());
+            for (what, word) in &self.words {
+                assert!(find(&data, word).is_none(), "{when}, {} holds {what}", path.display());
+            }
+        }
+        assert!(bytes > self.bytes, "{when}, the search has seen the stored media: {bytes} bytes");
+    }
 }
 
 #[test]
