@@ -55,7 +55,9 @@ function assertAscending(frames, { frames: count }, where) {
 // Every frame of two segments, and of the seam between them, is there.
 async function assertNoneMissing(watched, { frames: count, framesPerSecond }, where) {
   const segments = await stepThrough(watched, 2, framesPerSecond);
-  const numbers = segments.flatMap((segment) => segment.numbers);
+  // A segment may begin with its sound, up to a packet before its first picture: there the picture before is still shown.
+  const isNew = (number, i, all) => i === 0 || number !== all[i - 1];
+  const numbers = segments.flatMap((segment) => segment.numbers).filter(isNew);
   for (let i = 1; i < numbers.length; i++) {
     const step = distance(numbers[i - 1], numbers[i], count);
     assert.equal(step, 1, `${where}: frame ${numbers[i]} follows ${numbers[i - 1]} in ${numbers.join(" ")}`);
