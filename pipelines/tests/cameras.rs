@@ -133,31 +133,30 @@ async fn a_camera_that_falls_silent_fails_and_says_so() {
 async fn a_camera_whose_time_jumps_is_watched_on_and_its_jump_is_not_hidden() {
     const HOUR: i64 = 3_600_000_000_000;
     // Forwards only: a step back is taken by the jitter buffer for late packets, and the picture goes on without a jump.
-    for nanos in [HOUR] {
-        let camera = camera("h264-aac.mp4");
-        let (handle, mut events) = Pipeline::start(Source::new(camera.url()));
-        let mut units = until_units(&mut events, 50).await;
-        camera.control(Command::Jump { nanos });
-        let jumps_in = |units: &[AccessUnit]| -> Vec<(usize, i64)> {
-            let video: Vec<_> = units.iter().filter(|unit| unit.track == TrackNumber::VIDEO).collect();
-            let steps = video.windows(2).map(|pair| pair[1].pts.as_nanos() - pair[0].pts.as_nanos());
-            steps.enumerate().filter(|(_, step)| step.abs() > HOUR / 60).collect()
-        };
-        // On a busy machine the camera takes its time to jump, and the receiver to believe it.
-        for _ in 0..8 {
-            units.extend(until_units(&mut events, 200).await);
-            if !jumps_in(&units).is_empty() {
-                break;
-            }
-        }
-        units.extend(until_units(&mut events, 150).await);
-        handle.stop();
+    let nanos = HOUR;
+    let camera = camera("h264-aac.mp4");
+    let (handle, mut events) = Pipeline::start(Source::new(camera.url()));
+    let mut units = until_units(&mut events, 50).await;
+    camera.control(Command::Jump { nanos });
+    let jumps_in = |units: &[AccessUnit]| -> Vec<(usize, i64)> {
         let video: Vec<_> = units.iter().filter(|unit| unit.track == TrackNumber::VIDEO).collect();
-        let jumps = jumps_in(&units);
-        let [(at, step)] = jumps[..] else { panic!("{nanos}: {jumps:?}") };
-        assert!((step - nanos).abs() < 5_000_000_000, "{nanos}: it jumped by {step}");
-        assert!(video[at + 1..].iter().any(|unit| unit.key), "{nanos}: it is watched on");
+        let steps = video.windows(2).map(|pair| pair[1].pts.as_nanos() - pair[0].pts.as_nanos());
+        steps.enumerate().filter(|(_, step)| step.abs() > HOUR / 60).collect()
+    };
+    // On a busy machine the camera takes its time to jump, and the receiver to believe it.
+    for _ in 0..8 {
+        units.extend(until_units(&mut events, 200).await);
+        if !jumps_in(&units).is_empty() {
+            break;
+        }
     }
+    units.extend(until_units(&mut events, 150).await);
+    handle.stop();
+    let video: Vec<_> = units.iter().filter(|unit| unit.track == TrackNumber::VIDEO).collect();
+    let jumps = jumps_in(&units);
+    let [(at, step)] = jumps[..] else { panic!("{nanos}: {jumps:?}") };
+    assert!((step - nanos).abs() < 5_000_000_000, "{nanos}: it jumped by {step}");
+    assert!(video[at + 1..].iter().any(|unit| unit.key), "{nanos}: it is watched on");
 }
 
 #[tokio::test]
