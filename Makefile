@@ -5,12 +5,14 @@
 #   make test          everything that must hold: format, lints, documentation, tests, browser
 #   make check         the quick part of it
 #   make bench         measurements, written to bench/README.md
+#   make torture       kill -9 of server and agent, LENGTH times each (200), and ten times as many simulated lives
+#                      of the vault, which lose their power about ten times each
 #   make fuzz          one minute per parser (SECONDS=n for another time)
 
 # Everything up to `bench` uses this one profile, so that nothing is compiled twice.
 CARGO ?= cargo
 
-.PHONY: demo test check bench fuzz format lint doc tests browser-packages setup-build setup-test setup-bench
+.PHONY: demo test check bench torture fuzz format lint doc tests browser-packages setup-build setup-test setup-bench
 
 demo:
 	@CHECK=$(CHECK) scripts/demo.sh
@@ -22,6 +24,12 @@ check: setup-build format lint doc
 
 bench: setup-bench
 	scripts/bench.sh
+
+LENGTH ?= 200
+torture: setup-build
+	$(CARGO) build --locked --workspace --bins
+	KILLS=$(LENGTH) $(CARGO) test --locked -p e2e --test durability
+	SIM_RUNS=$(LENGTH)0 $(CARGO) test --locked -p sim
 
 fuzz: setup-build
 	scripts/fuzz.sh $(SECONDS)
@@ -36,10 +44,11 @@ lint:
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
-# The tests of e2e/ start the real binaries, so these are built first.
+# The tests of e2e/ start the real binaries, so these are built first. The demo is what a newcomer sees first.
 tests: browser-packages
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
+	@CHECK=1 scripts/demo.sh
 
 browser-packages:
 	cd e2e/browser && npm ci --silent

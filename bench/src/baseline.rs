@@ -16,6 +16,8 @@ pub(crate) struct Disk {
     pub(crate) megabytes_per_second: f64,
     pub(crate) sync_p50: Duration,
     pub(crate) sync_p99: Duration,
+    /// Of a write and its fdatasync together.
+    pub(crate) append_p50: Duration,
 }
 
 /// Appends `count` pieces of `piece` bytes to a file in `dir`, each followed by fdatasync.
@@ -24,12 +26,15 @@ pub(crate) fn disk(dir: &Path, piece: usize, count: usize) -> anyhow::Result<Dis
     let mut file = File::create(&path)?;
     let bytes: Vec<u8> = crate::media::bytes(piece);
     let mut syncs = Vec::with_capacity(count);
+    let mut appends = Vec::with_capacity(count);
     let start = Instant::now();
     for _ in 0..count {
+        let append = Instant::now();
         file.write_all(&bytes)?;
         let sync = Instant::now();
         file.sync_data()?;
         syncs.push(sync.elapsed());
+        appends.push(append.elapsed());
     }
     let elapsed = start.elapsed();
     std::fs::remove_file(path)?;
@@ -37,6 +42,7 @@ pub(crate) fn disk(dir: &Path, piece: usize, count: usize) -> anyhow::Result<Dis
         megabytes_per_second: figures::megabytes_per_second((piece * count) as u64, elapsed),
         sync_p50: figures::percentile(&mut syncs, 50.0),
         sync_p99: figures::percentile(&mut syncs, 99.0),
+        append_p50: figures::percentile(&mut appends, 50.0),
     })
 }
 

@@ -9,6 +9,9 @@ use e2e::{Agent, Server};
 use crate::load::{self, Load};
 use crate::{baseline, figures, process};
 
+/// Cameras that send as fast as the server takes it.
+const SATURATING: u32 = 16;
+
 /// Cameras that share one connection, as one agent would have them.
 const CAMERAS_PER_CONNECTION: u32 = 50;
 
@@ -20,8 +23,8 @@ pub(crate) struct Args {
     /// Numbers of cameras in the real-time runs.
     #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 500])]
     cameras: Vec<u32>,
-    /// Seconds of each real-time run.
-    #[arg(long, default_value_t = 20)]
+    /// Seconds of each real-time run: half as many fragments of each camera.
+    #[arg(long, default_value_t = 60)]
     seconds: u32,
 }
 
@@ -37,7 +40,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     let quic = baseline::quic(fragment_bytes, 1500).await?;
     let tracks = sample_tracks()?;
 
-    figures::row(&["ingest, 0.5 MB fragments", "rate", "p50", "p99", "resident"]);
+    figures::row(&["ingest, 0.5 MB fragments", "rate", "p50", "p99", "resident at most"]);
     figures::row(&["---", "---", "---", "---", "---"]);
     figures::row(&[
         "disk: sequential writes, fdatasync each",
@@ -49,25 +52,23 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     figures::row(&["AES-256-GCM, one core", &format!("{cipher:.0} MB/s"), "", "", ""]);
     figures::row(&["plain quinn, loopback, both ends", &format!("{quic:.0} MB/s"), "", "", ""]);
 
-    let folder = tempfile::tempdir_in(&args.dir)?;
-    let server = Server::start(folder.path());
-    let address = server.upload_address().parse()?;
     let full = Load {
-        cameras: 16,
+        cameras: SATURATING,
         bits_per_second: 4_000_000,
         fragment: Duration::from_secs(1),
         fragments: 150,
         real_time: false,
     };
-    let outcome = load::send(address, &identities(&server, folder.path(), 16)?, &tracks, full).await?;
-    report("millrace, as fast as it takes them, 16 cameras", outcome, &server, 0, 16)?;
-    drop(server);
-
+    let groups = one("millrace, as fast as it takes them, 16 cameras", &args.dir, &tracks, full).await?;
+    let rhythm = baseline::disk(&args.dir, groups.mean_bytes(), groups.count)?;
+    figures::row(&[
+        &format!("disk: the same bytes in the {} groups that the server synced", groups.count),
+        &format!("{:.0} MB/s", rhythm.megabytes_per_second),
+        &figures::millis(rhythm.sync_p50),
+        &figures::millis(rhythm.sync_p99),
+        "",
+    ]);
     for &cameras in &args.cameras {
-        let folder = tempfile::tempdir_in(&args.dir)?;
-        let server = Server::start(folder.path());
-        let identities = identities(&server, folder.path(), cameras)?;
-        let before = process::resident(server.id())?;
         let load = Load {
             cameras,
             bits_per_second: 2_000_000,
@@ -75,14 +76,34 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
             fragments: args.seconds / 2,
             real_time: true,
         };
-        let outcome = load::send(server.upload_address().parse()?, &identities, &tracks, load).await?;
-        report(&format!("millrace, {cameras} cameras at 2 Mbit/s"), outcome, &server, before, cameras)?;
+        one(&format!("millrace, {cameras} cameras at 2 Mbit/s"), &args.dir, &tracks, load).await?;
     }
     Ok(())
 }
 
-fn report(name: &str, mut outcome: load::Outcome, server: &Server, before: u64, cameras: u32) -> anyhow::Result<()> {
-    let resident = process::resident(server.id())?;
+/// How the server grouped what it was sent: one sync for each.
+struct Groups {
+    count: usize,
+    bytes: u64,
+}
+
+impl Groups {
+    fn mean_bytes(&self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(usize::MAX) / self.count.max(1)
+    }
+}
+
+/// Sends one load to a server of its own and prints its row.
+async fn one(name: &str, dir: &Path, tracks: &fragment::Tracks, load: Load) -> anyhow::Result<Groups> {
+    let folder = tempfile::tempdir_in(dir)?;
+    let server = Server::start(folder.path());
+    let identities = identities(&server, folder.path(), load.cameras)?;
+    let commits = || server.try_metric("millrace_commits_total").unwrap_or(0.0);
+    let (before, commits_before) = (process::resident(server.id())?, commits());
+    // Once its connections are closed, a server holds less.
+    let peak = process::Peak::watch(server.id());
+    let mut outcome = load::send(server.upload_address().parse()?, &identities, tracks, load).await?;
+    let resident = peak.end();
     figures::row(&[
         name,
         &format!(
@@ -95,10 +116,12 @@ fn report(name: &str, mut outcome: load::Outcome, server: &Server, before: u64, 
         &format!(
             "{:.0} MB, {:.2} MB per camera",
             resident as f64 / 1e6,
-            resident.saturating_sub(before) as f64 / 1e6 / f64::from(cameras)
+            resident.saturating_sub(before) as f64 / 1e6 / f64::from(load.cameras)
         ),
     ]);
-    Ok(())
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of commits")]
+    let count = (commits() - commits_before) as usize;
+    Ok(Groups { count, bytes: outcome.bytes })
 }
 
 /// The tracks of a real clip, so that the server parses what a camera would send.

@@ -1,6 +1,6 @@
 //! Side-by-side measurements: each of ours beside a baseline, in the same run on the same machine.
 //!
-//! `bench parse` · `bench ingest` · `bench playback` · `bench agent`; each prints a Markdown
+//! `bench parse` · `bench ingest` · `bench vault` · `bench playback` · `bench agent`; each prints a Markdown
 //! table. `scripts/bench.sh` calls them in turn.
 
 mod agent;
@@ -12,6 +12,7 @@ mod media;
 mod parse;
 mod playback;
 mod process;
+mod vault;
 
 use clap::{Parser, Subcommand};
 
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     /// Ingest over loopback QUIC to PERSISTED, beside disk, AES-256-GCM and plain quinn.
     Ingest(ingest::Args),
+    /// Appends to the vault alone, beside the disk's own.
+    Vault(vault::Args),
     /// HLS segments per second, beside nginx serving the same bytes as files.
     Playback(playback::Args),
     /// Matroska parsing, beside ffmpeg's demuxer.
@@ -36,6 +39,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ingest(args) => ingest::run(&args),
+        Command::Vault(args) => vault::run(&args),
         Command::Playback(args) => playback::run(&args),
         Command::Parse(args) => parse::run(&args),
         Command::Agent(args) => agent::run(&args),

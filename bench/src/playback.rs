@@ -18,6 +18,10 @@ pub(crate) struct Args {
     /// Seconds of each run.
     #[arg(long, default_value_t = 10)]
     seconds: u32,
+    /// Length of what is played. The default's 300 segments are ten times what the server keeps of served segments in
+    /// memory, and they are asked in turn, so that each one comes from the vault; the kernel has the files of both.
+    #[arg(long, default_value_t = 600)]
+    clip_seconds: u32,
 }
 
 /// Where nginx listens: a port of its own, on loopback only.
@@ -25,7 +29,7 @@ const NGINX: &str = "127.0.0.1:18099";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(&args.dir)?;
-    let clip = media::clip(folder.path(), 60)?;
+    let clip = media::clip(folder.path(), args.clip_seconds)?;
     let server = Server::start(folder.path());
     let output = Agent::enrolled(folder.path(), &server).once(&clip, "bench");
     anyhow::ensure!(output.status.success(), "the upload failed: {}", String::from_utf8_lossy(&output.stderr));
@@ -55,7 +59,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let mean = bytes as f64 / count as f64;
         figures::row(&[name, &format!("{rate:.0} segments/s"), &format!("{:.0} MB/s", rate * mean / 1e6)]);
     }
-    drop(nginx);
+    // A master that is killed would leave its workers.
+    nginx.stop();
     Ok(())
 }
 
@@ -88,7 +93,7 @@ fn nginx(folder: &Path, files: &Path) -> anyhow::Result<Process> {
     std::fs::write(
         &config,
         format!(
-            "daemon off; master_process off; worker_processes 1; pid {}; error_log {};\nevents {{ worker_connections 256; }}\n\
+            "daemon off; worker_processes auto; pid {}; error_log {};\nevents {{ worker_connections 256; }}\n\
              http {{ access_log off; sendfile on; tcp_nopush on; client_body_temp_path {tmp}; proxy_temp_path {tmp}; fastcgi_temp_path {tmp}; \
              uwsgi_temp_path {tmp}; scgi_temp_path {tmp};\n server {{ listen {NGINX}; root {}; }} }}\n",
             pid.display(),

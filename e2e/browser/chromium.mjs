@@ -1,5 +1,6 @@
-// Finds a Chromium that plays H.264 and starts it. (The one that Playwright would download has no H.264, so
-// a browser of the system is used; scripts/setup.sh looks for the same names.)
+// Finds a Chromium that plays H.264 and starts it. (The one that Playwright would download has no H.264.) A browser of
+// the system goes first; scripts/setup.sh looks for the same names. Where there is none, as on Ubuntu, which has it as a
+// snap only, one that an npm package carries serves: for x86-64, and with the system's libnss3.
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
 import { chromium } from "playwright-core";
@@ -17,7 +18,7 @@ const FLAGS = [
   "--autoplay-policy=no-user-gesture-required",
 ];
 
-function executable() {
+async function executable() {
   if (process.env.CHROMIUM) return process.env.CHROMIUM;
   for (const folder of (process.env.PATH || "").split(delimiter)) {
     for (const name of NAMES) {
@@ -30,10 +31,11 @@ function executable() {
       }
     }
   }
+  if (process.arch === "x64") return (await import("@sparticuz/chromium")).default.executablePath();
   throw new Error(`no Chromium in PATH (${NAMES.join(", ")}): name one with CHROMIUM=/path/to/chromium`);
 }
 
 /** Starts the browser. */
 export async function launch() {
-  return chromium.launch({ executablePath: executable(), headless: true, args: FLAGS });
+  return chromium.launch({ executablePath: await executable(), headless: true, args: FLAGS });
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// A kind of track, as ffmpeg selects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,28 @@ pub enum Kind {
 
 /// Size and hash of every access unit of one track of `input` (a path or an address), in decoding order.
 pub fn hashes(input: &str, kind: Kind) -> Vec<String> {
+    let text = framemd5(input, kind);
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    // stream, dts, pts, duration, size, hash
+    lines.map(|line| line.split(',').skip(4).map(str::trim).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// When each access unit of one track of `input` is shown, counted from the first that is, in decoding order.
+pub fn times(input: &str, kind: Kind) -> Vec<Duration> {
+    let text = framemd5(input, kind);
+    let base = text.lines().find_map(|line| line.strip_prefix("#tb 0: ")).expect("framemd5 states its time base");
+    let (numerator, denominator) = base.split_once('/').expect("a time base is a fraction");
+    let parse = |number: &str| number.trim().parse::<i64>().unwrap_or_else(|error| panic!("{number:?}: {error}"));
+    let (numerator, denominator) = (parse(numerator), parse(denominator));
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let shown: Vec<i64> = lines.map(|line| parse(line.split(',').nth(2).expect("a line has its pts"))).collect();
+    let first = shown.iter().min().copied().unwrap_or(0);
+    let nanos = |ticks: i64| u64::try_from(ticks * numerator * 1_000_000_000 / denominator).expect("after the first");
+    shown.iter().map(|pts| Duration::from_nanos(nanos(pts - first))).collect()
+}
+
+/// The hashes and times of one track as ffmpeg's muxer of that name writes them.
+fn framemd5(input: &str, kind: Kind) -> String {
     let select = match kind {
         Kind::Video => "0:v:0",
         Kind::Audio => "0:a:0",
@@ -23,10 +46,37 @@ pub fn hashes(input: &str, kind: Kind) -> Vec<String> {
     command.args(["-v", "error", "-i", input, "-map", select, "-c", "copy", "-f", "framemd5", "-"]);
     let output = command.output().expect("ffmpeg can be run");
     assert!(output.status.success(), "ffmpeg on {input}: {}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    // stream, dts, pts, duration, size, hash
-    lines.map(|line| line.split(',').skip(4).map(str::trim).collect::<Vec<_>>().join(" ")).collect()
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Says where the times of two tracks part by more than `slack`, or `None` if they nowhere do.
+pub fn drift(source: &[Duration], stored: &[Duration], slack: Duration) -> Option<String> {
+    if source.len() != stored.len() {
+        return Some(format!("{} times became {}", source.len(), stored.len()));
+    }
+    let apart = source.iter().zip(stored).position(|(a, b)| a.abs_diff(*b) > slack)?;
+    Some(format!("unit {apart} is shown at {:?} and not at {:?}", stored[apart], source[apart]))
+}
+
+/// The kinds of track that `input` has.
+pub fn kinds(input: &str) -> Vec<Kind> {
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-show_entries", "stream=codec_type", "-of", "csv=p=0", input])
+        .output()
+        .expect("ffprobe can be run");
+    let mut kinds = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let kind = match line.trim().trim_end_matches(',') {
+            "video" => Kind::Video,
+            "audio" => Kind::Audio,
+            _ => continue,
+        };
+        // A variant playlist names each track once for itself and once for its programme.
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    kinds
 }
 
 /// Size and hash of every access unit of all tracks of a file, pictures first, each track in decoding order. A file
@@ -88,33 +138,70 @@ pub fn difference(source: &[String], stored: &[String]) -> Option<String> {
     ))
 }
 
-/// What a tool said while it read `url` to its end without decoding errors being tolerated.
+/// What a tool said while it read an address.
 pub struct Reading {
     /// Whether it succeeded.
     pub success: bool,
-    /// Warnings and errors.
-    pub complaints: String,
+    /// Access units that it was given, of all tracks.
+    pub units: usize,
+    /// Warnings and errors, but for those in [`OF_THE_READER`].
+    pub complaints: Vec<String>,
 }
 
-/// Reads `url` with ffprobe.
-pub fn ffprobe(url: &str) -> Reading {
-    let output = Command::new("ffprobe")
-        .args(["-v", "warning", "-show_streams", "-show_packets", "-of", "compact", url])
-        .output()
-        .expect("ffprobe can be run");
-    Reading { success: output.status.success(), complaints: String::from_utf8_lossy(&output.stderr).into_owned() }
+/// What the readers say whatever they read.
+const OF_THE_READER: &[&str] = &[
+    // GStreamer's HTTP client, of a structure of its own.
+    "No value transform to serialize field 'session'",
+    // ffmpeg, when it fetches the initialisation anew after a reload of a live playlist: also of one by its own muxer.
+    "Found duplicated MOOV Atom",
+];
+
+fn complaints<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    lines.filter(|line| !OF_THE_READER.iter().any(|known| line.contains(known))).map(str::to_owned).collect()
 }
 
-/// Decodes `url` with GStreamer's playbin.
-pub fn gstreamer(url: &str) -> Reading {
-    let output = Command::new("gst-launch-1.0")
-        .args(["-q", "playbin", &format!("uri={url}")])
-        .args(["video-sink=fakesink sync=false", "audio-sink=fakesink sync=false"])
+/// Reads `url` with ffprobe to its end, or, of a live playlist, the next `seconds`.
+pub fn ffprobe(url: &str, seconds: Option<u32>) -> Reading {
+    let mut command = Command::new("timeout");
+    command.args(["60", "ffprobe", "-v", "warning", "-show_packets", "-show_entries", "packet=pts_time", "-of", "csv"]);
+    if let Some(seconds) = seconds {
+        command.args(["-read_intervals", &format!("%+{seconds}")]);
+    }
+    let output = command.arg(url).output().expect("ffprobe can be run");
+    let units = String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.starts_with("packet")).count();
+    Reading {
+        success: output.status.success(),
+        units,
+        complaints: complaints(String::from_utf8_lossy(&output.stderr).lines().filter(|line| !line.trim().is_empty())),
+    }
+}
+
+/// Decodes `url` with GStreamer's playbin3 to its end, or, of a live playlist, `pictures` at the pace of a player.
+pub fn gstreamer(url: &str, pictures: Option<u32>) -> Reading {
+    let (pace, last) = match pictures {
+        // It ends with its pictures: there are more packets of sound than pictures.
+        Some(count) => ("sync=true", [format!(" num-buffers={count}"), format!(" num-buffers={}", count * 2)]),
+        None => ("sync=false", [String::new(), String::new()]),
+    };
+    let output = Command::new("timeout")
+        .args(["60", "gst-launch-1.0", "-v", "playbin3", &format!("uri={url}")])
+        .arg(format!("video-sink=fakesink silent=false {pace}{}", last[0]))
+        .arg(format!("audio-sink=fakesink {pace}{}", last[1]))
+        .env("GST_DEBUG", "WARNING")
+        .env("GST_DEBUG_NO_COLOR", "1")
         .output()
         .expect("gst-launch-1.0 can be run");
-    let mut said = String::from_utf8_lossy(&output.stderr).into_owned();
-    said += &String::from_utf8_lossy(&output.stdout);
-    let complaints =
-        said.lines().filter(|line| line.contains("WARN") || line.contains("ERROR") || line.contains("rror:"));
-    Reading { success: output.status.success(), complaints: complaints.collect::<Vec<_>>().join("\n") }
+    let said = [output.stderr, output.stdout].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let grave = |line: &&str| [" WARN ", " ERROR ", "rror:"].iter().any(|sign| line.contains(sign));
+    Reading {
+        success: output.status.success(),
+        // How a fakesink that is not silent tells of each buffer.
+        units: said.matches("last-message = chain").count(),
+        complaints: complaints(said.lines().filter(grave).map(without_stamp)),
+    }
+}
+
+/// A line of GStreamer's log without time, process and thread, so that two runs say the same.
+fn without_stamp(line: &str) -> &str {
+    [" WARN ", " ERROR "].iter().find_map(|level| line.find(level)).map_or(line, |at| line[at..].trim_start())
 }

@@ -145,11 +145,16 @@ impl Server {
         tasks.spawn(admin.serve(office, stop.clone()));
         tasks.spawn(retention::run(storage.clone(), devices, stop.clone()));
         tasks.spawn(telemetry::fold_samples(metrics.clone(), stop.clone()));
+        let archive = storage.archive().clone();
+        let scraped = archive.clone();
         let state = http::State::new(http::Parts {
-            archive: storage.archive().clone(),
+            archive,
             token_key,
             console_key: console_key.clone(),
-            metrics: Box::new(move || metrics.render()),
+            metrics: Box::new(move || {
+                telemetry::vault(&scraped.vault().health());
+                metrics.render()
+            }),
             presence: Box::new(presences),
         });
         let patience = http::listener::Patience::default();

@@ -9,6 +9,11 @@
 //! millrace_fragments_refused_total{code}             fragments refused
 //! millrace_fragments_expired_total                   rows that retention has deleted
 //! millrace_bytes_deleted_total                       bytes of files that retention has deleted
+//! millrace_commits_total                             group commits of the vault: one sync of a segment for each
+//! millrace_committed_bytes_total                     payload in them
+//! millrace_queued_bytes                              payload that waits for the disk; grows while it is slow
+//! millrace_free_bytes                                space left where the vault lies
+//! millrace_vault_poisoned                            1 from a failed sync to the next start, while writes are refused
 //! ```
 
 use std::sync::OnceLock;
@@ -19,6 +24,7 @@ use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 use upload::ErrorCode;
+use vault::Health;
 
 use crate::limits;
 
@@ -105,4 +111,15 @@ impl Drop for OpenConnection {
 pub(crate) fn expired(rows: u64, bytes: u64) {
     counter!("millrace_fragments_expired_total").increment(rows);
     counter!("millrace_bytes_deleted_total").increment(bytes);
+}
+
+/// How the vault is doing, said anew for each scrape.
+pub(crate) fn vault(health: &Health) {
+    counter!("millrace_commits_total").absolute(health.commits);
+    counter!("millrace_committed_bytes_total").absolute(health.payload_bytes);
+    gauge!("millrace_queued_bytes").set(health.queued_bytes as f64);
+    gauge!("millrace_vault_poisoned").set(if health.poisoned.is_some() { 1.0 } else { 0.0 });
+    if let Some(free) = health.free_bytes {
+        gauge!("millrace_free_bytes").set(free as f64);
+    }
 }

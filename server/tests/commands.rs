@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
+
 /// On ports of its own.
 const SERVE: &[&str] = &["serve", "--http", "127.0.0.1:0", "--quic", "127.0.0.1:0"];
 
@@ -106,7 +108,108 @@ fn a_second_server_on_the_same_folder_is_refused_while_the_first_one_serves() {
     assert!(said.contains("in use by another millrace"), "{said}");
 }
 
+// --- Streams and devices
+
+#[test]
+fn a_stream_is_created_listed_described_updated_and_deleted_beside_a_running_server_and_without_one() {
+    for served in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = served.then(|| {
+            let mut server = Running::serve(folder.path());
+            server.wait_until_it_serves();
+            server
+        });
+        let stream = |arguments: &[&str]| succeeds(folder.path(), &[&["stream"], arguments].concat());
+
+        stream(&["create", "yard", "--retention", "2h"]);
+        stream(&["create", "door"]);
+        for (name, retention) in [("yard", "2h"), ("door", "1day")] {
+            assert_eq!(row(&stream(&["list"]), name)[1], retention);
+            assert_eq!(row(&stream(&["describe", name]), name)[1], retention);
+        }
+        stream(&["update", "yard", "--retention", "7d"]);
+        assert_eq!(row(&stream(&["describe", "yard"]), "yard")[1], "7days");
+        stream(&["delete", "yard"]);
+        assert!(!stream(&["list"]).contains("yard"));
+        assert!(fails(folder.path(), &["stream", "describe", "yard"]).contains("does not exist"));
+        drop(server);
+        assert_eq!(row(&stream(&["list"]), "door")[1], "1day", "it outlives the process that made it");
+    }
+}
+
+#[test]
+fn what_can_not_be_done_with_a_stream_is_said_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeds(folder.path(), &["stream", "create", "yard"]);
+    let before = succeeds(folder.path(), &["stream", "list"]);
+    for (arguments, why) in [
+        (&["create", "yard"][..], "exists"),
+        (&["create", "back yard"], "name"),
+        (&["create", "door", "--retention", "59m"], "1 hour"),
+        (&["create", "door", "--retention", "8d"], "7 days"),
+        (&["update", "yard", "--retention", "8d"], "7 days"),
+        (&["update", "door", "--retention", "2h"], "does not exist"),
+        (&["delete", "door"], "does not exist"),
+    ] {
+        let said = fails(folder.path(), &[&["stream"], arguments].concat());
+        assert!(said.contains(why), "{arguments:?}: {said}");
+    }
+    assert_eq!(succeeds(folder.path(), &["stream", "list"]), before);
+}
+
+#[test]
+fn devices_are_listed_with_their_state_and_streams() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeds(folder.path(), &["device", "add", "garden", "--stream", "yard", "--stream", "door"]);
+    succeeds(folder.path(), &["device", "add", "attic"]);
+    let listed = succeeds(folder.path(), &["device", "list"]);
+    assert!(row(&listed, "garden").ends_with(&["yard,door".to_owned()]), "{listed}");
+    assert!(row(&listed, "attic").ends_with(&["any".to_owned()]), "{listed}");
+    assert_eq!(row(&listed, "attic")[1], "waiting");
+    succeeds(folder.path(), &["device", "revoke", "attic"]);
+    assert_eq!(row(&succeeds(folder.path(), &["device", "list"]), "attic")[1], "revoked");
+    assert!(fails(folder.path(), &["device", "revoke", "cellar"]).contains("cellar"));
+}
+
+#[test]
+fn logs_are_objects_of_json_if_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut command = millrace(folder.path(), &[SERVE, &["--log-json"]].concat());
+    command.env("RUST_LOG", "info").stderr(File::create(&log).unwrap());
+    let mut server = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    server.wait_until_it_serves();
+    // It stops in order, so that its last line is a whole one.
+    rustix::process::kill_process(Pid::from_child(&server.0), Signal::TERM).unwrap();
+    assert!(server.0.wait().unwrap().success());
+    let log = fs::read_to_string(log).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let runs = lines.iter().find(|line| line["fields"]["message"] == "the server runs");
+    assert!(runs.is_some_and(|line| line["level"] == "INFO" && line["fields"]["http"].is_string()), "{log}");
+}
+
 // --- Helpers
+
+/// What a command prints that does what it should.
+fn succeeds(folder: &Path, arguments: &[&str]) -> String {
+    let output = millrace(folder, arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a command says that can't do what it should.
+fn fails(folder: &Path, arguments: &[&str]) -> String {
+    let output = millrace(folder, arguments).output().unwrap();
+    assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// The columns of the line of a table that begins with `name`.
+fn row(table: &str, name: &str) -> Vec<String> {
+    let columns = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let found = table.lines().map(columns).find(|columns| columns.first().is_some_and(|first| first == name));
+    found.unwrap_or_else(|| panic!("no line of {name} in\n{table}"))
+}
 
 /// A child that ends with its handle.
 struct Running(Child);

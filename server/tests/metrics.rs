@@ -42,9 +42,13 @@ async fn metrics_tell_what_was_stored_what_was_refused_and_who_is_connected() {
         ("millrace_fragments_refused_total{code=\"INVALID_MKV_DATA\"}", "1"),
         ("millrace_persist_seconds_bucket{le=\"+Inf\"}", "3"),
         ("millrace_connections", "1"),
+        ("millrace_queued_bytes", "0"),
+        ("millrace_vault_poisoned", "0"),
     ] {
         wait_for(&stage, line, value).await;
     }
+    assert!((1..=3).contains(&value(&stage, "millrace_commits_total").await));
+    assert!(value(&stage, "millrace_committed_bytes_total").await >= 3 * document().len() as u64);
     drop(device);
     wait_for(&stage, "millrace_connections", "0").await;
 }
@@ -71,16 +75,25 @@ async fn samples_that_nobody_scrapes_leave_memory() {
     });
 }
 
+/// What a line of `/metrics` tells now.
+async fn value(stage: &Stage, name: &str) -> u64 {
+    let text = scrape(stage).await;
+    let line = text.lines().find(|line| line.split(' ').next() == Some(name)).unwrap();
+    line.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+async fn scrape(stage: &Stage) -> String {
+    let url = format!("http://{}/metrics", stage.server.http());
+    let get = move || ureq::get(&url).call().unwrap().body_mut().read_to_string().unwrap();
+    tokio::task::spawn_blocking(get).await.unwrap()
+}
+
 /// Waits until a line of `/metrics` has this value: the ack leaves before the counting ends.
 async fn wait_for(stage: &Stage, name: &str, value: &str) {
-    let url = format!("http://{}/metrics", stage.server.http());
     let wanted = format!("{name} {value}");
     let ask = async || {
         loop {
-            let url = url.clone();
-            let get = move || ureq::get(&url).call().unwrap().body_mut().read_to_string().unwrap();
-            let text = tokio::task::spawn_blocking(get).await.unwrap();
-            if text.lines().any(|line| line == wanted) {
+            if scrape(stage).await.lines().any(|line| line == wanted) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -5,8 +5,8 @@ use std::path::Path;
 /// Names that say nothing. A thing shared by two crates has a name of its own.
 const EMPTY_NAMES: &[&str] = &["common", "defs", "helper", "helpers", "misc", "shared", "types", "util", "utils"];
 
-/// quinn is named in one file at each end, so that the transport can be understood, and replaced, there.
-const NAMES_QUINN: &[&str] = &["agent/src/uplink.rs", "server/src/ingest.rs"];
+/// quinn is named in one place at each end, so that the transport can be understood, and replaced, there.
+const NAMES_QUINN: &[&str] = &["agent/src/uplink/", "server/src/ingest.rs"];
 
 #[test]
 fn no_file_or_folder_has_a_name_that_says_nothing() {
@@ -32,11 +32,11 @@ fn nothing_unfinished_is_committed() {
 }
 
 #[test]
-fn quinn_is_named_in_one_file_at_each_end() {
+fn quinn_is_named_in_one_place_at_each_end() {
     for (file, text) in rust_files() {
         // Tests and measurements may speak QUIC to the product from outside.
-        let outside = ["bench/", "e2e/", "tidy/"].iter().any(|folder| file.path.starts_with(folder));
-        if outside || file.path.contains("/tests/") || NAMES_QUINN.contains(&file.path.as_str()) {
+        let outside = ["bench/", "e2e/", "tidy/"].iter().chain(NAMES_QUINN);
+        if outside.into_iter().any(|place| file.path.starts_with(place)) || file.path.contains("/tests/") {
             continue;
         }
         let named = text

@@ -39,7 +39,7 @@ pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 pub const ACK_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// What a server announces by default: fragments that may be unacknowledged on one connection.
-/// 512 lets 500 cameras be live at once with room to finish.
+/// Twice what 500 cameras need that are live at once, each with one more that awaits its ack.
 pub const FRAGMENTS_IN_FLIGHT: u32 = 1024;
 
 /// What a server announces by default: unacknowledged bytes on one connection. One second at

@@ -11,7 +11,7 @@ use crate::entry::Stored;
 use crate::error::{QueryError, ReadError};
 use crate::index::{all_rows, rows_in};
 use crate::key::{self, Row};
-use crate::stream::{Retention, Stream};
+use crate::stream::{Retention, Stream, number_at};
 use crate::totals::Totals;
 
 /// A stream and what is stored of it.
@@ -86,6 +86,26 @@ impl Archive {
             Err(_) => true,
         };
         self.by_time(&stream, keys, Direction::Ascending, now).filter(overlaps).take(limit).collect()
+    }
+
+    /// Up to `limit` fragments that arrived within a range of server time, in the order of their numbers, which is
+    /// that of their arrival.
+    pub fn arrived(
+        &self,
+        stream: u64,
+        range: Range<WallTime>,
+        limit: usize,
+        now: WallTime,
+    ) -> Result<Vec<Stored>, QueryError> {
+        let Some(stream) = self.stream(stream)? else {
+            return Ok(Vec::new());
+        };
+        let first = number_at(range.start).max(stream.first_kept(now));
+        let end = number_at(range.end).max(first);
+        let keys = KeyRange::between(Row::ByNumber(stream.id, first).key(), Row::ByNumber(stream.id, end).key());
+        let decode = |row: &[u8]| Stored::decode_row(row).ok_or(QueryError::Damaged("fragment"));
+        let rows = rows_in(self.catalog(), keys, Direction::Ascending).take(limit);
+        rows.map(|row| Ok(decode(&row?.value)?.1)).collect()
     }
 
     /// A fragment by its number.

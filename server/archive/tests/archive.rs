@@ -120,6 +120,28 @@ async fn a_range_holds_the_fragment_that_contains_its_start_and_not_the_one_at_i
 }
 
 #[tokio::test]
+async fn a_range_of_server_time_holds_what_arrived_in_it_whenever_it_was_captured() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    // The second is backlog: captured before the first, and arrived after it.
+    for (sequence, start, arrived) in [(5, 40, 42), (0, 0, 44), (6, 42, 46), (7, 44, 48)] {
+        let fragment = Fragment { arrived: at(arrived), ..fragment(1, sequence, start) };
+        archive.store(stream.id, fragment).await.unwrap();
+    }
+    let sequences = |from, to, limit, now| -> Vec<u32> {
+        let found = archive.arrived(stream.id, at(from)..at(to), limit, at(now)).unwrap();
+        found.iter().map(|stored| stored.id.sequence.0).collect()
+    };
+    assert_eq!(sequences(0, 100, 100, 50), [5, 0, 6, 7]);
+    assert_eq!(sequences(44, 48, 100, 50), [0, 6], "the start is within, the end is not");
+    assert_eq!(sequences(0, 100, 2, 50), [5, 0]);
+    assert_eq!(sequences(48, 44, 100, 50), []);
+    let day = 24 * 3600;
+    assert_eq!(sequences(0, 100, 100, day + 45), [6, 7], "what has expired is in no answer");
+}
+
+#[tokio::test]
 async fn expired_fragments_are_in_no_answer_even_before_they_are_removed() {
     let bench = Bench::new();
     let archive = bench.open();

@@ -12,8 +12,8 @@ pub const INDEX_BYTES_MAX: usize = 4096;
 /// milliseconds; a queue as deep as two seconds of them means that the disk has stalled.
 pub const QUEUE_ENTRIES_MAX: usize = 1024;
 
-/// Payload bytes waiting for the committer, the vault's largest share of memory: twice a batch, so
-/// that the next batch gathers while one is on its way to disk. [`crate::Vault::put`] waits beyond it.
+/// Payload bytes waiting for the committer, the vault's largest share of memory: four batches, so
+/// that the next ones gather while one is on its way to disk. [`crate::Vault::put`] waits beyond it.
 pub const QUEUE_BYTES_MAX: usize = 128 << 20;
 
 /// Payload bytes in one group commit. 32 MiB take a disk of 500 MB/s 64 ms: larger batches gain no

@@ -1,0 +1,318 @@
+//! One connection at work: the sender's actions carried out, and what comes of them reported to it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use upload::{Action, ErrorCode, FragmentHeader, FragmentKey, Priority, Sender};
+
+use crate::backoff::Worked;
+use crate::calendar::Calendar;
+use crate::enrol::EnrolError;
+use crate::feed::Feed;
+use crate::identity::Identity;
+use crate::renewal::ServerTime;
+use crate::spool::{self, Spool};
+use crate::uplink::dial::{self, DialError, dial, explain, say_hello};
+use crate::uplink::lane::{Command, Lane, Report, Work, stream_priority};
+use crate::uplink::{Notice, Settings};
+use crate::{limits, trust};
+
+/// One connection, from welcome to its end.
+pub(super) struct Line<'a> {
+    settings: &'a Settings,
+    calendar: &'a mut Calendar,
+    tell_time: &'a watch::Sender<Option<ServerTime>>,
+    endpoint: Endpoint,
+    connection: Connection,
+    control: RecvStream,
+    /// Held open: its end would be the end of the session.
+    _hello: SendStream,
+    sender: Sender,
+    feed: Feed,
+    lanes: HashMap<FragmentKey, Lane>,
+    /// Spool files on their way out; `once` must not end before they are gone.
+    removals: TaskTracker,
+    reports: mpsc::Receiver<Report>,
+    reporter: mpsc::Sender<Report>,
+    /// When the log last said that the server can't take fragments, by the reason.
+    complained: HashMap<ErrorCode, Instant>,
+    began: Instant,
+    /// When the feed last looked at the spool.
+    looked: tokio::time::Instant,
+    welcomed: bool,
+    /// Since when the server has been heard.
+    pub(super) worked: Worked,
+    /// Whether the server has stored anything.
+    pub(super) persisted: bool,
+    /// Of the oldest fragment when the connection began.
+    first_ordinal: u64,
+    stop: CancellationToken,
+}
+
+impl<'a> Line<'a> {
+    pub(super) async fn connect(
+        settings: &'a Settings,
+        calendar: &'a mut Calendar,
+        tell_time: &'a watch::Sender<Option<ServerTime>>,
+        identity: &Identity,
+        stop: CancellationToken,
+    ) -> Result<Self, EnrolError> {
+        let tls = trust::upload(identity).map_err(|error| EnrolError::Crypto(error.to_string()))?;
+        let address = &settings.server.address;
+        let (endpoint, connection) = dial(address, tls).await?;
+        let (hello, control) = say_hello(address, &connection, settings.clock.now()).await?;
+        let (reporter, reports) = mpsc::channel(limits::LANE_REPORTS_MAX);
+        let mut sender = Sender::new(fastrand::u64(..));
+        let feed = Feed::new(&settings.spool, &mut sender);
+        Ok(Self {
+            settings,
+            calendar,
+            tell_time,
+            endpoint,
+            connection,
+            control,
+            _hello: hello,
+            sender,
+            feed,
+            lanes: HashMap::new(),
+            removals: TaskTracker::new(),
+            reports,
+            reporter,
+            complained: HashMap::new(),
+            began: Instant::now(),
+            looked: tokio::time::Instant::now(),
+            welcomed: false,
+            worked: Worked::default(),
+            persisted: false,
+            first_ordinal: settings.spool.next(None).map_or(0, |(ordinal, _)| ordinal),
+            stop,
+        })
+    }
+
+    /// Until the connection ends or the agent stops.
+    pub(super) async fn drive(&mut self) -> Result<(), DialError> {
+        let address = self.settings.server.address.clone();
+        loop {
+            let now = self.now();
+            while let Some(action) = self.feed.poll_action(&self.settings.spool, &mut self.sender, now) {
+                if !self.act(action) {
+                    return Err(DialError::NoAnswer { address });
+                }
+            }
+            let timeout = self.sender.poll_timeout().map(|at| tokio::time::Instant::from_std(self.began + at));
+            tokio::select! {
+                read = self.control.read_chunk(64 * 1024, true) => match read {
+                    Ok(Some(chunk)) => self.hear(&chunk.bytes)?,
+                    Ok(None) => {
+                        let why = "it ended the control stream".to_owned();
+                        return Err(DialError::Failed { address, why });
+                    }
+                    Err(quinn::ReadError::ConnectionLost(error)) => return Err(explain(&address, &error)),
+                    Err(error) => return Err(DialError::Failed { address, why: error.to_string() }),
+                },
+                report = self.reports.recv() => {
+                    if let Some(report) = report {
+                        self.take_report(report);
+                    }
+                }
+                // What changed is told before the next action.
+                () = changed(&self.settings.spool, self.looked + limits::FEED_PAUSE) => {
+                    self.looked = tokio::time::Instant::now();
+                }
+                () = sleep_until(timeout) => {}
+                () = self.stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    pub(super) async fn close(&mut self) {
+        for (_, lane) in self.lanes.drain() {
+            lane.cancel.cancel();
+        }
+        self.removals.close();
+        self.removals.wait().await;
+        dial::close(&self.endpoint, &self.connection).await;
+    }
+
+    /// Time as the sender counts it.
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn hear(&mut self, bytes: &[u8]) -> Result<(), DialError> {
+        let address = || self.settings.server.address.clone();
+        let now = self.now();
+        self.worked.note(Instant::now());
+        self.sender.handle_control(now, bytes).map_err(|why| DialError::Protocol { address: address(), why })?;
+        if let Some(welcome) = self.sender.welcome().filter(|_| !self.welcomed).cloned() {
+            self.welcomed = true;
+            let now = self.settings.clock.now();
+            if let Err(error) = self.calendar.handle_server_time(now, welcome.server_time) {
+                tracing::warn!(%error, "what is known of the clock can't be written down");
+            }
+            self.tell_time.send_replace(Some(ServerTime { at: now.monotonic, wall: welcome.server_time }));
+            tracing::info!(device = welcome.device, address = address(), "connected");
+            (self.settings.observer)(&Notice::Connected { device: welcome.device });
+        }
+        Ok(())
+    }
+
+    /// Carries out one action. `false`: the connection is of no use any more. A fragment leaves the spool after it was
+    /// told why, so that whoever finds it gone without a word knows that it is lost.
+    fn act(&mut self, action: Action) -> bool {
+        let spool = &self.settings.spool;
+        let notice = match action {
+            Action::Open { key, priority } => {
+                self.open(&key, priority);
+                return true;
+            }
+            Action::Write { key, range } => {
+                let bytes = usize::try_from(range.end - range.start).expect("a chunk fits memory");
+                self.command(&key, Command::Write(bytes));
+                return true;
+            }
+            Action::Finish { key, trailer } => {
+                self.command(&key, Command::Finish(trailer));
+                return true;
+            }
+            Action::Reset { key } => {
+                if let Some(lane) = self.lanes.remove(&key) {
+                    lane.cancel.cancel();
+                }
+                return true;
+            }
+            Action::Reconnect => return false,
+            Action::Postponed { key, code, message, pause } => {
+                self.complain(&key, code, &message);
+                Notice::Postponed { key, code, message, pause }
+            }
+            Action::Progress { key, whole: false } => Notice::Buffering(key),
+            Action::Progress { key, whole: true } => Notice::Received(key),
+            Action::Persisted { key, number } => {
+                self.lanes.remove(&key);
+                self.persisted = true;
+                tracing::debug!(
+                    target: "millrace_agent", stream = %key.stream, fragment = %key.id,
+                    number = number.map_or(0, |number| number.0), "persisted"
+                );
+                (self.settings.observer)(&Notice::Persisted(key.clone(), number));
+                if let Some(path) = spool.release(&key) {
+                    self.removals.spawn_blocking(move || spool::remove(&path));
+                }
+                return true;
+            }
+            Action::Rejected { key, code, message } => {
+                self.lanes.remove(&key);
+                tracing::error!(fragment = %key, %code, message, "the server refused a fragment for good");
+                (self.settings.observer)(&Notice::Rejected { key: key.clone(), code, message });
+                if let Err(error) = spool.reject(&key) {
+                    tracing::warn!(fragment = %key, %error, "a refused fragment can't be moved aside");
+                }
+                return true;
+            }
+        };
+        (self.settings.observer)(&notice);
+        true
+    }
+
+    /// Says in the log, for each reason once a while, that fragments have to wait.
+    fn complain(&mut self, key: &FragmentKey, code: ErrorCode, message: &str) {
+        let now = Instant::now();
+        let said = self.complained.get(&code).is_some_and(|&last| now - last < limits::COMPLAINT_PAUSE);
+        if said {
+            tracing::debug!(fragment = %key, %code, message, "the server can't take a fragment now");
+        } else {
+            self.complained.insert(code, now);
+            tracing::warn!(
+                fragment = %key, %code, message,
+                "the server can't take a fragment now; it waits in the spool and is sent again"
+            );
+        }
+    }
+
+    fn open(&mut self, key: &FragmentKey, priority: Priority) {
+        let (commands, queue) = mpsc::channel(limits::LANE_COMMANDS_MAX);
+        let cancel = self.stop.child_token();
+        let reader = match self.settings.spool.read(key) {
+            Ok(reader) => reader,
+            Err(error) => {
+                tracing::warn!(fragment = %key, %error, "a fragment can't be read back");
+                self.repair(key);
+                return;
+            }
+        };
+        let header = reader.header();
+        let header_ordinal = header.ordinal;
+        let (start, quality) = self.calendar.resolve(key.id, header.start, self.settings.spool.is_own(header));
+        let header = FragmentHeader {
+            key: key.clone(),
+            start,
+            quality,
+            monotonic: header.start.monotonic,
+            live: priority == Priority::Live,
+        };
+        let rank = header_ordinal.saturating_sub(self.first_ordinal);
+        let work = Work {
+            key: key.clone(),
+            connection: self.connection.clone(),
+            header: header.encode(),
+            rank: priority,
+            stream_priority: stream_priority(priority, rank),
+            reader,
+            queue,
+            reports: self.reporter.clone(),
+        };
+        tokio::spawn(work.run(cancel.clone()));
+        self.lanes.insert(key.clone(), Lane { commands, cancel });
+    }
+
+    fn command(&mut self, key: &FragmentKey, command: Command) {
+        if let Some(lane) = self.lanes.get(key)
+            && lane.commands.try_send(command).is_err()
+        {
+            // The lane has ended, and its report is on the way.
+            tracing::debug!(fragment = %key, "a command for a lane that has ended");
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        let now = self.now();
+        match report {
+            Report::Written(key) => self.sender.handle_written(&key),
+            Report::Stopped(key) => {
+                self.lanes.remove(&key);
+                self.sender.handle_stopped(now, &key);
+            }
+            Report::Damaged(key) => self.repair(&key),
+        }
+    }
+
+    fn repair(&mut self, key: &FragmentKey) {
+        if let Some(lane) = self.lanes.remove(key) {
+            lane.cancel.cancel();
+        }
+        self.settings.spool.repair(key);
+        self.feed.again(&self.settings.spool, &mut self.sender, key);
+        if !self.settings.spool.holds(key) {
+            (self.settings.observer)(&Notice::Lost(key.clone()));
+        }
+    }
+}
+
+/// Waits until `from`, then for a change of the spool. In this order a change is not forgotten if the wait is
+/// given up half way.
+async fn changed(spool: &Spool, from: tokio::time::Instant) {
+    tokio::time::sleep_until(from).await;
+    spool.changed().await;
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,149 @@
+//! The vault alone: appends by payload size and by number of writers, beside the disk's own write and fdatasync of the
+//! same bytes in the same groups.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use vault::{
+    AssignError, Batch, Catalog, CatalogError, Domain, Entry, ExpirySlot, Key, Keyring, Location, Owner, OwnerId, Put,
+    Space, Vault,
+};
+
+use crate::{baseline, figures};
+
+/// Bytes of one payload.
+const PAYLOADS: &[(&str, usize)] = &[("1 KB", 1000), ("64 KB", 64_000), ("1 MB", 1_000_000), ("4 MB", 4_000_000)];
+
+/// Writers, each of which waits for its receipt before it writes again.
+const WRITERS: &[u64] = &[1, 16, 256];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where data goes; a folder on the disk that is to be measured.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Seconds of each run.
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    figures::row(&[
+        "vault: payload, writers",
+        "appends/s",
+        "rate",
+        "p50",
+        "p99",
+        "disk: same groups",
+        "ours / disk",
+        "disk: one append, p50",
+        "ours / disk",
+    ]);
+    figures::row(&["---"; 9]);
+    for &(name, bytes) in PAYLOADS {
+        for &writers in WRITERS {
+            runtime.block_on(measure(args, name, bytes, writers))?;
+        }
+    }
+    Ok(())
+}
+
+async fn measure(args: &Args, name: &str, bytes: usize, writers: u64) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir_in(&args.dir)?;
+    let vault = open(folder.path())?;
+    let payload: Bytes = crate::media::bytes(bytes).into();
+    let start = Instant::now();
+    let end = start + Duration::from_secs(args.seconds);
+    let mut tasks = tokio::task::JoinSet::new();
+    for writer in 0..writers {
+        tasks.spawn(write(vault.clone(), writer, payload.clone(), end));
+    }
+    let mut latencies = Vec::new();
+    while let Some(written) = tasks.join_next().await {
+        latencies.extend(written??);
+    }
+    let elapsed = start.elapsed();
+    let health = vault.health();
+    drop(vault);
+    drop(folder);
+
+    let groups = usize::try_from(health.commits)?.max(1);
+    let group = usize::try_from(health.payload_bytes)? / groups;
+    let rhythm = baseline::disk(&args.dir, group, groups)?;
+    let single = baseline::disk(&args.dir, bytes, 200)?;
+    let rate = figures::megabytes_per_second(health.payload_bytes, elapsed);
+    let p50 = figures::percentile(&mut latencies, 50.0);
+    figures::row(&[
+        &format!("{name}, {writers}"),
+        &format!("{:.0}", latencies.len() as f64 / elapsed.as_secs_f64()),
+        &format!("{rate:.1} MB/s"),
+        &figures::millis(p50),
+        &figures::millis(figures::percentile(&mut latencies, 99.0)),
+        &format!("{:.1} MB/s", rhythm.megabytes_per_second),
+        &format!("{:.2}", rate / rhythm.megabytes_per_second),
+        &figures::millis(single.append_p50),
+        &format!("{:.2}", p50.as_secs_f64() / single.append_p50.as_secs_f64()),
+    ]);
+    Ok(())
+}
+
+/// One writer: the time that each of its appends took.
+async fn write(vault: Vault, writer: u64, payload: Bytes, end: Instant) -> anyhow::Result<Vec<Duration>> {
+    let mut latencies = Vec::new();
+    while Instant::now() < end {
+        let index: Bytes = [writer.to_be_bytes(), (latencies.len() as u64).to_be_bytes()].concat().into();
+        let entry = Entry {
+            owner: OwnerId::new(DOMAIN, writer).expect("a small number"),
+            expiry: ExpirySlot(15_000_000),
+            unless_exists: Some(key(&index)),
+            index,
+            payload: payload.clone(),
+        };
+        let began = Instant::now();
+        let put = vault.put(entry).await?;
+        latencies.push(began.elapsed());
+        anyhow::ensure!(matches!(put, Put::Stored(_)), "an entry was there before");
+    }
+    Ok(latencies)
+}
+
+fn open(folder: &Path) -> anyhow::Result<Vault> {
+    let keys = Arc::new(Keyring::of_vault(folder)?);
+    Ok(Vault::open(folder, keys, vec![Arc::new(Rows)])?)
+}
+
+const DOMAIN: Domain = Domain::new(9);
+
+/// An owner with one row for each entry.
+struct Rows;
+
+impl Owner for Rows {
+    fn domain(&self) -> Domain {
+        DOMAIN
+    }
+
+    fn assign(&self, _: &dyn Catalog, _: OwnerId, index: Bytes) -> Result<Bytes, AssignError> {
+        Ok(index)
+    }
+
+    fn rows(&self, _: OwnerId, index: &[u8], location: Location, batch: &mut Batch) {
+        batch.insert(key(index), location.encode().to_vec());
+    }
+
+    fn is_live(
+        &self,
+        catalog: &dyn Catalog,
+        _: OwnerId,
+        index: &[u8],
+        location: Location,
+    ) -> Result<bool, CatalogError> {
+        Ok(catalog.get(&key(index))?.is_some_and(|row| row == location.encode()[..]))
+    }
+}
+
+fn key(index: &[u8]) -> Key {
+    Key::new(Space::Shardlog, index)
+}

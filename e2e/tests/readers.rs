@@ -1,0 +1,56 @@
+//! What a camera sends is read by others than browsers, live and from the past, without a complaint.
+
+use std::thread;
+use std::time::Duration;
+
+use e2e::frames::{self, Reading};
+use e2e::{Agent, Camera, Playback, Server, Source, until};
+
+/// Pictures and seconds of each live reading: more than the playlist lists at first, so that it is fetched again.
+const PICTURES: u32 = 400;
+const SECONDS: u32 = 16;
+
+/// Pictures that are stored when the readings begin: four fragments of two seconds.
+const AT_FIRST: usize = 150;
+
+#[test]
+fn ffprobe_and_gstreamer_read_live_and_past_playlists_of_cameras_without_a_warning() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(folder.path());
+    let (yard, door) = (Camera::start("h264-aac.mp4", folder.path()), Camera::start("h264-bframes.mp4", folder.path()));
+    let sources = [("yard", Source::Rtsp(yard.url())), ("door", Source::Rtsp(door.url()))];
+    let _agent = Agent::start(&folder.path().join("agent"), &server, &sources);
+    for (stream, _) in &sources {
+        until(&format!("{stream} has a few fragments"), Duration::from_secs(60), || {
+            server.try_everything(stream).filter(|playlist| playlist.segments.len() >= 4)
+        });
+    }
+
+    let pictures = PICTURES as usize;
+    let read = |stream: &str| {
+        let (live, past) = (server.playback(stream, Playback::Live), server.whole(stream));
+        let readings = thread::scope(|scope| {
+            let live_by_gstreamer = scope.spawn(|| frames::gstreamer(&live, Some(PICTURES)));
+            let live_by_ffprobe = frames::ffprobe(&live, Some(SECONDS));
+            [
+                ("live, GStreamer", live_by_gstreamer.join().expect("reading does not panic"), pictures),
+                ("live, ffprobe", live_by_ffprobe, pictures - 50),
+                ("past, GStreamer", frames::gstreamer(&past, None), AT_FIRST),
+                ("past, ffprobe", frames::ffprobe(&past, None), AT_FIRST),
+            ]
+        });
+        let bad = |(_, reading, least): &(&str, Reading, usize)| {
+            !reading.success || !reading.complaints.is_empty() || reading.units < *least
+        };
+        let bad = readings.into_iter().filter(bad);
+        let say = |(what, reading, _): (&str, Reading, usize)| {
+            format!("{stream}, {what}: {} units; {:#?}", reading.units, reading.complaints)
+        };
+        bad.map(say).collect::<Vec<_>>()
+    };
+    let failures: Vec<String> = thread::scope(|scope| {
+        let readers: Vec<_> = sources.iter().map(|(stream, _)| scope.spawn(|| read(stream))).collect();
+        readers.into_iter().flat_map(|reader| reader.join().expect("reading does not panic")).collect()
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
