@@ -176,17 +176,14 @@ pub fn ffprobe(url: &str, seconds: Option<u32>) -> Reading {
     }
 }
 
-/// Decodes `url` with GStreamer's playbin3 to its end, or, of a live playlist, `pictures` at the pace of a player.
-pub fn gstreamer(url: &str, pictures: Option<u32>) -> Reading {
-    let (pace, last) = match pictures {
-        // It ends with its pictures: there are more packets of sound than pictures.
-        Some(count) => ("sync=true", [format!(" num-buffers={count}"), format!(" num-buffers={}", count * 2)]),
-        None => ("sync=false", [String::new(), String::new()]),
-    };
+/// Decodes `url` with GStreamer's playbin3 to its end, or, of a live playlist, for `seconds` at the pace of a player.
+pub fn gstreamer(url: &str, seconds: Option<u32>) -> Reading {
+    let (seconds, pace) = seconds.map_or((60, "sync=false"), |seconds| (seconds, "sync=true"));
     let output = Command::new("timeout")
-        .args(["60", "gst-launch-1.0", "-v", "playbin3", &format!("uri={url}")])
-        .arg(format!("video-sink=fakesink silent=false {pace}{}", last[0]))
-        .arg(format!("audio-sink=fakesink {pace}{}", last[1]))
+        // As by Ctrl-C. Pictures counted by a sink end it in the middle of decoding, and the decoder complains of that.
+        .args(["--preserve-status", "--signal=INT", &seconds.to_string()])
+        .args(["gst-launch-1.0", "-v", "playbin3", &format!("uri={url}")])
+        .args([format!("video-sink=fakesink silent=false {pace}"), format!("audio-sink=fakesink {pace}")])
         .env("GST_DEBUG", "WARNING")
         .env("GST_DEBUG_NO_COLOR", "1")
         .output()

@@ -6,9 +6,11 @@ use std::time::Duration;
 use e2e::frames::{self, Reading};
 use e2e::{Agent, Camera, Playback, Server, Source, until};
 
-/// Pictures and seconds of each live reading: more than the playlist lists at first, so that it is fetched again.
-const PICTURES: u32 = 400;
+/// Seconds of each live reading: more than the playlist lists at first, so that it is fetched again and again.
 const SECONDS: u32 = 16;
+
+/// Pictures of a live reading: the clips have 25 in a second, and a reader has to begin.
+const PICTURES: usize = 300;
 
 /// Pictures that are stored when the readings begin: four fragments of two seconds.
 const AT_FIRST: usize = 150;
@@ -26,15 +28,14 @@ fn ffprobe_and_gstreamer_read_live_and_past_playlists_of_cameras_without_a_warni
         });
     }
 
-    let pictures = PICTURES as usize;
     let read = |stream: &str| {
         let (live, past) = (server.playback(stream, Playback::Live), server.whole(stream));
         let readings = thread::scope(|scope| {
-            let live_by_gstreamer = scope.spawn(|| frames::gstreamer(&live, Some(PICTURES)));
+            let live_by_gstreamer = scope.spawn(|| frames::gstreamer(&live, Some(SECONDS)));
             let live_by_ffprobe = frames::ffprobe(&live, Some(SECONDS));
             [
-                ("live, GStreamer", live_by_gstreamer.join().expect("reading does not panic"), pictures),
-                ("live, ffprobe", live_by_ffprobe, pictures - 50),
+                ("live, GStreamer", live_by_gstreamer.join().expect("reading does not panic"), PICTURES),
+                ("live, ffprobe", live_by_ffprobe, PICTURES),
                 ("past, GStreamer", frames::gstreamer(&past, None), AT_FIRST),
                 ("past, ffprobe", frames::ffprobe(&past, None), AT_FIRST),
             ]
