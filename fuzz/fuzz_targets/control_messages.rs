@@ -18,7 +18,8 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(FromServer::decode(body(&said.encode())).as_ref(), Ok(&said));
         }
         if let Ok(said) = JoinRequest::decode(message.clone()) {
-            assert_eq!(JoinRequest::decode(body(&said.encode())).as_ref(), Ok(&said));
+            // Holds a secret, so it has no Debug.
+            assert!(JoinRequest::decode(body(&said.encode())).as_ref() == Ok(&said));
         }
         if let Ok(said) = JoinReply::decode(message) {
             assert_eq!(JoinReply::decode(body(&said.encode())).as_ref(), Ok(&said));
