@@ -14,6 +14,7 @@ use tokio::task::spawn_blocking;
 
 use crate::admin::{self, AskError};
 use crate::config::{Config, KeySettings};
+use crate::core_dumps;
 use crate::data_folder::DataFolder;
 use crate::master_keys::{self, KeyCommand, KeyInfo};
 use crate::office::{Answer, CheckReport, Command, DeviceInfo, Office};
@@ -151,6 +152,8 @@ enum StreamVerb {
 impl Arguments {
     /// Does what was asked for.
     pub fn run(self) -> anyhow::Result<()> {
+        // Before any key is unwrapped: commands do that too, while no server runs.
+        core_dumps::forbid();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let command = match self.command {
             Verb::Serve { http, quic, log_json } => {

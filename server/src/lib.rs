@@ -13,6 +13,7 @@ mod budget;
 mod ca;
 pub mod cli;
 pub mod config;
+mod core_dumps;
 mod data_folder;
 mod devices;
 mod http;

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -106,6 +107,25 @@ fn a_second_server_on_the_same_folder_is_refused_while_the_first_one_serves() {
     assert!(!second.status.success());
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains("in use by another millrace"), "{said}");
+}
+
+// --- Keys stay in memory
+
+#[test]
+fn a_server_that_crashes_leaves_no_core_dump() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.arg("-c").arg("ulimit -c \"$(ulimit -H -c)\"; exec \"$@\"").arg("sh");
+    command.arg(env!("CARGO_BIN_EXE_millrace")).arg("--data").arg(folder.path()).args(SERVE);
+    command.current_dir(folder.path()).stdout(Stdio::piped()).env("RUST_LOG", "off");
+    let mut server = Running(command.spawn().unwrap());
+    server.wait_until_it_serves();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.0.id())).unwrap();
+    let core: Vec<_> =
+        limits.lines().find(|line| line.starts_with("Max core file size")).unwrap().split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"], "{limits}");
+    rustix::process::kill_process(Pid::from_child(&server.0), Signal::ABORT).unwrap();
+    assert!(!server.0.wait().unwrap().core_dumped());
 }
 
 // --- Streams and devices
