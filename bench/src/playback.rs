@@ -52,16 +52,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let count = playlist.segments.len();
     figures::row(&["HLS segments", "rate", "bytes"]);
     figures::row(&["---", "---", "---"]);
-    for (name, urls) in [("nginx, the same bytes as files", &theirs), ("millrace, from the vault", &ours)] {
+    let both = [("nginx, the same bytes as files", &theirs), ("millrace, from the vault", &ours)];
+    let measured = both.into_iter().try_for_each(|(name, urls)| {
         // The first round warms the caches of both.
         wrk(folder.path(), urls, 2)?;
         let rate = wrk(folder.path(), urls, args.seconds)?;
         let mean = bytes as f64 / count as f64;
         figures::row(&[name, &format!("{rate:.0} segments/s"), &format!("{:.0} MB/s", rate * mean / 1e6)]);
-    }
+        Ok(())
+    });
     // A master that is killed would leave its workers.
     nginx.stop();
-    Ok(())
+    measured
 }
 
 /// Requests per second that the server of `urls` answers, asked in turn over 16 connections.
@@ -93,13 +95,15 @@ fn nginx(folder: &Path, files: &Path) -> anyhow::Result<Process> {
     std::fs::write(
         &config,
         format!(
-            "daemon off; worker_processes auto; pid {}; error_log {};\nevents {{ worker_connections 256; }}\n\
+            "{user}daemon off; worker_processes auto; pid {}; error_log {};\nevents {{ worker_connections 256; }}\n\
              http {{ access_log off; sendfile on; tcp_nopush on; client_body_temp_path {tmp}; proxy_temp_path {tmp}; fastcgi_temp_path {tmp}; \
              uwsgi_temp_path {tmp}; scgi_temp_path {tmp};\n server {{ listen {NGINX}; root {}; }} }}\n",
             pid.display(),
             log.display(),
             files.display(),
             tmp = folder.join("tmp").display(),
+            // Workers of root's would be nobody's, who may not read the folder.
+            user = if rustix::process::geteuid().is_root() { "user root; " } else { "" },
         ),
     )?;
     let process =
