@@ -144,7 +144,7 @@ pub struct Reading {
     pub success: bool,
     /// Access units that it was given, of all tracks.
     pub units: usize,
-    /// Warnings and errors, but for those in [`OF_THE_READER`].
+    /// Warnings and errors, but for what the readers say whatever they read.
     pub complaints: Vec<String>,
 }
 
