@@ -56,7 +56,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         cameras: SATURATING,
         bits_per_second: 4_000_000,
         fragment: Duration::from_secs(1),
-        fragments: 150,
+        fragments: 300,
         real_time: false,
     };
     let groups = one("millrace, as fast as it takes them, 16 cameras", &args.dir, &tracks, full).await?;

@@ -72,6 +72,11 @@ pub trait File: Send + Sync {
     /// Lays out space from `from` on, as zeros within the file's length. Does nothing where the file system can't.
     fn lay_out(&self, from: u64, bytes: u64) -> io::Result<()>;
 
+    /// Lets the system drop from its memory what is on disk of this range. Advice: nothing that was written is lost.
+    fn forget(&self, from: u64, bytes: u64) {
+        let _ = (from, bytes);
+    }
+
     /// Where the last byte that was ever written ends, by the file system's own account; the length where it
     /// keeps none.
     fn written_end(&self) -> io::Result<u64>;

@@ -2,13 +2,17 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{Advice, FallocateFlags, SeekFrom};
 
 use super::{Disk, File, folder_of};
+
+/// A page of memory, or a divisor of it.
+const PAGE_BYTES: u64 = 4096;
 
 /// The machine's own file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,6 +100,14 @@ impl File for fs::File {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn forget(&self, from: u64, bytes: u64) {
+        // Only whole pages are dropped: the one that a range before ended in is whole together with this one.
+        let start = from - from % PAGE_BYTES;
+        let bytes = NonZeroU64::new(from + bytes - start);
+        // Advice that is not taken costs memory and nothing else.
+        let _ = rustix::fs::fadvise(self, start, bytes, Advice::DontNeed);
     }
 
     fn written_end(&self) -> io::Result<u64> {

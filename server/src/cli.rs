@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
+use vault::KmsKey;
 
 use crate::admin::{self, AskError};
 use crate::config::{Config, KeySettings};
@@ -46,6 +47,13 @@ struct KeyArguments {
     /// MILLRACE_PASSPHRASE or a question at the terminal.
     #[arg(long, global = true, value_name = "PATH")]
     passphrase_file: Option<PathBuf>,
+    /// The master key in AWS KMS, by id, ARN or alias, in place of a keyring. Region and credentials come from where
+    /// AWS's tools take them: AWS_REGION, AWS_ACCESS_KEY_ID, AWS_PROFILE, the instance's role.
+    #[arg(long, global = true, value_name = "KEY", conflicts_with_all = ["keyring", "passphrase_file"])]
+    kms_key: Option<String>,
+    /// Another KMS than AWS's, by its URL.
+    #[arg(long, global = true, value_name = "URL", requires = "kms_key")]
+    kms_endpoint: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -176,7 +184,8 @@ impl Arguments {
 impl KeyArguments {
     fn resolve(&self, data: &Path) -> anyhow::Result<KeySettings> {
         let vault = DataFolder::vault_in(data);
-        Ok(KeySettings::resolve(self.keyring.clone(), self.passphrase_file.as_deref(), &vault)?)
+        let kms = self.kms_key.clone().map(|id| KmsKey { id, endpoint: self.kms_endpoint.clone() });
+        Ok(KeySettings::resolve(kms, self.keyring.clone(), self.passphrase_file.as_deref(), &vault)?)
     }
 }
 

@@ -86,6 +86,7 @@ impl Ingest {
         let config = server_config(&parts.ca)?;
         let listen = |error| IngestError::Listen(address, error);
         let socket = UdpSocket::bind(address).map_err(listen)?;
+        widen(&socket);
         let runtime = Arc::new(quinn::TokioRuntime);
         let endpoint_config = endpoint_config(&parts.reset_key);
         let endpoint = Endpoint::new(endpoint_config, Some(config), socket, runtime).map_err(listen)?;
@@ -116,6 +117,17 @@ impl Ingest {
         self.endpoint.close(number(CloseCode::ShuttingDown), b"the server shuts down");
         // The closes have to leave; a peer that is gone does not answer.
         let _ = timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+    }
+}
+
+/// Gives the socket room for what arrives while no thread reads it. As root beyond the system's limit, otherwise up to it.
+fn widen(socket: &UdpSocket) {
+    use rustix::net::sockopt;
+    let bytes = limits::SOCKET_BUFFER_BYTES;
+    if sockopt::set_socket_recv_buffer_size_force(socket, bytes).is_err()
+        && let Err(error) = sockopt::set_socket_recv_buffer_size(socket, bytes)
+    {
+        tracing::warn!(%error, "the receive buffer of the devices' socket stays as the system made it");
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vault::{Home, KeyService, Keyring, KeyringError, Passphrase};
+use vault::{Home, KeyError, KeyService, Keyring, KeyringError, Kms, KmsKey, Passphrase};
 use zeroize::Zeroizing;
 
 use crate::storage;
@@ -15,6 +15,9 @@ pub enum KeyServiceError {
     /// The master keyring can't be used.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// KMS can't be used.
+    #[error("KMS can't be used: {0}")]
+    Kms(#[source] KeyError),
     /// No passphrase could be asked for.
     #[error("the passphrase can't be asked for: {0}; give it with --passphrase-file")]
     Terminal(io::Error),
@@ -27,6 +30,8 @@ pub struct KeySettings {
     pub keyring: Option<Home>,
     /// What protects it.
     pub passphrase: Option<Passphrase>,
+    /// The master key in KMS, in place of a keyring.
+    pub kms: Option<KmsKey>,
 }
 
 /// The names that systemd's credentials have for us.
@@ -40,12 +45,16 @@ impl KeySettings {
     /// The settings that these arguments, the credentials of the service and the environment make, in that
     /// order. Asks at the terminal for a passphrase that is needed and comes from nowhere else.
     pub(crate) fn resolve(
+        kms: Option<KmsKey>,
         keyring: Option<PathBuf>,
         passphrase_file: Option<&Path>,
         vault: &Path,
     ) -> Result<Self, KeyServiceError> {
+        if kms.is_some() {
+            return Ok(Self { kms, ..Self::default() });
+        }
         let keyring = keyring.map(Home::File).or_else(|| credential(KEYRING_CREDENTIAL).map(Home::Credential));
-        let mut settings = Self { keyring, passphrase: passphrase(passphrase_file)? };
+        let mut settings = Self { keyring, passphrase: passphrase(passphrase_file)?, kms: None };
         let home = settings.home(vault);
         if settings.passphrase.is_none() && io::stdin().is_terminal() && Keyring::is_protected(&home)? {
             settings.passphrase = ask(&home).map_err(KeyServiceError::Terminal)?;
@@ -55,6 +64,9 @@ impl KeySettings {
 
     /// Opens the key service of the vault in this folder. What is new is created. Blocks.
     pub(crate) fn open(&self, vault: &Path) -> Result<Arc<dyn KeyService>, KeyServiceError> {
+        if let Some(key) = &self.kms {
+            return Ok(Arc::new(Kms::new(key.clone()).map_err(KeyServiceError::Kms)?));
+        }
         let now = u64::try_from(storage::now().as_millis() / 1000).unwrap_or(0);
         let ring = Keyring::open_or_create(self.home(vault), self.passphrase.as_ref(), vault, now)?;
         Ok(Arc::new(ring))

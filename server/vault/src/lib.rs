@@ -25,6 +25,8 @@ mod key_store;
 mod key_use;
 mod keyring;
 mod keys;
+#[cfg(feature = "kms")]
+mod kms;
 pub mod limits;
 mod masters;
 mod owner;
@@ -36,6 +38,8 @@ mod segment;
 pub mod segment_store;
 mod stored_key;
 mod sweep;
+#[cfg(any(feature = "kms", feature = "postgres"))]
+mod threads;
 mod vault;
 mod walk;
 
@@ -52,6 +56,8 @@ pub use key::{Key, Space};
 pub use key_store::{KeyStore, MemoryKeys};
 pub use keyring::{Home, Keyring, Passphrase};
 pub use keys::{DataKey, KeyContext, KeyService, WrappedKey};
+#[cfg(feature = "kms")]
+pub use kms::{Kms, KmsKey};
 pub use masters::{MasterId, MasterKey, MasterReport, MasterState, Rotated};
 pub use owner::{AssignError, Owner, Refused};
 pub use recovery::Lock;

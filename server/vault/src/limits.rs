@@ -40,6 +40,10 @@ pub const SEGMENTS_OPEN_MAX: usize = 24;
 /// in use its slot is over by then; with several a rare one costs a shorter file.
 pub const SEGMENT_IDLE_COMMITS: u64 = 256;
 
+/// What of the segments stays in the system's page cache after it was written: two seconds of 500 cameras, ten of 100,
+/// which is where live viewers read.
+pub const PAGES_KEPT_BYTES: u64 = 256 << 20;
+
 /// Segment files kept open for reading. Players read around few places; a file costs a descriptor.
 pub const READ_FILES_MAX: usize = 64;
 
@@ -52,6 +56,19 @@ pub const KEYS_CACHED_MAX: usize = 8192;
 /// vault notice that a master key was disabled elsewhere. A KMS answers 500 streams 1.7 times a second then,
 /// some thousandth of what it allows.
 pub const KEY_CACHED_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// How long KMS may take to accept a connection: one lost packet costs a second.
+pub const KMS_CONNECT_WAIT: Duration = Duration::from_secs(3);
+
+/// How long one attempt of a call to KMS may take: they take milliseconds.
+pub const KMS_ATTEMPT_WAIT: Duration = Duration::from_secs(4);
+
+/// How long a call to KMS may take with its repetitions. The commits of all streams wait for it meanwhile, and devices
+/// for their acks for a minute at most.
+pub const KMS_CALL_WAIT: Duration = Duration::from_secs(12);
+
+/// Calls to KMS at one time: at midnight each stream needs a key, and 500 calls of 10 ms one by one are five seconds.
+pub const KMS_CALLS_AT_ONCE: usize = 8;
 
 /// Master keys in a keyring: one wraps, one more is there during a rotation, the others stem from
 /// rotations that could not be finished.

@@ -19,11 +19,9 @@ mod session;
 mod tls;
 
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::runtime::{self, Runtime};
 
 use self::address::Address;
 use self::commit::Writers;
@@ -36,10 +34,7 @@ use super::{Batch, Catalog, Direction, KeyRange, Row, Snapshot};
 use crate::error::{CatalogError, CommitError};
 use crate::key::Key;
 use crate::limits;
-
-/// Threads that move bytes to and from the server. The work is small, but one thread would let a scan of a
-/// thousand rows hold up a commit.
-const THREADS: usize = 2;
+use crate::threads::Threads;
 
 /// A catalog on a PostgreSQL server. Several processes may have it open.
 pub struct PostgresCatalog {
@@ -61,7 +56,8 @@ impl PostgresCatalog {
         let name = address.name.clone();
         let tls = address.tls.as_ref().map(tls::connector).transpose()?;
         let connector = Arc::new(Connector { address, tls });
-        let threads = Arc::new(Threads::start()?);
+        let threads = Threads::start("vault-catalog");
+        let threads = Arc::new(threads.map_err(|e| CatalogError::Failed(format!("its threads can't be started: {e}")))?);
         let opening = connector.clone();
         threads.run(async move { opening.prepare().await }).map_err(|failure| match failure {
             Failure::Refused(why) => CatalogError::Failed(format!("{name}: {why}")),
@@ -152,44 +148,6 @@ impl Drop for PostgresSnapshot {
                     lease.give_back();
                 }
             });
-        }
-    }
-}
-
-/// The runtime of the connections.
-struct Threads(Option<Runtime>);
-
-impl Threads {
-    fn start() -> Result<Self, CatalogError> {
-        let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("vault-catalog")
-            .enable_all()
-            .build()
-            .map_err(|e| CatalogError::Failed(format!("its threads can't be started: {e}")))?;
-        Ok(Self(Some(runtime)))
-    }
-
-    /// Runs work to its end on these threads while the calling one waits.
-    fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        let (answer, answered) = mpsc::sync_channel(1);
-        self.spawn(async move {
-            // Whoever asked waits below.
-            let _ = answer.send(work.await);
-        });
-        answered.recv().expect("the runtime lives as long as this and its work does not panic")
-    }
-
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.0.as_ref().expect("taken only when dropped").spawn(work);
-    }
-}
-
-impl Drop for Threads {
-    /// Without waiting: it may be an async runtime's thread that drops the catalog, and those can't wait.
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
         }
     }
 }

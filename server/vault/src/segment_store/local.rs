@@ -3,12 +3,19 @@
 //! `segments/<expiry slot: 8 digits>-<segment id: 16 hex>.seg`, mode 0600. A file is laid out ahead of its end,
 //! because syncing an append to a file that needs no growth is a third quicker, and is cut to its end when it
 //! is closed or, after a crash, when the folder is opened.
+//!
+//! What was written last stays in the system's page cache, for live viewers, and the rest is dropped from it
+//! (`recent.rs`).
+
+mod recent;
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::recent::Recent;
 use super::{SegmentFile, SegmentName, SegmentStore, SegmentWriter};
 use crate::id::{ExpirySlot, SegmentId};
 use crate::limits;
@@ -19,6 +26,7 @@ pub struct LocalSegments {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     reading: Mutex<Reading>,
+    recent: Arc<Recent>,
 }
 
 impl LocalSegments {
@@ -27,7 +35,7 @@ impl LocalSegments {
     pub fn open(disk: Arc<dyn Disk>, vault: &Path) -> io::Result<Self> {
         let folder = vault.join("segments");
         disk.create_folder(&folder)?;
-        let segments = Self { disk, folder, reading: Mutex::default() };
+        let segments = Self { disk, folder, reading: Mutex::default(), recent: Arc::default() };
         segments.cut_unwritten()?;
         Ok(segments)
     }
@@ -78,7 +86,15 @@ impl SegmentStore for LocalSegments {
     fn create(&self, name: SegmentName) -> io::Result<Box<dyn SegmentWriter>> {
         let path = self.path_of(name);
         let file = self.disk.create(&path)?;
-        Ok(Box::new(LocalWriter { disk: self.disk.clone(), file, path, laid_out: 0 }))
+        Ok(Box::new(LocalWriter {
+            disk: self.disk.clone(),
+            recent: self.recent.clone(),
+            name,
+            file,
+            path,
+            laid_out: 0,
+            written: 0..0,
+        }))
     }
 
     fn sync_names(&self) -> io::Result<()> {
@@ -110,6 +126,7 @@ impl SegmentStore for LocalSegments {
         self.disk.remove(&self.path_of(name))?;
         // A file that is held open keeps its space.
         self.reading().open.remove(&name);
+        self.recent.close(name);
         Ok(())
     }
 
@@ -147,9 +164,13 @@ impl Reading {
 /// A file that this process appends to.
 struct LocalWriter {
     disk: Arc<dyn Disk>,
+    name: SegmentName,
     file: Arc<dyn File>,
     path: PathBuf,
     laid_out: u64,
+    /// What was written since the last sync, and where that began.
+    written: Range<u64>,
+    recent: Arc<Recent>,
 }
 
 impl SegmentWriter for LocalWriter {
@@ -169,11 +190,17 @@ impl SegmentWriter for LocalWriter {
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
+        self.file.write_at(bytes, offset)?;
+        self.written.end = self.written.end.max(offset + bytes.len() as u64);
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()
+        self.file.sync()?;
+        let synced = self.written.clone();
+        self.written.start = synced.end;
+        self.recent.note(self.name, &self.file, synced);
+        Ok(())
     }
 
     fn goes_on(&self) -> bool {
@@ -182,7 +209,10 @@ impl SegmentWriter for LocalWriter {
 
     fn close(self: Box<Self>, end: Option<u64>) -> io::Result<()> {
         match end {
-            None => self.disk.remove(&self.path),
+            None => {
+                self.recent.close(self.name);
+                self.disk.remove(&self.path)
+            }
             Some(end) => self.file.set_len(end),
         }
     }
