@@ -218,11 +218,13 @@ impl<'a> Run<'a> {
         for _ in 0..self.rng.usize(1..6) {
             let name = format!("entry {}", self.next_name);
             self.next_name += 1;
-            let len = [0, 1, 100, 4096, 20_000, 100_000][self.rng.usize(..6)];
-            let payload: Bytes = std::iter::repeat_with(|| self.rng.u8(..)).take(len).collect::<Vec<_>>().into();
+            // The largest are written in several pieces.
+            let len = [0, 1, 100, 4096, 20_000, 100_000, 600_000][self.rng.usize(..7)];
+            let mut payload = vec![0; len];
+            self.rng.fill(&mut payload);
             let known = Known {
                 owner: owner(self.rng.u64(..OWNERS)),
-                payload,
+                payload: payload.into(),
                 expiry: ExpirySlot(FIRST_SLOT + self.rng.u32(..4)),
                 state: Knowledge::Sent,
             };

@@ -175,12 +175,15 @@ impl Committer {
         // Step 4: every key that seals this batch is on disk.
         let keys = self.keys(works)?;
         // Step 5: each frame has its place; new segments are named on disk.
-        let runs = self.place(works)?;
-        // Step 6: seal.
-        seal::all(works, &keys, &mut self.sealed);
-        // Steps 7 and 8: append each run, then sync each segment once.
-        self.append(&runs)?;
-        self.sync(&runs)?;
+        let segments = self.place(works)?;
+        // Steps 6 and 7: seal and append, piece by piece.
+        let Self { appenders, retired, sealed, .. } = self;
+        seal::in_pieces(works, &keys, sealed, |piece| {
+            let appended = appender(appenders, retired, piece.segment).write(piece.bytes, piece.offset);
+            appended.map_err(|e| write_error(&e))
+        })?;
+        // Step 8: sync each segment once.
+        self.sync(&segments)?;
         // Step 9: the rows, which make the entries exist.
         let mut rows = Batch::new();
         for work in works.iter() {
@@ -200,8 +203,8 @@ impl Committer {
                 return Err(shared.poison.set(format!("a commit of the catalog failed: {e}")));
             }
         }
-        for run in &runs {
-            appender(&mut self.appenders, &mut self.retired, run.segment).committed();
+        for segment in segments {
+            appender(&mut self.appenders, &mut self.retired, segment).committed();
         }
         Ok(rows)
     }
@@ -223,11 +226,10 @@ impl Committer {
         Ok(demands.into_iter().map(|demand| demand.scope).zip(keys).collect())
     }
 
-    /// Gives each work its place and answers the runs of neighbours. Works come ordered by expiry.
-    fn place(&mut self, works: &mut [Work]) -> Result<Vec<Run>, PutError> {
-        let mut runs: Vec<Run> = Vec::new();
+    /// Gives each work its place and answers the segments, each once. Works come ordered by expiry.
+    fn place(&mut self, works: &mut [Work]) -> Result<Vec<SegmentName>, PutError> {
+        let mut segments: Vec<SegmentName> = Vec::new();
         let mut created = false;
-        let mut buffered = 0;
         for work in works {
             let expiry = work.entry.expiry;
             let bytes = work.frame_bytes();
@@ -239,7 +241,7 @@ impl Committer {
                     }
                     self.retire(expiry);
                 }
-                self.make_room_for(expiry, &runs);
+                self.make_room_for(expiry, &segments);
                 let appender = Appender::create(&*self.shared.segments, expiry, &*self.shared.entropy)
                     .map_err(|e| write_error(&e))?;
                 self.appenders.insert(expiry, (self.commits, appender));
@@ -248,31 +250,20 @@ impl Committer {
             };
             let location = Location { expiry, segment: name.id, offset: place.offset, bytes };
             work.place(location, place.ordinal);
-            match runs.last_mut() {
-                Some(run) if run.segment == name => run.bytes += bytes as usize,
-                _ => runs.push(Run { segment: name, offset: place.offset, start: buffered, bytes: bytes as usize }),
+            if segments.last() != Some(&name) {
+                segments.push(name);
             }
-            buffered += bytes as usize;
         }
         if created {
             let synced = self.shared.segments.sync_names();
             synced.map_err(|e| self.shared.poison.set(format!("syncing the segments' folder failed: {e}")))?;
         }
-        Ok(runs)
+        Ok(segments)
     }
 
-    fn append(&mut self, runs: &[Run]) -> Result<(), PutError> {
-        for run in runs {
-            let frames = run.start..run.start + run.bytes;
-            let appender = appender(&mut self.appenders, &mut self.retired, run.segment);
-            appender.write(&self.sealed[frames], run.offset).map_err(|e| write_error(&e))?;
-        }
-        Ok(())
-    }
-
-    fn sync(&mut self, runs: &[Run]) -> Result<(), PutError> {
-        for run in runs {
-            let synced = appender(&mut self.appenders, &mut self.retired, run.segment).sync();
+    fn sync(&mut self, segments: &[SegmentName]) -> Result<(), PutError> {
+        for &segment in segments {
+            let synced = appender(&mut self.appenders, &mut self.retired, segment).sync();
             synced.map_err(|e| self.shared.poison.set(format!("syncing a segment failed: {e}")))?;
         }
         Ok(())
@@ -297,8 +288,8 @@ impl Committer {
 
     /// Before a segment is begun: closes those that nothing has been written to for a while, since their slot is
     /// over and each keeps space laid out, and the longest unused if there are too many all the same.
-    fn make_room_for(&mut self, expiry: ExpirySlot, runs: &[Run]) {
-        let in_use = |slot: ExpirySlot| slot == expiry || runs.iter().any(|run| run.segment.expiry == slot);
+    fn make_room_for(&mut self, expiry: ExpirySlot, begun: &[SegmentName]) {
+        let in_use = |slot: ExpirySlot| slot == expiry || begun.iter().any(|segment| segment.expiry == slot);
         let mut idle: Vec<(u64, ExpirySlot)> =
             self.appenders.iter().map(|(slot, (used, _))| (*used, *slot)).filter(|(_, slot)| !in_use(*slot)).collect();
         idle.sort_unstable();
@@ -330,16 +321,6 @@ impl Committer {
     }
 }
 
-/// A run of frames that lie side by side both in the buffer and in their segment.
-struct Run {
-    segment: SegmentName,
-    /// Where in the segment.
-    offset: u32,
-    /// Where in the buffer.
-    start: usize,
-    bytes: usize,
-}
-
 /// Takes what waits behind `first`, up to the size of a batch and up to a job of another kind.
 fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Pending>, Option<Job>) {
     let mut batch = Vec::new();
@@ -361,13 +342,13 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Pending>, Option<
     (batch, None)
 }
 
-/// The open segment of a run.
+/// The open segment of this name.
 fn appender<'a>(open: &'a mut Appenders, retired: &'a mut [Appender], segment: SegmentName) -> &'a mut Appender {
     let open = open.get_mut(&segment.expiry).map(|(_, appender)| appender);
     open.into_iter()
         .chain(retired)
         .find(|appender| appender.name() == segment)
-        .expect("a run lies in a segment that is open or retired in this batch")
+        .expect("a batch is placed in segments that are open, or retired in it")
 }
 
 fn write_error(error: &io::Error) -> PutError {

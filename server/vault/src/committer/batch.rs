@@ -11,6 +11,7 @@ use crate::frame::{self, FrameHeader};
 use crate::id::{ExpirySlot, KeyId, KeyScope, Location, OwnerId, SegmentId};
 use crate::key::Key;
 use crate::owner::{AssignError, Owner};
+use crate::segment_store::SegmentName;
 use crate::vault::{Entry, Put, Receipt, Shared};
 
 /// An entry of the batch on its way to disk.
@@ -46,6 +47,17 @@ impl Work {
     /// The expiry of the segment that it was placed in, if it came that far.
     pub(super) fn placed_in(&self) -> Option<ExpirySlot> {
         self.place.map(|(location, _)| location.expiry)
+    }
+
+    /// The segment that it was placed in.
+    pub(super) fn segment(&self) -> SegmentName {
+        let (location, _) = self.placed();
+        SegmentName { expiry: location.expiry, id: location.segment }
+    }
+
+    /// Where in it.
+    pub(super) fn offset(&self) -> u32 {
+        self.placed().0.offset
     }
 
     pub(super) fn header(&self, key: KeyId) -> FrameHeader {

@@ -1,6 +1,7 @@
-//! Sealing a batch, on as many threads as pay.
+//! Sealing a batch in pieces: while one is being written, the next is sealed on a thread beside.
 
 use std::collections::HashMap;
+use std::sync::mpsc;
 use std::thread;
 
 use super::batch::Work;
@@ -8,66 +9,111 @@ use crate::data_keys::SealingKey;
 use crate::frame::FrameHeader;
 use crate::id::KeyScope;
 use crate::keys::DataKey;
+use crate::segment_store::SegmentName;
 
-/// Below this a second thread costs more to start (some 20 µs) than it saves: AES-GCM seals this much
-/// in about 100 µs.
-const BYTES_PER_THREAD_MIN: usize = 256 << 10;
+/// The size from which a piece takes no further frame. Large enough that a write costs little beside its bytes, and that
+/// what needs one piece only, without a thread (20 µs to start), is sealed in 100 µs; small enough to lie in a core's
+/// cache until it is written.
+const PIECE_BYTES: usize = 512 << 10;
 
-/// More threads than this outrun any disk: each seals some 2 GB/s.
-const THREADS_MAX: usize = 4;
+/// Sealed frames that lie side by side in one segment.
+pub(super) struct Sealed<'a> {
+    pub(super) segment: SegmentName,
+    /// Where in the segment.
+    pub(super) offset: u32,
+    pub(super) bytes: &'a [u8],
+}
 
-/// A frame to be sealed into its part of the buffer.
+/// The same before they are sealed.
+struct Piece<'a> {
+    segment: SegmentName,
+    offset: u32,
+    frames: Vec<Frame<'a>>,
+    out: &'a mut [u8],
+}
+
 struct Frame<'a> {
     header: FrameHeader,
     key: &'a DataKey,
     payload: &'a [u8],
-    out: &'a mut [u8],
 }
 
-/// Seals all works side by side into `buffer`, in their order.
-pub(super) fn all(works: &[Work], keys: &HashMap<KeyScope, SealingKey>, buffer: &mut Vec<u8>) {
+/// Seals all works, which have their places, into `buffer`, and gives them to `write` piece by piece, in their order,
+/// until it fails.
+pub(super) fn in_pieces<E>(
+    works: &[Work],
+    keys: &HashMap<KeyScope, SealingKey>,
+    buffer: &mut Vec<u8>,
+    mut write: impl FnMut(Sealed<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let total: usize = works.iter().map(|work| work.frame_bytes() as usize).sum();
     if buffer.len() < total {
         buffer.resize(total, 0);
     }
-    let mut rest = &mut buffer[..total];
-    let mut frames = Vec::with_capacity(works.len());
-    for work in works {
-        let (out, after) = rest.split_at_mut(work.frame_bytes() as usize);
-        rest = after;
-        let SealingKey { id, key } = keys.get(&work.key_scope()).expect("step 4 has the key of every work");
-        frames.push(Frame { header: work.header(*id), key, payload: &work.entry.payload, out });
+    let mut pieces = cut(works, keys, buffer);
+    if pieces.len() == 1 {
+        return pieces.pop().map(Piece::seal).map_or(Ok(()), write);
     }
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(THREADS_MAX).min(total / BYTES_PER_THREAD_MIN).min(frames.len()).max(1);
-    let shares = shares(frames, total.div_ceil(threads));
+    let (sender, sealed) = mpsc::channel();
     thread::scope(|scope| {
-        let mut shares = shares.into_iter();
-        let own = shares.next();
-        for share in shares {
-            scope.spawn(move || seal(share));
-        }
-        seal(own.unwrap_or_default());
-    });
+        scope.spawn(move || {
+            for piece in pieces {
+                // Nobody waits for it once a write has failed.
+                if sender.send(piece.seal()).is_err() {
+                    return;
+                }
+            }
+        });
+        sealed.into_iter().try_for_each(&mut write)
+    })
 }
 
-fn seal(frames: Vec<Frame<'_>>) {
-    for frame in frames {
-        frame.header.seal(frame.key, frame.payload, frame.out);
+/// Cuts the works into pieces, each with its part of the buffer.
+fn cut<'a>(works: &'a [Work], keys: &'a HashMap<KeyScope, SealingKey>, mut buffer: &'a mut [u8]) -> Vec<Piece<'a>> {
+    let goes_on = |a: &Work, b: &Work| a.segment() == b.segment();
+    let mut pieces = Vec::new();
+    for run in works.chunk_by(goes_on) {
+        let mut rest = run;
+        while let Some(first) = rest.first() {
+            let (count, bytes) = piece_of(rest);
+            let (frames, after) = rest.split_at(count);
+            let (out, left) = std::mem::take(&mut buffer).split_at_mut(bytes);
+            (rest, buffer) = (after, left);
+            let frames = frames.iter().map(|work| Frame::of(work, keys)).collect();
+            pieces.push(Piece { segment: first.segment(), offset: first.offset(), frames, out });
+        }
+    }
+    pieces
+}
+
+/// How many of these works make a piece, and its bytes.
+fn piece_of(works: &[Work]) -> (usize, usize) {
+    let mut bytes = 0;
+    for (at, work) in works.iter().enumerate() {
+        bytes += work.frame_bytes() as usize;
+        if bytes >= PIECE_BYTES {
+            return (at + 1, bytes);
+        }
+    }
+    (works.len(), bytes)
+}
+
+impl<'a> Frame<'a> {
+    fn of(work: &'a Work, keys: &'a HashMap<KeyScope, SealingKey>) -> Self {
+        let SealingKey { id, key } = keys.get(&work.key_scope()).expect("step 4 has the key of every work");
+        Self { header: work.header(*id), key, payload: &work.entry.payload }
     }
 }
 
-/// Cuts the frames into shares of at least `bytes` each but the last.
-fn shares(frames: Vec<Frame<'_>>, bytes: usize) -> Vec<Vec<Frame<'_>>> {
-    let mut shares = vec![Vec::new()];
-    let mut filled = 0;
-    for frame in frames {
-        if filled >= bytes {
-            shares.push(Vec::new());
-            filled = 0;
+impl<'a> Piece<'a> {
+    fn seal(self) -> Sealed<'a> {
+        let Self { segment, offset, frames, out } = self;
+        let mut rest = &mut *out;
+        for Frame { header, key, payload } in frames {
+            let (frame, after) = rest.split_at_mut(header.frame_bytes());
+            header.seal(key, payload, frame);
+            rest = after;
         }
-        filled += frame.out.len();
-        shares.last_mut().expect("there is always one").push(frame);
+        Sealed { segment, offset, bytes: out }
     }
-    shares
 }
