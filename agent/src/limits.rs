@@ -99,6 +99,6 @@ pub const ONCE_SPOOL_BYTES: u64 = 512 * 1024 * 1024;
 /// A new session may be laid this much later, so that it does not overlap the one before it.
 pub const OVERLAP_MAX: Duration = Duration::from_secs(5);
 
-/// The pause between two looks at what the spool has gained: half the time between two pictures at 25 a second. The
-/// units of several tracks and cameras then share a wake-up and a packet.
-pub const FEED_PAUSE: Duration = Duration::from_millis(20);
+/// The pause between two looks at what the spool has gained: the time between two pictures at 25 a second. The units of
+/// several tracks and cameras then share a wake-up and a packet; a viewer, who is a fragment behind, does not see it.
+pub const FEED_PAUSE: Duration = Duration::from_millis(40);
