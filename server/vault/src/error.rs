@@ -303,7 +303,9 @@ pub enum KeyringError {
     #[error("{0} is not a keyring, or damaged")]
     Damaged(PathBuf),
     /// The vault has data, but its keyring is missing. Creating a new one would not open that data.
-    #[error("the vault has data, but its keyring {0} is missing: restore it from a backup, or name what wraps its keys (--keyring, --kms-key)")]
+    #[error(
+        "the vault has data, but its keyring {0} is missing: restore it from a backup, or name what wraps its keys (--keyring, --kms-key)"
+    )]
     Missing(PathBuf),
     /// The system gives no random numbers.
     #[error("no master key can be made: the system's random source failed")]

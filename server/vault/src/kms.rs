@@ -81,7 +81,7 @@ impl Kms {
     /// What KMS says of a master key.
     fn describe(&self, id: &str) -> Result<KeyMetadata, KeyError> {
         let call = self.client.describe_key().key_id(id);
-        let answer = self.threads.run(async move { call.send().await }).map_err(|e| refused(id, e))?;
+        let answer = self.threads.run(async move { call.send().await }).map_err(|e| refused(id, &e))?;
         answer.key_metadata.ok_or_else(|| unusable(id, "it does not describe the key"))
     }
 
@@ -108,7 +108,7 @@ impl KeyService for Kms {
     fn generate(&self, context: &KeyContext) -> Result<(DataKey, WrappedKey), KeyError> {
         let call = self.client.generate_data_key().key_id(&self.key).key_spec(DataKeySpec::Aes256);
         let call = call.set_encryption_context(Some(encryption_context(context)));
-        let answer = self.threads.run(async move { call.send().await }).map_err(|e| refused(&self.key, e))?;
+        let answer = self.threads.run(async move { call.send().await }).map_err(|e| refused(&self.key, &e))?;
         let key = data_key(&self.key, answer.plaintext)?;
         Ok((key, wrapped_form(&self.key, answer.key_id, answer.ciphertext_blob)?))
     }
@@ -117,7 +117,7 @@ impl KeyService for Kms {
         let (arn, ciphertext) = parse(wrapped)?;
         let call = self.client.decrypt().key_id(arn).ciphertext_blob(Blob::new(ciphertext));
         let call = call.set_encryption_context(Some(encryption_context(context)));
-        let answer = self.threads.run(async move { call.send().await }).map_err(|e| refused(arn, e))?;
+        let answer = self.threads.run(async move { call.send().await }).map_err(|e| refused(arn, &e))?;
         data_key(arn, answer.plaintext)
     }
 
@@ -135,7 +135,7 @@ impl KeyService for Kms {
         let call = self.client.re_encrypt().source_key_id(from).destination_key_id(&to);
         let call = call.ciphertext_blob(Blob::new(ciphertext)).set_source_encryption_context(context.clone());
         let call = call.set_destination_encryption_context(context);
-        let answer = self.threads.run(async move { call.send().await }).map_err(|e| refused(&to, e))?;
+        let answer = self.threads.run(async move { call.send().await }).map_err(|e| refused(&to, &e))?;
         wrapped_form(&to, answer.key_id, answer.ciphertext_blob).map(Some)
     }
 
@@ -166,11 +166,11 @@ impl KeyService for Kms {
         match state {
             MasterState::Enabled => {
                 let call = client.enable_key().key_id(arn);
-                self.threads.run(async move { call.send().await }).map(drop).map_err(|e| refused(&id.0, e))
+                self.threads.run(async move { call.send().await }).map(drop).map_err(|e| refused(&id.0, &e))
             }
             MasterState::Disabled => {
                 let call = client.disable_key().key_id(arn);
-                self.threads.run(async move { call.send().await }).map(drop).map_err(|e| refused(&id.0, e))
+                self.threads.run(async move { call.send().await }).map(drop).map_err(|e| refused(&id.0, &e))
             }
             MasterState::Unavailable => {
                 Err(KeyError::refused(KeyRefusal::UnsupportedOperation, "a key is enabled or disabled, nothing else"))
@@ -241,21 +241,24 @@ fn arn_of(key: &KeyMetadata) -> String {
 }
 
 /// KMS's refusal by its documented name, or that it could not be asked.
-fn refused<E, R>(master: &str, error: SdkError<E, R>) -> KeyError
+fn refused<E, R>(master: &str, error: &SdkError<E, R>) -> KeyError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
     let Some(service) = error.as_service_error() else {
-        let why = format!("KMS can't be asked about {master}: {}", DisplayErrorContext(&error));
+        let why = format!("KMS can't be asked about {master}: {}", DisplayErrorContext(error));
         return KeyError::refused(KeyRefusal::KeyUnavailable, why);
     };
     let code = service.code().unwrap_or("an error without a code");
     let says = service.message().unwrap_or("no words");
     let refusal = KeyRefusal::ALL.into_iter().find(|refusal| refusal.name() == code);
-    let refusal = refusal.unwrap_or_else(|| match code {
-        "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException"
-        | "IncompleteSignature" | "MissingAuthenticationTokenException" => KeyRefusal::AccessDenied,
+    let refusal = refusal.unwrap_or(match code {
+        "UnrecognizedClientException"
+        | "InvalidSignatureException"
+        | "ExpiredTokenException"
+        | "IncompleteSignature"
+        | "MissingAuthenticationTokenException" => KeyRefusal::AccessDenied,
         "InvalidArnException" => KeyRefusal::NotFound,
         _ => KeyRefusal::Internal,
     });

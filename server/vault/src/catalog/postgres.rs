@@ -57,7 +57,8 @@ impl PostgresCatalog {
         let tls = address.tls.as_ref().map(tls::connector).transpose()?;
         let connector = Arc::new(Connector { address, tls });
         let threads = Threads::start("vault-catalog");
-        let threads = Arc::new(threads.map_err(|e| CatalogError::Failed(format!("its threads can't be started: {e}")))?);
+        let threads =
+            Arc::new(threads.map_err(|e| CatalogError::Failed(format!("its threads can't be started: {e}")))?);
         let opening = connector.clone();
         threads.run(async move { opening.prepare().await }).map_err(|failure| match failure {
             Failure::Refused(why) => CatalogError::Failed(format!("{name}: {why}")),

@@ -208,7 +208,8 @@ fn what_was_answered_survives_a_server_that_is_killed_and_what_was_not_made_is_n
 #[test]
 fn calls_from_async_code_block_and_do_not_panic() {
     let schema = Schema::new();
-    let runtimes = [tokio::runtime::Builder::new_current_thread().build(), tokio::runtime::Builder::new_multi_thread().build()];
+    let runtimes =
+        [tokio::runtime::Builder::new_current_thread().build(), tokio::runtime::Builder::new_multi_thread().build()];
     for runtime in runtimes {
         runtime.unwrap().block_on(async {
             let catalog = schema.open();

@@ -70,9 +70,7 @@ impl Recent {
 
 impl Piece {
     fn goes_on(&self, segment: SegmentName, range: &Range<u64>) -> bool {
-        self.segment == segment
-            && self.range.end == range.start
-            && range.end - self.range.start <= PIECE_BYTES_MAX
+        self.segment == segment && self.range.end == range.start && range.end - self.range.start <= PIECE_BYTES_MAX
     }
 }
 
