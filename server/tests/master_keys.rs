@@ -130,6 +130,7 @@ async fn a_running_server_is_asked_without_the_passphrase() {
     let keys = KeySettings {
         keyring: Some(vault::Home::File(elsewhere.path().join("ring"))),
         passphrase: vault::Passphrase::new(b"correct horse".to_vec().into()),
+        kms: None,
     };
     let stage = Stage::start_in(tempfile::tempdir().unwrap(), keys).await;
     assert_eq!(list(stage.folder.path()).await.len(), 1);
