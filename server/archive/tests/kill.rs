@@ -1,7 +1,6 @@
 //! A process that stores fragments is killed at random instants: nothing acknowledged is lost.
 //!
-//! The test starts itself as the process to kill: the ignored test below, told where to store by an
-//! environment variable.
+//! The test starts itself as the process to kill, told where to store by an environment variable.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -15,12 +14,16 @@ use archive::{Archive, Fragment};
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
 
+const TEST: &str = "what_was_acknowledged_survives_kill_9_at_any_instant";
 const FOLDER: &str = "MILLRACE_TEST_KILL_FOLDER";
 const ROUNDS: u64 = 8;
 const WORKERS: u32 = 8;
 
 #[test]
 fn what_was_acknowledged_survives_kill_9_at_any_instant() {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        store_for_ever(Path::new(&folder));
+    }
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged = Vec::new();
     for round in 1..=ROUNDS {
@@ -37,22 +40,18 @@ fn what_was_acknowledged_survives_kill_9_at_any_instant() {
     assert!(acknowledged.len() > 20, "only {} fragments were acknowledged", acknowledged.len());
 }
 
-#[test]
-#[ignore = "the process that the test above kills"]
-fn storing_process() {
-    let Some(folder) = std::env::var_os(FOLDER) else {
-        return;
-    };
+/// The process to kill: stores fragments and says so, until it is.
+fn store_for_ever(folder: &Path) -> ! {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
-        let archive = open(Path::new(&folder));
+        let archive = open(folder);
         let stream = archive.find_or_create_stream(&"front".parse().unwrap(), at(0)).unwrap();
         let session = SessionId(u64::from(std::process::id()));
         let mut stores = Vec::new();
         for worker in 0..WORKERS {
             let archive = archive.clone();
             stores.push(tokio::spawn(async move {
-                for round in 0..1_000_000 {
+                for round in 0.. {
                     let id = FragmentId { session, sequence: Sequence(round * WORKERS + worker) };
                     archive.store(stream.id, fragment(id)).await.unwrap();
                     println!("stored {id}");
@@ -63,12 +62,13 @@ fn storing_process() {
             store.await.unwrap();
         }
     });
+    unreachable!("a worker ends only by a panic, which is passed on")
 }
 
 /// Runs a storing process, kills it after a while, and answers what it had said to be stored.
 fn store_until_killed(folder: &Path, round: u64) -> Vec<FragmentId> {
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "storing_process", "--ignored", "--nocapture"])
+        .args(["--exact", TEST, "--nocapture"])
         .env(FOLDER, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
