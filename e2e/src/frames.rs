@@ -102,18 +102,84 @@ pub fn hashes_of_all(file: &Path) -> Vec<String> {
     units.into_iter().map(|(_, unit)| unit).collect()
 }
 
-/// Like [`hashes`], for comparing across containers: only the coded pictures, without the parameter sets and delimiters
-/// that a transport stream repeats in band, and without SEI (GStreamer's h264parse drops what stands before the first
-/// parameter set, where ffmpeg's muxer puts x264's SEI); NAL units and AAC frames in the form of Matroska.
+/// Like [`hashes`], for comparing across containers: NAL units and AAC frames in the form of Matroska. Of the first
+/// picture only what is coded and its parameter sets: GStreamer's h264parse drops the delimiter and the SEI that stand
+/// before the first parameter set.
 pub fn hashes_reframed(input: &str, kind: Kind) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let middle = folder.path().join("reframed.mkv").to_string_lossy().into_owned();
-    let status = Command::new("ffmpeg")
-        .args(["-v", "error", "-i", input, "-c", "copy", "-bsf:v", "filter_units=remove_types=6|7|8|9", &middle])
-        .status()
+    let reframed = |name: &str, filter: &[&str]| {
+        let middle = folder.path().join(name).to_string_lossy().into_owned();
+        let mut command = Command::new("ffmpeg");
+        let status = command.args(["-v", "error", "-i", input, "-c", "copy"]).args(filter).arg(&middle).status();
+        assert!(status.expect("ffmpeg can be run").success(), "ffmpeg cannot reframe {input}");
+        hashes(&middle, kind)
+    };
+    let mut units = reframed("whole.mkv", &[]);
+    let without = reframed("first.mkv", &["-bsf:v", "filter_units=remove_types=6|9"]);
+    if let (Some(first), Some(coded)) = (units.first_mut(), without.into_iter().next()) {
+        *first = coded;
+    }
+    units
+}
+
+/// Samples a second in which sounds are compared: those of a telephone.
+const SOUND_RATE: u32 = 8000;
+
+/// How alike two recordings of one sound are that was coded in different ways.
+pub struct Likeness {
+    /// The correlation of their samples: 1 if one is the other, louder or softer; about 0 if they have nothing in common.
+    pub correlation: f64,
+    /// How far one of them had to be moved for that.
+    pub apart: Duration,
+}
+
+/// Compares the sound of two inputs, one of them moved by up to `slack` to where it fits best.
+pub fn likeness(source: &str, stored: &str, slack: Duration) -> Likeness {
+    let (source, stored) = (sound(source), sound(stored));
+    let most = usize::try_from(slack.as_millis()).expect("a short time") * SOUND_RATE as usize / 1000;
+    let best = |early: &[f64], late: &[f64]| {
+        let moved = (0..=most).map(|lag| (lag, correlation(early, late.get(lag..).unwrap_or_default())));
+        moved.max_by(|a, b| a.1.total_cmp(&b.1)).expect("there is a move of nothing")
+    };
+    let (later, earlier) = (best(&source, &stored), best(&stored, &source));
+    let (lag, correlation) = if later.1 >= earlier.1 { later } else { earlier };
+    let apart = Duration::from_secs(1) * u32::try_from(lag).expect("within the slack") / SOUND_RATE;
+    Likeness { correlation, apart }
+}
+
+/// The normalised correlation of two sounds, as far as both go.
+fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    let both = || a.iter().zip(b);
+    let power = |pick: fn((&f64, &f64)) -> f64| both().map(pick).sum::<f64>();
+    let all = (power(|(a, _)| a * a) * power(|(_, b)| b * b)).sqrt();
+    if all > 0.0 { power(|(a, b)| a * b) / all } else { 0.0 }
+}
+
+/// The samples of the first track of sound, from the beginning of the first picture on.
+fn sound(input: &str) -> Vec<f64> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-i", input, "-map", "0:a:0", "-ac", "1"])
+        .args(["-ar", &SOUND_RATE.to_string(), "-f", "f32le", "-"])
+        .output()
         .expect("ffmpeg can be run");
-    assert!(status.success(), "ffmpeg cannot reframe {input}");
-    hashes(&middle, kind)
+    assert!(output.status.success(), "ffmpeg on {input}: {}", String::from_utf8_lossy(&output.stderr));
+    let samples = output.stdout.as_chunks().0.iter().map(|sample| f64::from(f32::from_le_bytes(*sample)));
+    // In samples: how much later than the picture the sound begins.
+    let late = (start(input, "a:0") - start(input, "v:0")) * f64::from(SOUND_RATE);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and far below 2^32")]
+    let count = late.abs().round() as usize;
+    if late >= 0.0 { std::iter::repeat_n(0.0, count).chain(samples).collect() } else { samples.skip(count).collect() }
+}
+
+/// When a stream of `input` begins, in seconds.
+fn start(input: &str, stream: &str) -> f64 {
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", stream, "-show_entries", "stream=start_time", "-of", "csv=p=0", input])
+        .output()
+        .expect("ffprobe can be run");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let first = text.lines().next().unwrap_or_default().trim().trim_end_matches(',');
+    first.parse().unwrap_or_else(|error| panic!("ffprobe on {input}: {stream} begins at {first:?}: {error}"))
 }
 
 /// Says where two tracks part, or `None` if they are equal.

@@ -11,6 +11,12 @@ const ROUNDING: Duration = Duration::from_millis(2);
 /// How far the sound that was coded anew may be longer or shorter than it was: the encoder's first and last packet.
 const RECODED: Duration = Duration::from_millis(100);
 
+/// The least correlation with what was coded anew. AAC keeps a tone's wave all but exactly.
+const ALIKE: f64 = 0.98;
+
+/// How far sound that was coded anew may lie from where it was: less than an eye sees (ITU-R BT.1359: 45 ms).
+const IN_STEP: Duration = Duration::from_millis(45);
+
 struct Clip {
     name: &'static str,
     audio: Audio,
@@ -78,6 +84,13 @@ fn check(Clip { name, audio }: &Clip, server: &Server, agent: &Agent) -> Vec<Str
             let (before, after) = (last(&source), last(&url));
             if before.abs_diff(after) > RECODED {
                 failures.push(format!("{name}: its sound of {before:?} became one of {after:?}"));
+            }
+            let likeness = frames::likeness(&source, &url, RECODED);
+            if likeness.correlation < ALIKE {
+                failures.push(format!("{name}: its sound is another: correlation {}", likeness.correlation));
+            }
+            if likeness.apart > IN_STEP {
+                failures.push(format!("{name}: its sound lies {:?} from where it was", likeness.apart));
             }
             vec![Kind::Video, Kind::Audio]
         }

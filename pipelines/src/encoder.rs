@@ -1,5 +1,7 @@
 //! The best encoders that this machine has.
 
+use gst::prelude::*;
+
 use crate::Error;
 
 /// H.264 encoders, best first: hardware of boards, hardware of PCs, then software. `{bitrate}` is in
@@ -17,10 +19,17 @@ const H264: [(&str, &str); 4] = [
 
 /// AAC encoders, best first.
 const AAC: [(&str, &str); 3] = [
-    ("fdkaacenc", "fdkaacenc bitrate=64000"),
-    ("avenc_aac", "avenc_aac bitrate=64000"),
-    ("voaacenc", "voaacenc bitrate=64000"),
+    ("fdkaacenc", "fdkaacenc name=aac-encoder bitrate=64000"),
+    ("avenc_aac", "avenc_aac name=aac-encoder bitrate=64000"),
+    ("voaacenc", "voaacenc name=aac-encoder bitrate=64000"),
 ];
+
+/// What they are called in a line.
+const AAC_ENCODER: &str = "aac-encoder";
+
+/// By how many samples the sound comes out of each later than the times of its packets say: what an encoder needs to look
+/// ahead, which GStreamer leaves in. That of fdkaacenc is by its documentation, the others were measured by an impulse.
+const AAC_DELAY: [(&str, u64); 3] = [("fdkaacenc", 2048), ("avenc_aac", 1024), ("voaacenc", 1600)];
 
 /// Seconds from key frame to key frame: a fragment can be no shorter, and two is what HLS advises.
 const KEY_SECONDS: u32 = 2;
@@ -42,6 +51,25 @@ pub(crate) fn h264(width: u32, height: u32, fps: u32) -> Result<String, Error> {
 pub(crate) fn aac() -> Result<String, Error> {
     let encoder = best(&AAC, is_installed)?;
     Ok(format!("audioconvert ! audioresample ! audio/x-raw,rate=[16000,48000],channels=[1,2] ! {encoder}"))
+}
+
+/// Puts the sound of an AAC encoder in `bin`, if there is one, back in step with the picture: at 16 kHz it would be 64 ms
+/// late, which is seen. Its first packet then lies before the first sample, as it should.
+pub(crate) fn put_in_step(bin: &gst::Bin) {
+    let Some(encoder) = bin.by_name(AAC_ENCODER) else { return };
+    let factory = encoder.factory().map(|factory| factory.name());
+    let delay = AAC_DELAY.iter().find(|(name, _)| factory.as_deref() == Some(*name)).map_or(0, |(_, samples)| *samples);
+    let Some(pad) = encoder.static_pad("src") else { return };
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
+        // The rate is known when the encoder tells its caps, which is before its first packet.
+        if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view())
+            && let Some(rate) = caps.caps().structure(0).and_then(|caps| caps.get::<i32>("rate").ok())
+        {
+            let nanos = delay * gst::ClockTime::SECOND.nseconds() / u64::try_from(rate).unwrap_or(1).max(1);
+            pad.set_offset(-i64::try_from(nanos).expect("a few thousand samples are less than seconds"));
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// The first of `choices` whose element is there.
@@ -74,6 +102,14 @@ mod tests {
     fn every_choice_is_a_line_of_its_own_element() {
         for (element, line) in H264.iter().chain(&AAC) {
             assert_eq!(line.split_whitespace().next(), Some(*element));
+        }
+    }
+
+    #[test]
+    fn every_aac_encoder_has_its_name_and_its_delay() {
+        for (element, line) in AAC {
+            assert!(line.contains(&format!(" name={AAC_ENCODER} ")), "{line}");
+            assert!(AAC_DELAY.iter().any(|(name, samples)| *name == element && *samples >= 1024), "{element}");
         }
     }
 

@@ -18,7 +18,7 @@ use crate::launch::{Launch, MEDIA};
 use crate::queue::{self, Sender};
 use crate::state::{Progress, State};
 use crate::teardown::teardown;
-use crate::{Error, Event, Receiver, Source, branch, limits, sender_clock};
+use crate::{Error, Event, Receiver, Source, branch, encoder, limits, sender_clock};
 
 /// Starts sources.
 pub struct Pipeline;
@@ -220,6 +220,7 @@ impl Shared {
     /// Puts the collector behind the sinks that are there and those that will come.
     fn attach(self: &Arc<Self>, pipeline: &gst::Pipeline) -> Result<(), Error> {
         let Some(media) = pipeline.by_name(MEDIA) else {
+            encoder::put_in_step(pipeline.upcast_ref());
             for (name, kind) in [("video", TrackKind::Video), ("audio", TrackKind::Audio)] {
                 if let Some(sink) = pipeline.by_name(name) {
                     self.collector.announce(kind);
@@ -298,6 +299,7 @@ impl Shared {
             .map_err(|error| Error::from_parse(&self.what, &error))?;
         let sink = bin.by_name("sink").ok_or_else(|| invalid("a branch has no sink".to_owned()))?;
         self.collect(&sink, branch.kind)?;
+        encoder::put_in_step(&bin);
         pipeline.add(&bin).map_err(|error| invalid(error.to_string()))?;
         bin.sync_state_with_parent().map_err(|error| invalid(error.to_string()))?;
         let input = bin.static_pad("sink").ok_or_else(|| invalid("a branch has no input".to_owned()))?;
