@@ -6,6 +6,7 @@
 # Knows Debian 12 and 13 and Ubuntu 24.04. Needs root or sudo only if something is missing.
 # The Rust toolchain is yours to choose: see https://rustup.rs.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 # What compiles and runs the product. x264 comes with "ugly", the AAC encoder with "libav".
 BUILD=(
@@ -15,7 +16,7 @@ BUILD=(
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
 )
 # Tools that look at our output from outside, and the database that a node can keep its catalog in.
-TEST=(ffmpeg mkvtoolnix postgresql)
+TEST=(ffmpeg mkvtoolnix postgresql python3-venv)
 # What our numbers stand beside.
 BENCH=(ffmpeg nginx-light wrk)
 
@@ -59,6 +60,20 @@ main() {
         fail "no Chromium. Ubuntu ships it as a snap only: 'snap install chromium', or install Google Chrome," \
             "or name another one with CHROMIUM=/path/to/chromium"
     fi
+    if [[ " $* " == *" test "* ]]; then
+        python_packages
+    fi
+}
+
+# Programs of others that the tests run against, in an environment of their own.
+python_packages() {
+    local wanted=e2e/python/requirements.txt
+    local home="${XDG_CACHE_HOME:-$HOME/.cache}/millrace/python"
+    cmp -s "$wanted" "$home/installed.txt" && return
+    say "installing $(paste -sd ' ' "$wanted") into $home"
+    python3 -m venv --clear "$home"
+    "$home/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
+    cp "$wanted" "$home/installed.txt"
 }
 
 # Any browser that the tests can drive; e2e/browser/chromium.mjs looks for the same names.

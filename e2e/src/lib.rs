@@ -10,11 +10,13 @@
 mod agent;
 mod camera;
 pub mod frames;
+pub mod kms;
 mod link;
 mod playlist;
 mod process;
 mod server;
 mod spool;
+mod two_cameras;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ pub use playlist::{Playlist, Segment};
 pub use process::{Process, binary};
 pub use server::{Answer, Playback, Server};
 pub use spool::Spooled;
+pub use two_cameras::TwoCameras;
 pub use wait::{until, within};
 
 /// A clip of `samples/clips`.

@@ -23,6 +23,9 @@ pub struct Server {
     log: PathBuf,
     http: u16,
     quic: u16,
+    /// Given to the server and to every command.
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -54,28 +57,50 @@ impl Answer {
 impl Server {
     /// Starts a server whose data lies in `folder/data`.
     pub fn start(folder: &Path) -> Server {
+        Server::start_with(folder, &[], &[])
+    }
+
+    /// Starts one with these arguments and variables, which its commands get too.
+    pub fn start_with(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Server {
         let mut server = Server {
-            data: folder.join("data"),
             log: folder.join("server.log"),
-            http: free_port(),
-            quic: free_udp_port(),
-            process: None,
+            arguments: arguments.iter().copied().map(str::to_owned).collect(),
+            environment: environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            ..Server::of_others(&folder.join("data"))
         };
         server.restart();
         server
     }
 
+    /// Whether a server on the same data, which is not running, starts with other arguments, and what it says.
+    pub fn try_start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> (bool, String) {
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(binary("millrace")).arg("--data").arg(self.data()).args(arguments).arg("serve");
+        command.args(["--http", &self.http_address(), "--quic", &self.upload_address()]);
+        let output = command.envs(environment.iter().copied()).output().expect("millrace can be run");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
     /// A server with data in `data` on free ports, which somebody else will start, and end.
     pub fn of_others(data: &Path) -> Server {
         let log = data.with_extension("log");
-        Server { data: data.to_owned(), log, http: free_port(), quic: free_udp_port(), process: None }
+        Server {
+            data: data.to_owned(),
+            log,
+            http: free_port(),
+            quic: free_udp_port(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            process: None,
+        }
     }
 
     /// Starts it again after [`Server::kill`] or [`Server::stop`].
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "the server runs already");
-        let mut command = Command::new(binary("millrace"));
-        command.arg("--data").arg(self.data()).arg("serve");
+        let mut command = self.command();
+        command.arg("serve");
         command.args(["--http", &self.http_address()]);
         command.args(["--quic", &self.upload_address()]);
         let mut process = Process::start("millrace", &mut command, &self.log);
@@ -130,12 +155,18 @@ impl Server {
 
     /// Runs an admin command and gives back what it printed; it must succeed.
     pub fn admin(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(binary("millrace"));
-        let output = command.arg("--data").arg(self.data()).args(arguments).output().expect("millrace can be run");
+        let output = self.command().args(arguments).output().expect("millrace can be run");
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "millrace {arguments:?}: {}\n{printed}{complaint}", output.status);
         printed
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary("millrace"));
+        command.arg("--data").arg(self.data()).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     /// Adds a device and gives back its join token.

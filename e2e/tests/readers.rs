@@ -1,10 +1,9 @@
 //! What a camera sends is read by others than browsers, live and from the past, without a complaint.
 
 use std::thread;
-use std::time::Duration;
 
 use e2e::frames::{self, Reading};
-use e2e::{Agent, Camera, Playback, Server, Source, until};
+use e2e::{Playback, TwoCameras};
 
 /// Seconds of each live reading: more than the playlist lists at first, so that it is fetched again and again.
 const SECONDS: u32 = 16;
@@ -17,16 +16,7 @@ const AT_FIRST: usize = 150;
 
 #[test]
 fn ffprobe_and_gstreamer_read_live_and_past_playlists_of_cameras_without_a_warning() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let server = Server::start(folder.path());
-    let (yard, door) = (Camera::start("h264-aac.mp4", folder.path()), Camera::start("h264-bframes.mp4", folder.path()));
-    let sources = [("yard", Source::Rtsp(yard.url())), ("door", Source::Rtsp(door.url()))];
-    let _agent = Agent::start(&folder.path().join("agent"), &server, &sources);
-    for (stream, _) in &sources {
-        until(&format!("{stream} has a few fragments"), Duration::from_secs(60), || {
-            server.try_everything(stream).filter(|playlist| playlist.segments.len() >= 4)
-        });
-    }
+    let TwoCameras { server, .. } = &TwoCameras::start();
 
     let read = |stream: &str| {
         let (live, past) = (server.playback(stream, Playback::Live), server.whole(stream));
@@ -50,7 +40,7 @@ fn ffprobe_and_gstreamer_read_live_and_past_playlists_of_cameras_without_a_warni
         bad.map(say).collect::<Vec<_>>()
     };
     let failures: Vec<String> = thread::scope(|scope| {
-        let readers: Vec<_> = sources.iter().map(|(stream, _)| scope.spawn(|| read(stream))).collect();
+        let readers: Vec<_> = TwoCameras::STREAMS.iter().map(|stream| scope.spawn(|| read(stream))).collect();
         readers.into_iter().flat_map(|reader| reader.join().expect("reading does not panic")).collect()
     });
     assert!(failures.is_empty(), "{}", failures.join("\n"));

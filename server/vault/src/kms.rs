@@ -268,3 +268,46 @@ where
 fn unusable(master: &str, why: &str) -> KeyError {
     KeyError::refused(KeyRefusal::Internal, format!("KMS's answer about {master} is of no use: {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_kms::error::ErrorMetadata;
+    use aws_sdk_kms::operation::decrypt::DecryptError;
+
+    use super::*;
+
+    #[test]
+    fn each_of_kms_documented_refusals_keeps_its_name() {
+        for refusal in KeyRefusal::ALL {
+            let error = refused("alias/m", &service_error(refusal.name()));
+            assert_eq!(error.refusal(), Some(refusal));
+            assert!(error.to_string().contains("alias/m") && error.to_string().contains("in words"), "{error}");
+        }
+    }
+
+    #[test]
+    fn wrong_credentials_and_unknown_errors_are_told_apart() {
+        let of = |code| refused("alias/m", &service_error(code)).refusal();
+        assert_eq!(of("UnrecognizedClientException"), Some(KeyRefusal::AccessDenied));
+        assert_eq!(of("SomethingNewException"), Some(KeyRefusal::Internal));
+    }
+
+    #[test]
+    fn a_wrapped_key_says_its_master_and_one_of_a_keyring_is_told_apart() {
+        let wrapped = wrapped_form("m", Some("arn:aws:kms:x:1:key/2".to_owned()), Some(Blob::new([7, 8]))).unwrap();
+        assert_eq!(parse(&wrapped).unwrap(), ("arn:aws:kms:x:1:key/2", &[7, 8][..]));
+        for cut in 0..WRAPPED_HEAD_BYTES + "arn:aws:kms:x:1:key/2".len() {
+            assert!(parse(&WrappedKey(wrapped.0[..cut].to_vec())).is_err(), "{cut}");
+        }
+        let of_keyring = parse(&WrappedKey(vec![1; 69])).unwrap_err();
+        assert!(of_keyring.to_string().contains("local keyring"), "{of_keyring}");
+    }
+
+    /// Version and length.
+    const WRAPPED_HEAD_BYTES: usize = 3;
+
+    fn service_error(code: &str) -> SdkError<DecryptError, ()> {
+        let meta = ErrorMetadata::builder().code(code).message("in words").build();
+        SdkError::service_error(DecryptError::generic(meta), ())
+    }
+}
