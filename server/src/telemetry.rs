@@ -16,7 +16,7 @@
 //! millrace_vault_poisoned                            1 from a failed sync to the next start, while writes are refused
 //! ```
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fragment::StreamName;
@@ -43,22 +43,23 @@ pub(crate) fn start_logs(json: bool) {
 }
 
 /// What renders the metrics of this process: there is one recorder, whatever the number of servers in it.
-static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+static METRICS: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
 
 /// Counts from now on; the handle renders what was counted.
 pub(crate) fn start_metrics() -> Result<PrometheusHandle, BuildError> {
-    if let Some(started) = METRICS.get() {
+    // Held until the recorder stands: of two servers that start at the same instant, the second waits for the first's.
+    let mut started = METRICS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(started) = &*started {
         return Ok(started.clone());
     }
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full("millrace_persist_seconds".to_owned()), PERSIST_BUCKETS)?;
     let recorder = builder.build_recorder();
-    let handle = recorder.handle();
-    // Of two servers that start at the same instant, the first one's recorder stands.
-    if metrics::set_global_recorder(recorder).is_ok() {
-        return Ok(METRICS.get_or_init(|| handle).clone());
+    let handle = started.insert(recorder.handle()).clone();
+    if metrics::set_global_recorder(recorder).is_err() {
+        tracing::warn!("something else in this process counts already; /metrics stays empty");
     }
-    Ok(METRICS.get().cloned().unwrap_or(handle))
+    Ok(handle)
 }
 
 /// Folds samples of histograms into their buckets, which otherwise only a scrape does: without one, every
