@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the system packages that are missing, and nothing else. Safe to run at any time.
+# Installs the system packages that are missing, and for the tests some Python programs into a folder of their own in the
+# user's cache. Safe to run at any time.
 #
 #   scripts/setup.sh [build] [test] [bench]      (default: build)
 #

@@ -16,6 +16,10 @@ use crate::limits;
 /// Pieces that adjoin are noted as one up to this size, so that many small commits make few pieces.
 const PIECE_BYTES_MAX: u64 = 4 << 20;
 
+/// Pieces that are noted. Each may hold a file open: streams that give little fill many segments with 256 MiB, and a
+/// process has 1,024 descriptors unless somebody raises that.
+const PIECES_MAX: usize = 128;
+
 /// What was written and synced last, oldest first.
 #[derive(Default)]
 pub(super) struct Recent(Mutex<Inner>);
@@ -41,7 +45,7 @@ impl Recent {
             Some(last) if last.goes_on(segment, &range) => last.range.end = range.end,
             _ => inner.pieces.push_back(Piece { segment, file: file.clone(), range }),
         }
-        while inner.bytes > limits::PAGES_KEPT_BYTES
+        while (inner.bytes > limits::PAGES_KEPT_BYTES || inner.pieces.len() > PIECES_MAX)
             && let Some(Piece { file, range, .. }) = inner.pieces.pop_front()
         {
             let bytes = range.end - range.start;
@@ -106,6 +110,17 @@ mod tests {
             recent.note(SEGMENT, &file, from..from + 64);
         }
         assert_eq!(recent.0.lock().unwrap().pieces.len(), 1);
+    }
+
+    #[test]
+    fn many_small_segments_do_not_hold_many_files_open() {
+        let (recent, file) = (Recent::default(), Arc::new(Forgetful::default()));
+        for id in 0..1000 {
+            let segment = SegmentName { id: SegmentId(id), ..SEGMENT };
+            recent.note(segment, &(file.clone() as Arc<dyn File>), 0..100);
+        }
+        assert_eq!(Arc::strong_count(&file), 1 + PIECES_MAX);
+        assert_eq!(file.0.lock().unwrap().len(), 1000 - PIECES_MAX);
     }
 
     #[test]
