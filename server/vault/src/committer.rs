@@ -155,6 +155,7 @@ impl Committer {
         for full in self.retired.drain(..) {
             full.close();
         }
+        self.shared.segments.tidy();
         self.shrink();
     }
 

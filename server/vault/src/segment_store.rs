@@ -49,6 +49,9 @@ pub trait SegmentStore: Send + Sync {
     /// Deletes a segment. Durable after [`SegmentStore::sync_names`].
     fn remove(&self, name: SegmentName) -> io::Result<()>;
 
+    /// Gives back what need not be held any more, such as memory. Called when no caller waits for an answer.
+    fn tidy(&self) {}
+
     /// Space that is left, where the store has an end.
     fn free_bytes(&self) -> io::Result<Option<u64>>;
 }

@@ -130,6 +130,10 @@ impl SegmentStore for LocalSegments {
         Ok(())
     }
 
+    fn tidy(&self) {
+        self.recent.trim();
+    }
+
     fn free_bytes(&self) -> io::Result<Option<u64>> {
         self.disk.free_bytes(&self.folder).map(Some)
     }

@@ -37,7 +37,7 @@ struct Piece {
 }
 
 impl Recent {
-    /// Notes a range that is on disk, and lets go of the oldest ones that are too many now.
+    /// Notes a range that is on disk.
     pub(super) fn note(&self, segment: SegmentName, file: &Arc<dyn File>, range: Range<u64>) {
         let mut inner = self.inner();
         inner.bytes += range.end - range.start;
@@ -45,6 +45,11 @@ impl Recent {
             Some(last) if last.goes_on(segment, &range) => last.range.end = range.end,
             _ => inner.pieces.push_back(Piece { segment, file: file.clone(), range }),
         }
+    }
+
+    /// Lets go of the oldest ranges that are too many. Takes a third of a millisecond for half a megabyte.
+    pub(super) fn trim(&self) {
+        let mut inner = self.inner();
         while (inner.bytes > limits::PAGES_KEPT_BYTES || inner.pieces.len() > PIECES_MAX)
             && let Some(Piece { file, range, .. }) = inner.pieces.pop_front()
         {
@@ -93,6 +98,7 @@ mod tests {
         let all = limits::PAGES_KEPT_BYTES * 3;
         for from in (0..all).step_by(step) {
             recent.note(SEGMENT, &shared, from..from + step as u64);
+            recent.trim();
         }
         let forgotten = file.0.lock().unwrap().clone();
         let mut end = 0;
@@ -118,6 +124,7 @@ mod tests {
         for id in 0..1000 {
             let segment = SegmentName { id: SegmentId(id), ..SEGMENT };
             recent.note(segment, &(file.clone() as Arc<dyn File>), 0..100);
+            recent.trim();
         }
         assert_eq!(Arc::strong_count(&file), 1 + PIECES_MAX);
         assert_eq!(file.0.lock().unwrap().len(), 1000 - PIECES_MAX);
