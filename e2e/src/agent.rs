@@ -104,9 +104,23 @@ impl Agent {
 
     /// Uploads a file, as a user would by hand.
     pub fn once(&self, file: &Path, stream: &str) -> Output {
+        self.once_command(file, stream).output().expect("millrace-agent can be run")
+    }
+
+    /// The same at a terminal, which script(1) makes. What it shows is in `stdout`.
+    pub fn once_at_a_terminal(&self, file: &Path, stream: &str) -> Output {
+        let once = self.once_command(file, stream);
+        let words = [once.get_program()].into_iter().chain(once.get_args());
+        let line: Vec<String> = words.map(|word| format!("'{}'", word.to_string_lossy())).collect();
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--flush", "--command", &line.join(" "), "/dev/null"]);
+        script.output().expect("script can be run")
+    }
+
+    fn once_command(&self, file: &Path, stream: &str) -> Command {
         let mut command = Command::new(binary("millrace-agent"));
         command.arg("once").arg(file).args(["--stream", stream]).arg("--config").arg(self.config());
-        command.output().expect("millrace-agent can be run")
+        command
     }
 
     /// The number of its process.
