@@ -65,6 +65,8 @@ struct Inner {
 struct Lane {
     /// Whether the source announced it.
     announced: bool,
+    /// Whether it has come, and has a sink.
+    attached: bool,
     caps: Option<gst::Caps>,
     codec: Option<Codec>,
 }
@@ -85,11 +87,19 @@ impl Collector {
         Self { inner: Mutex::new(inner), watch: Mutex::new(watch), events }
     }
 
-    /// A track will come. Says no if there is one of its kind already.
+    /// A track will come. Says no if one of its kind has been announced already.
     pub(crate) fn announce(&self, kind: TrackKind) -> bool {
         let mut inner = self.inner();
         let lane = inner.lane(kind);
         !std::mem::replace(&mut lane.announced, true)
+    }
+
+    /// A track has come, announced or not. Says no if one of its kind has come already.
+    pub(crate) fn attach(&self, kind: TrackKind) -> bool {
+        let mut inner = self.inner();
+        let lane = inner.lane(kind);
+        lane.announced = true;
+        !std::mem::replace(&mut lane.attached, true)
     }
 
     /// Every track has been announced.
@@ -139,8 +149,10 @@ impl Collector {
     pub(crate) fn end_round(&self) -> Result<bool, Closed> {
         let mut inner = self.inner();
         inner.start(self)?;
-        inner.video.announced = false;
-        inner.audio.announced = false;
+        for kind in [TrackKind::Video, TrackKind::Audio] {
+            let lane = inner.lane(kind);
+            (lane.announced, lane.attached) = (false, false);
+        }
         Ok(inner.timeline.next_round())
     }
 
@@ -294,4 +306,82 @@ fn number_of(kind: TrackKind) -> TrackNumber {
 /// A distance in nanoseconds as a duration; decoding never comes after showing.
 fn nanos(distance: i64) -> Duration {
     Duration::from_nanos(u64::try_from(distance).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue;
+
+    /// As x264 and faac write them: 1920×1080, and AAC-LC at 44.1 kHz.
+    const AVC: &[u8] = &[
+        0x01, 0x64, 0x00, 0x28, 0xff, 0xe1, 0x00, 0x1b, 0x67, 0x64, 0x00, 0x28, 0xac, 0xd9, 0x40, 0x78, 0x02, 0x27,
+        0xe5, 0xc0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04, 0x00, 0x00, 0x03, 0x00, 0xf0, 0x3c, 0x60, 0xc6, 0x58, 0x01,
+        0x00, 0x06, 0x68, 0xeb, 0xe3, 0xcb, 0x22, 0xc0,
+    ];
+    const AAC: &[u8] = &[0x12, 0x08];
+
+    #[test]
+    fn an_announced_track_is_waited_for_when_the_pad_of_another_is_said_to_be_the_last() {
+        gst::init().unwrap();
+        let (collector, mut events) = camera();
+        assert!(collector.attach(TrackKind::Audio));
+        collector.announced_all().unwrap();
+        take(&collector, TrackKind::Audio, 0);
+        assert!(events.try_recv().is_none(), "the picture was announced");
+        assert!(collector.attach(TrackKind::Video));
+        take(&collector, TrackKind::Video, 0);
+        assert_eq!(told(events.try_recv()), [TrackKind::Video, TrackKind::Audio]);
+    }
+
+    #[test]
+    fn an_announced_track_that_never_comes_is_waited_for_in_vain() {
+        gst::init().unwrap();
+        let (collector, mut events) = camera();
+        assert!(collector.attach(TrackKind::Video));
+        collector.announced_all().unwrap();
+        take(&collector, TrackKind::Video, 0);
+        take(&collector, TrackKind::Video, 1_900);
+        assert!(events.try_recv().is_none());
+        take(&collector, TrackKind::Video, 2_100);
+        assert_eq!(told(events.try_recv()), [TrackKind::Video]);
+    }
+
+    #[test]
+    fn a_second_track_of_a_kind_is_neither_announced_nor_attached() {
+        let (collector, _events) = camera();
+        assert!(!collector.announce(TrackKind::Video));
+        assert!(collector.attach(TrackKind::Video));
+        assert!(!collector.attach(TrackKind::Video));
+    }
+
+    /// The collector of a camera that has announced a picture and sound.
+    fn camera() -> (Collector, queue::Receiver<Event>) {
+        let (sender, receiver) = queue::queue();
+        let collector = Collector::new(sender, Pace::Fast);
+        assert!(collector.announce(TrackKind::Video));
+        assert!(collector.announce(TrackKind::Audio));
+        (collector, receiver)
+    }
+
+    /// A unit shown at `millis` comes.
+    fn take(collector: &Collector, kind: TrackKind, millis: u64) {
+        let (name, config) = match kind {
+            TrackKind::Video => ("video/x-h264", AVC),
+            TrackKind::Audio => ("audio/mpeg", AAC),
+        };
+        let caps = gst::Caps::builder(name).field("codec_data", gst::Buffer::from_slice(config)).build();
+        let mut buffer = gst::Buffer::from_slice([0; 8]);
+        buffer.make_mut().set_pts(gst::ClockTime::from_mseconds(millis));
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        let sample = gst::Sample::builder().buffer(&buffer).caps(&caps).segment(&segment).build();
+        assert!(collector.take(kind, &sample, &Progress::new()).is_ok());
+    }
+
+    fn told(event: Option<Event>) -> Vec<TrackKind> {
+        match event {
+            Some(Event::Tracks(tracks)) => tracks.iter().map(|track| track.codec.kind()).collect(),
+            other => panic!("no tracks: {other:?}"),
+        }
+    }
 }

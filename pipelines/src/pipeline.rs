@@ -254,7 +254,8 @@ impl Shared {
     }
 
     /// Listens to the camera's clock, and tells rtspsrc which streams to set up, so that the camera does not
-    /// send what is not used.
+    /// send what is not used. Those are announced here: rtspsrc may say that no more pads come before the
+    /// thread of another stream has added its own.
     fn attach_camera(self: &Arc<Self>, media: &gst::Element) {
         if media.factory().is_none_or(|factory| factory.name() != "rtspsrc") {
             return;
@@ -269,15 +270,22 @@ impl Shared {
         let shared = Arc::downgrade(self);
         media.connect("select-stream", false, move |values| {
             let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
-            let wanted = shared.upgrade().zip(caps).is_some_and(|(shared, caps)| {
-                let usable = matches!(branch::branch(&caps), Ok(Some(_)));
-                if !usable {
-                    shared.ignore(&caps, "it has no use here");
-                }
-                usable
-            });
+            let wanted = shared.upgrade().zip(caps).is_some_and(|(shared, caps)| shared.selects(&caps));
             Some(wanted.to_value())
         });
+    }
+
+    /// Whether a camera's stream is to be set up; if so, it is announced.
+    fn selects(&self, caps: &gst::CapsRef) -> bool {
+        let Ok(Some(branch)) = branch::branch(caps) else {
+            self.ignore(caps, "it has no use here");
+            return false;
+        };
+        let first = self.collector.announce(branch.kind);
+        if !first {
+            self.ignore(caps, "there is one of its kind already");
+        }
+        first
     }
 
     /// Puts a branch behind a pad that has appeared.
@@ -290,7 +298,7 @@ impl Shared {
             self.ignore(&caps, "it has no use here");
             return Ok(());
         };
-        if !self.collector.announce(branch.kind) {
+        if !self.collector.attach(branch.kind) {
             self.ignore(&caps, "there is one of its kind already");
             return Ok(());
         }
