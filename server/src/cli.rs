@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use archive::Rebuilt;
+use bytesize::ByteSize;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
@@ -66,6 +67,10 @@ enum Verb {
         /// Where devices come in (UDP).
         #[arg(long, default_value = Config::QUIC)]
         quic: SocketAddr,
+        /// Keep so much of the disk free, such as 20GiB, by deleting what is oldest, though it is within its
+        /// stream's retention; never what is younger than an hour. Without it a full disk makes devices wait.
+        #[arg(long, value_name = "SIZE")]
+        keep_free: Option<ByteSize>,
         /// Write logs as JSON, one object per line.
         #[arg(long)]
         log_json: bool,
@@ -134,6 +139,9 @@ enum StreamVerb {
         /// How long its fragments are kept: 1h to 7d.
         #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
         retention: Duration,
+        /// How much of it is kept at most, such as 50GiB: the oldest goes first. Looked at once a minute.
+        #[arg(long, value_name = "SIZE")]
+        max_size: Option<ByteSize>,
     },
     /// List all streams.
     List,
@@ -142,13 +150,16 @@ enum StreamVerb {
         /// Its name.
         name: String,
     },
-    /// Change a stream's retention.
+    /// Change how long a stream is kept, and how much of it. What is stored already goes within minutes if it has to.
     Update {
         /// Its name.
         name: String,
         /// How long its fragments are kept: 1h to 7d.
-        #[arg(long, value_parser = humantime::parse_duration)]
-        retention: Duration,
+        #[arg(long, value_parser = humantime::parse_duration, required_unless_present = "max_size")]
+        retention: Option<Duration>,
+        /// How much of it is kept at most, such as 50GiB, or "none" for no bound.
+        #[arg(long, value_name = "SIZE", value_parser = size_or_none)]
+        max_size: Option<ByteSize>,
     },
     /// Delete a stream and everything in it, at once and for good.
     Delete {
@@ -164,10 +175,11 @@ impl Arguments {
         core_dumps::forbid();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let command = match self.command {
-            Verb::Serve { http, quic, log_json } => {
+            Verb::Serve { http, quic, keep_free, log_json } => {
                 telemetry::start_logs(log_json);
                 let keys = self.keys.resolve(&self.data)?;
-                let config = Config { data: self.data, http, quic, keys };
+                let keep_free = keep_free.map(|size| size.as_u64());
+                let config = Config { data: self.data, http, quic, keep_free, keys };
                 return runtime.block_on(serve(config));
             }
             Verb::Device(verb) => verb.command(),
@@ -215,13 +227,26 @@ impl DeviceVerb {
 impl StreamVerb {
     fn command(self) -> Command {
         match self {
-            Self::Create { name, retention } => Command::CreateStream { name, retention_seconds: retention.as_secs() },
+            Self::Create { name, retention, max_size } => Command::CreateStream {
+                name,
+                retention_seconds: retention.as_secs(),
+                max_bytes: max_size.map(|size| size.as_u64()),
+            },
             Self::List => Command::ListStreams,
             Self::Describe { name } => Command::DescribeStream { name },
-            Self::Update { name, retention } => Command::UpdateStream { name, retention_seconds: retention.as_secs() },
+            Self::Update { name, retention, max_size } => Command::UpdateStream {
+                name,
+                retention_seconds: retention.map(|time| time.as_secs()),
+                max_bytes: max_size.map(|size| size.as_u64()),
+            },
             Self::Delete { name } => Command::DeleteStream { name },
         }
     }
+}
+
+/// A size, or "none", which is told as 0.
+fn size_or_none(text: &str) -> Result<ByteSize, String> {
+    if text == "none" { Ok(ByteSize(0)) } else { text.parse() }
 }
 
 /// Runs the server until SIGTERM or SIGINT.
@@ -322,14 +347,15 @@ fn print_devices(out: &mut impl io::Write, devices: &[DeviceInfo]) -> io::Result
 fn print_streams(out: &mut impl io::Write, streams: &[StreamInfo]) -> io::Result<()> {
     writeln!(
         out,
-        "{:24} {:>9} {:>9} {:>14} {:20} {:20}",
-        "STREAM", "RETENTION", "FRAGMENTS", "BYTES", "FIRST", "LAST"
+        "{:24} {:>9} {:>9} {:>14} {:20} {:20} {:>9}",
+        "STREAM", "RETENTION", "FRAGMENTS", "BYTES", "FIRST", "LAST", "MAX SIZE"
     )?;
     for info in streams {
         let retention = humantime::format_duration(Duration::from_secs(info.retention_seconds)).to_string();
         let (first, last) = (time(info.first_ns), time(info.last_ns));
+        let max = info.max_bytes.map_or_else(|| "-".to_owned(), |max| ByteSize(max).to_string());
         let (fragments, bytes) = (info.fragments, info.bytes);
-        writeln!(out, "{:24} {retention:>9} {fragments:>9} {bytes:>14} {first:20} {last:20}", info.name)?;
+        writeln!(out, "{:24} {retention:>9} {fragments:>9} {bytes:>14} {first:20} {last:20} {max:>9}", info.name)?;
     }
     Ok(())
 }

@@ -14,6 +14,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where devices come in (UDP).
     pub quic: SocketAddr,
+    /// Disk space that is kept free by giving up the oldest fragments, if it is.
+    pub keep_free: Option<u64>,
     /// Who wraps the data keys.
     pub keys: KeySettings,
 }

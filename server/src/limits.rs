@@ -100,6 +100,9 @@ pub(crate) const STREAMS_PRESENT_PER_CONNECTION: usize = FRAGMENTS_IN_FLIGHT as 
 /// 200 bytes each 13 MB.
 pub(crate) const STREAMS_PRESENT_MAX: usize = 64 * 1024;
 
+/// How often free space is looked at where some is to be kept free: 125 MB/s are 625 MB by then.
+pub(crate) const KEEP_FREE_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How often what has expired is deleted.
 pub(crate) const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 

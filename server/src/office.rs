@@ -19,14 +19,33 @@ use crate::storage::{self, Storage, StreamInfo};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
-    AddDevice { name: String, streams: Vec<String>, validity_seconds: u64 },
+    AddDevice {
+        name: String,
+        streams: Vec<String>,
+        validity_seconds: u64,
+    },
     ListDevices,
-    RevokeDevice { name: String },
-    CreateStream { name: String, retention_seconds: u64 },
+    RevokeDevice {
+        name: String,
+    },
+    CreateStream {
+        name: String,
+        retention_seconds: u64,
+        max_bytes: Option<u64>,
+    },
     ListStreams,
-    DescribeStream { name: String },
-    UpdateStream { name: String, retention_seconds: u64 },
-    DeleteStream { name: String },
+    DescribeStream {
+        name: String,
+    },
+    /// What is `None` stays as it is; 0 bytes are no bound.
+    UpdateStream {
+        name: String,
+        retention_seconds: Option<u64>,
+        max_bytes: Option<u64>,
+    },
+    DeleteStream {
+        name: String,
+    },
     Check,
     Key(KeyCommand),
 }
@@ -120,14 +139,14 @@ impl Office {
                 self.devices.revoke(&name.parse()?, now)?;
                 Answer::Done
             }
-            Command::CreateStream { name, retention_seconds } => {
-                self.storage.create_stream(&name.parse()?, Duration::from_secs(retention_seconds))?;
+            Command::CreateStream { name, retention_seconds, max_bytes } => {
+                self.storage.create_stream(&name.parse()?, Duration::from_secs(retention_seconds), max_bytes)?;
                 Answer::Done
             }
             Command::ListStreams => Answer::Streams(self.storage.streams()?),
             Command::DescribeStream { name } => Answer::Streams(vec![self.storage.describe(&name.parse()?)?]),
-            Command::UpdateStream { name, retention_seconds } => {
-                self.storage.set_retention(&name.parse()?, Duration::from_secs(retention_seconds))?;
+            Command::UpdateStream { name, retention_seconds, max_bytes } => {
+                self.storage.set_retention(&name.parse()?, retention_seconds.map(Duration::from_secs), max_bytes)?;
                 Answer::Done
             }
             Command::Check => Answer::Checked(self.storage.check(now)?),

@@ -144,6 +144,9 @@ impl Server {
         let office = Office { ca, devices: devices.clone(), storage: storage.clone(), quic: quic_name };
         tasks.spawn(admin.serve(office, stop.clone()));
         tasks.spawn(retention::run(storage.clone(), devices, stop.clone()));
+        if let Some(keep_free) = config.keep_free {
+            tasks.spawn(retention::keep_free(storage.clone(), keep_free, stop.clone()));
+        }
         tasks.spawn(telemetry::fold_samples(metrics.clone(), stop.clone()));
         let archive = storage.archive().clone();
         let scraped = archive.clone();

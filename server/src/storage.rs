@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use archive::{Archive, Overview, QueryError, Retention, StoreError, StoreOutcome, Stream, StreamError};
+use archive::{Archive, Expired, Overview, QueryError, Retention, StoreError, StoreOutcome, Stream, StreamError};
 use fragment::{Codec, FragmentId, FragmentNumber, StreamName, WallTime};
 use serde::{Deserialize, Serialize};
 use upload::ErrorCode;
@@ -52,6 +52,7 @@ pub(crate) fn in_use(folder: &DataFolder) -> StorageError {
 pub(crate) struct StreamInfo {
     pub(crate) name: String,
     pub(crate) retention_seconds: u64,
+    pub(crate) max_bytes: Option<u64>,
     pub(crate) fragments: u64,
     pub(crate) bytes: u64,
     pub(crate) first_ns: Option<i64>,
@@ -173,15 +174,45 @@ impl Storage {
     /// Deletes what has expired at `now`: rows, then files.
     pub(crate) async fn delete_expired(&self, now: WallTime) -> Result<Deleted, StreamError> {
         let expired = self.archive.expire(now).await?;
-        Ok(Deleted { fragments: expired.fragments, bytes: expired.swept.bytes })
+        Ok(expired.into())
     }
 
-    pub(crate) fn create_stream(&self, name: &StreamName, retention: Duration) -> Result<(), StreamError> {
-        self.archive.create_stream(name, Retention::new(retention)?, now()).map(drop)
+    /// How much of the disk has to be given back for `wanted` bytes to be free. Blocks for microseconds.
+    pub(crate) fn shortage(&self, wanted: u64) -> u64 {
+        let free = self.archive.vault().health().free_bytes;
+        free.map_or(0, |free| wanted.saturating_sub(free))
     }
 
-    pub(crate) fn set_retention(&self, name: &StreamName, retention: Duration) -> Result<(), StreamError> {
-        self.archive.set_retention(self.stream(name)?.id, Retention::new(retention)?).map(drop)
+    /// Gives up the oldest fragments until `bytes` of the disk are given back.
+    pub(crate) async fn make_room(&self, bytes: u64, now: WallTime) -> Result<Deleted, StreamError> {
+        Ok(self.archive.make_room(bytes, now).await?.into())
+    }
+
+    pub(crate) fn create_stream(
+        &self,
+        name: &StreamName,
+        retention: Duration,
+        max_bytes: Option<u64>,
+    ) -> Result<(), StreamError> {
+        let retention = Retention::new(retention)?.with_bytes(max_bytes)?;
+        self.archive.create_stream(name, retention, now()).map(drop)
+    }
+
+    /// Changes what is given; 0 bytes are no bound.
+    pub(crate) fn set_retention(
+        &self,
+        name: &StreamName,
+        time: Option<Duration>,
+        max_bytes: Option<u64>,
+    ) -> Result<(), StreamError> {
+        let Stream { id, retention, .. } = self.stream(name)?;
+        let max_bytes = match max_bytes {
+            None => retention.bytes(),
+            Some(0) => None,
+            some => some,
+        };
+        let retention = Retention::new(time.unwrap_or(retention.time()))?.with_bytes(max_bytes)?;
+        self.archive.set_retention(id, retention).map(drop)
     }
 
     pub(crate) async fn delete_stream(&self, name: &StreamName) -> Result<(), StreamError> {
@@ -233,11 +264,18 @@ fn take_over(old: &dyn Catalog, new: &dyn Catalog) -> Result<u64, CatalogError> 
     }
 }
 
+impl From<Expired> for Deleted {
+    fn from(expired: Expired) -> Self {
+        Self { fragments: expired.fragments, bytes: expired.swept.bytes }
+    }
+}
+
 impl From<Overview> for StreamInfo {
     fn from(overview: Overview) -> Self {
         Self {
             name: overview.name.to_string(),
-            retention_seconds: overview.retention.get().as_secs(),
+            retention_seconds: overview.retention.time().as_secs(),
+            max_bytes: overview.retention.bytes(),
             fragments: overview.fragments,
             bytes: overview.bytes,
             first_ns: overview.first.map(WallTime::as_nanos),

@@ -148,7 +148,11 @@ fn a_stream_is_created_listed_described_updated_and_deleted_beside_a_running_ser
             assert_eq!(row(&stream(&["describe", name]), name)[1], retention);
         }
         stream(&["update", "yard", "--retention", "7d"]);
-        assert_eq!(row(&stream(&["describe", "yard"]), "yard")[1], "7days");
+        assert_eq!(row(&stream(&["describe", "yard"]), "yard")[1..], ["7days", "0", "0", "-", "-", "-"]);
+        stream(&["update", "yard", "--max-size", "2GiB"]);
+        assert_eq!(row(&stream(&["describe", "yard"]), "yard")[1..], ["7days", "0", "0", "-", "-", "2.0", "GiB"]);
+        stream(&["update", "yard", "--max-size", "none", "--retention", "3h"]);
+        assert_eq!(row(&stream(&["describe", "yard"]), "yard")[1..], ["3h", "0", "0", "-", "-", "-"]);
         stream(&["delete", "yard"]);
         assert!(!stream(&["list"]).contains("yard"));
         assert!(fails(folder.path(), &["stream", "describe", "yard"]).contains("does not exist"));
@@ -169,6 +173,9 @@ fn what_can_not_be_done_with_a_stream_is_said_and_changes_nothing() {
         (&["create", "door", "--retention", "8d"], "7 days"),
         (&["update", "yard", "--retention", "8d"], "7 days"),
         (&["update", "door", "--retention", "2h"], "does not exist"),
+        (&["update", "yard"], "--retention"),
+        (&["update", "yard", "--max-size", "63MiB"], "67108864 are the least"),
+        (&["create", "door", "--max-size", "much"], "much"),
         (&["delete", "door"], "does not exist"),
     ] {
         let said = fails(folder.path(), &[&["stream"], arguments].concat());

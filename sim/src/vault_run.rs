@@ -4,12 +4,12 @@
 //! that was not answered is there whole or not at all; what was removed stays removed; what was destroyed can't be
 //! read. Nothing else may be in the catalog.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -106,6 +106,8 @@ struct Run<'a> {
     keys: Arc<SeededKeys>,
     entropy: Arc<SeededEntropy>,
     model: Model,
+    /// Entries whose removal was answered, as their owner knows it.
+    given_up: GivenUp,
     next_name: u64,
     stored: u64,
     cuts: u32,
@@ -147,6 +149,7 @@ impl<'a> Run<'a> {
             keys: Arc::new(SeededKeys::new(plan.seed ^ 0x6b65_7973)),
             entropy: Arc::new(SeededEntropy::new(plan.seed ^ 0x7365_6564)),
             model: Model::default(),
+            given_up: GivenUp::default(),
             next_name: 0,
             stored: 0,
             cuts: 0,
@@ -193,7 +196,7 @@ impl<'a> Run<'a> {
             disk::Disk::create_folder(&*disk, folder)?;
             let catalog = Arc::new(JournalCatalog::open(&*disk, folder)?);
             let parts = Parts::on(disk.clone(), folder, self.keys.clone(), catalog, self.entropy.clone())?;
-            Ok(Vault::assemble_stepped(parts, vec![Arc::new(Names)])?)
+            Ok(Vault::assemble_stepped(parts, vec![Arc::new(Names(self.given_up.clone()))])?)
         };
         match open() {
             Ok((vault, stepper)) => Ok(Some(Bench { vault, stepper })),
@@ -203,12 +206,13 @@ impl<'a> Run<'a> {
     }
 
     fn round(&mut self, bench: &mut Bench) -> Result<(), Violation> {
-        match self.rng.u8(..10) {
+        match self.rng.u8(..11) {
             0..=5 => self.store(bench),
             6 => self.send_again(bench),
             7 => self.remove(bench),
             8 => self.read_one(bench),
-            _ => self.sweep(bench),
+            9 => self.sweep(bench),
+            _ => self.reclaim(bench),
         }
     }
 
@@ -296,6 +300,7 @@ impl<'a> Run<'a> {
         // After a failed commit nobody knows; the vault itself would have been poisoned by it.
         if bench.vault.catalog().commit(batch).is_ok() {
             known.state = Knowledge::Removed;
+            self.given_up.names().insert(name);
         }
         Ok(())
     }
@@ -314,9 +319,18 @@ impl<'a> Run<'a> {
         let slot = ExpirySlot(FIRST_SLOT + self.rng.u32(..6));
         self.model.swept = self.model.swept.max(Some(slot));
         let secs = u64::from(slot.0) * u64::from(ExpirySlot::SECONDS);
-        bench.sweep(secs).map_err(Violation::Wrong).or_else(|violation| {
-            if self.disk.is_off() || self.plan.failing_syncs || self.plan.full_disk { Ok(()) } else { Err(violation) }
-        })
+        self.excused(bench.sweep(secs))
+    }
+
+    /// Deletes what was given up, of slots that have not passed too.
+    fn reclaim(&mut self, bench: &mut Bench) -> Result<(), Violation> {
+        self.excused(bench.reclaim())
+    }
+
+    /// Deleting may fail on a disk that fails.
+    fn excused(&self, outcome: Result<(), String>) -> Result<(), Violation> {
+        let faulty = self.disk.is_off() || self.plan.failing_syncs || self.plan.full_disk;
+        if faulty { Ok(()) } else { outcome.map_err(Violation::Wrong) }
     }
 
     /// Holds everything against the model.
@@ -412,17 +426,31 @@ impl Bench {
 
     fn sweep(&mut self, unix_secs: u64) -> Result<(), String> {
         let vault = self.vault.clone();
-        let mut closing = Box::pin(async move { vault.close_before(unix_secs).await });
-        let mut context = Context::from_waker(Waker::noop());
-        while closing.as_mut().poll(&mut context).is_pending() {
-            while self.stepper.step() {}
-        }
+        self.finish(vec![Box::pin(async move { vault.close_before(unix_secs).await })]);
         self.vault.sweep_closed(unix_secs).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn reclaim(&mut self) -> Result<(), String> {
+        let segments = self.vault.segments().map_err(|error| error.to_string())?;
+        let names: BTreeSet<_> = segments.into_iter().map(|segment| segment.name).collect();
+        let (vault, closing) = (self.vault.clone(), names.clone());
+        self.finish(vec![Box::pin(async move { vault.close_segments(closing).await })]);
+        self.vault.reclaim_closed(names).map(drop).map_err(|error| error.to_string())
     }
 }
 
 /// An owner whose index entry is a name and whose one row is `name -> location`.
-struct Names;
+struct Names(GivenUp);
+
+/// Names that their owner gave up.
+#[derive(Clone, Default)]
+struct GivenUp(Arc<Mutex<BTreeSet<String>>>);
+
+impl GivenUp {
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Owner for Names {
     fn domain(&self) -> Domain {
@@ -447,6 +475,10 @@ impl Owner for Names {
     ) -> Result<bool, CatalogError> {
         let row = catalog.get(&key(&String::from_utf8_lossy(index)))?;
         Ok(row.is_some_and(|row| row == location.encode()[..]))
+    }
+
+    fn is_given_up(&self, _: &dyn Catalog, _: OwnerId, index: &[u8]) -> Result<bool, CatalogError> {
+        Ok(self.0.names().contains(&*String::from_utf8_lossy(index)))
     }
 }
 

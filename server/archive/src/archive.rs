@@ -1,13 +1,14 @@
 //! The handle: streams, and storing fragments in them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, FragmentNumber, StreamName, WallTime};
 use tokio::sync::watch;
-use vault::{Batch, Catalog, Entry, ExpirySlot, KeyService, Owner, OwnerId, Put, PutError, Vault};
+use vault::{Batch, Catalog, Entry, ExpirySlot, KeyService, Owner, OwnerId, Put, PutError, SegmentName, Vault};
 
 use crate::entry::Stored;
 use crate::error::{OpenError, QueryError, StoreError, StreamError};
@@ -54,6 +55,8 @@ pub struct StoreOutcome {
 pub struct Archive {
     vault: Vault,
     index: Arc<Index>,
+    /// Segments that lost rows before their slot has passed: they may go early.
+    thinned: Arc<Mutex<BTreeSet<SegmentName>>>,
 }
 
 impl Archive {
@@ -68,7 +71,7 @@ impl Archive {
     /// The archive on a vault that was opened with `index` among its owners. Blocks.
     pub fn new(vault: Vault, index: Arc<Index>) -> Result<Self, QueryError> {
         index.load(&**vault.catalog())?;
-        Ok(Self { vault, index })
+        Ok(Self { vault, index, thinned: Arc::default() })
     }
 
     /// Reads the streams again, after they were put into the catalog.
@@ -97,7 +100,7 @@ impl Archive {
                 u64::from_be_bytes(id)
             }
         };
-        let stream = Stream { id, name: name.clone(), created: now, retention };
+        let stream = Stream { id, name: name.clone(), created: now, retention, kept_from: FragmentNumber(0) };
         let mut batch = Batch::new();
         batch.insert(Row::NextStream.key(), (id + 1).to_be_bytes().to_vec());
         batch.require_absent(Row::Stream(id).key());
@@ -138,9 +141,18 @@ impl Archive {
 
     /// Changes how long fragments are kept, those that are stored included.
     pub fn set_retention(&self, id: u64, retention: Retention) -> Result<Stream, StreamError> {
+        self.change(id, |stream| Stream { retention, ..stream })
+    }
+
+    /// From now on, fragments before this one are gone for good; their rows and files follow.
+    pub(crate) fn give_up_before(&self, id: u64, number: FragmentNumber) -> Result<Stream, StreamError> {
+        self.change(id, |stream| Stream { kept_from: stream.kept_from.max(number), ..stream })
+    }
+
+    fn change(&self, id: u64, change: impl FnOnce(Stream) -> Stream) -> Result<Stream, StreamError> {
         let mut streams = self.index.streams_mut();
         let stream = streams.by_id.get_mut(&id).ok_or(StreamError::NotFound)?;
-        let changed = Stream { retention, ..stream.clone() };
+        let changed = change(stream.clone());
         let mut batch = Batch::new();
         batch.insert(Row::Stream(id).key(), changed.encode(State::Active));
         self.catalog().commit(batch)?;
@@ -155,7 +167,7 @@ impl Archive {
             Some(stream) => stream.retention,
             None => return Err(StoreError::NoStream),
         };
-        let expires = fragment.arrived + retention.get();
+        let expires = fragment.arrived + retention.time();
         let secs = u64::try_from(expires.as_millis() / 1000).unwrap_or(0);
         let payload = fragment.payload.clone();
         let entry = Entry {
@@ -180,6 +192,10 @@ impl Archive {
     /// Follows a stream: the receiver holds the number of the newest fragment stored since the start.
     pub fn watch(&self, stream: u64) -> watch::Receiver<Option<FragmentNumber>> {
         self.index.watch(stream)
+    }
+
+    pub(crate) fn thinned(&self) -> MutexGuard<'_, BTreeSet<SegmentName>> {
+        self.thinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn index(&self) -> &Index {

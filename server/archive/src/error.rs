@@ -134,6 +134,9 @@ pub enum StreamError {
     /// The retention is out of range.
     #[error("a retention of {0:?} is not between 1 hour and 7 days")]
     Retention(Duration),
+    /// The bound of bytes is too small.
+    #[error("a stream can't be kept to {0} bytes; {min} are the least", min = limits::RETENTION_BYTES_MIN)]
+    RetentionBytes(u64),
     /// The catalog did not take the change.
     #[error(transparent)]
     Commit(#[from] CommitError),

@@ -1,17 +1,21 @@
-//! Retention: removing the rows of what has expired or whose stream was deleted, then sweeping the vault.
+//! Retention: removing the rows of what has expired, is beyond its stream's bytes, was given up to make room or
+//! whose stream was deleted, then sweeping the vault.
 //!
 //! Every step can stop anywhere and is taken up by the next call: rows are removed page by page, oldest
 //! first, each page in one commit.
 
-use fragment::WallTime;
-use vault::{Batch, Direction, KeyRange, Swept};
+use std::collections::BTreeSet;
+
+use fragment::{FragmentNumber, WallTime};
+use vault::{Batch, Direction, ExpirySlot, KeyRange, Location, SegmentName, Swept};
 
 use crate::archive::{Archive, owner_of};
 use crate::entry::Stored;
 use crate::error::{QueryError, StreamError};
+use crate::index::all_rows;
 use crate::key::{self, Row};
 use crate::limits;
-use crate::stream::State;
+use crate::stream::{self, State, Stream};
 
 /// What an expiry removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,14 +35,99 @@ impl Archive {
         }
         let mut expired = Expired::default();
         for stream in self.list_streams() {
-            let end = Row::ByNumber(stream.id, stream.first_kept(now)).key();
-            let range = KeyRange::between(key::numbers(stream.id), end);
             let archive = self.clone();
-            expired.fragments += blocking(move || archive.remove_rows(stream.id, &range)).await?;
+            expired.fragments += blocking(move || archive.expire_stream(&stream, now)).await?;
         }
-        let secs = u64::try_from(now.as_millis() / 1000).unwrap_or(0);
-        expired.swept = self.vault().sweep(secs).await?;
+        expired.swept = self.vault().sweep(unix_secs(now)).await?;
+        expired.swept += self.reclaim().await?;
         Ok(expired)
+    }
+
+    /// Gives up the oldest fragments of all streams, until `bytes` of the disk are free again or nothing is left
+    /// that is old enough.
+    pub async fn make_room(&self, bytes: u64, now: WallTime) -> Result<Expired, StreamError> {
+        let young = stream::number_at(now - limits::GIVEN_UP_AGE_MIN);
+        let mut made = Expired::default();
+        while made.swept.bytes < bytes {
+            let archive = self.clone();
+            let Some(fragments) = blocking(move || archive.give_up_oldest(young, now)).await? else { break };
+            made.fragments += fragments;
+            made.swept += self.reclaim().await?;
+        }
+        Ok(made)
+    }
+
+    /// Removes the rows of what a stream does not keep any more.
+    fn expire_stream(&self, stream: &Stream, now: WallTime) -> Result<u64, StreamError> {
+        let kept = match stream.retention.bytes() {
+            Some(max) => self.newest_within(stream, max)?,
+            None => FragmentNumber(0),
+        };
+        self.give_up(stream, stream.first_kept(now).max(kept), now)
+    }
+
+    /// The first of the newest fragments of a stream that are `max` bytes at most.
+    fn newest_within(&self, stream: &Stream, max: u64) -> Result<FragmentNumber, StreamError> {
+        let mut excess = self.totals(stream.id)?.bytes.saturating_sub(max);
+        let mut first = FragmentNumber(0);
+        let mut rows = all_rows(self.catalog(), KeyRange::prefix(key::numbers(stream.id)));
+        while excess > 0
+            && let Some(row) = rows.next()
+        {
+            let (_, stored) = Stored::decode_row(&row?.value).ok_or(QueryError::Damaged("fragment"))?;
+            excess = excess.saturating_sub(stored.bytes);
+            first = FragmentNumber(stored.number.0 + 1);
+        }
+        Ok(first)
+    }
+
+    /// Gives up what arrived first, of all streams, up to a step's length after it; `None` if nothing did before `young`.
+    fn give_up_oldest(&self, young: FragmentNumber, now: WallTime) -> Result<Option<u64>, StreamError> {
+        let streams = self.list_streams();
+        let mut oldest = None;
+        for stream in &streams {
+            let first = self.first_row(stream.id)?.map(|(_, stored)| stored.number);
+            oldest = first.map(|first| oldest.map_or(first, |oldest: FragmentNumber| oldest.min(first))).or(oldest);
+        }
+        let Some(oldest) = oldest.filter(|oldest| *oldest < young) else { return Ok(None) };
+        let step = u64::try_from(limits::GIVEN_UP_STEP.as_micros()).expect("two minutes");
+        let end = FragmentNumber(oldest.0.saturating_add(step)).min(young);
+        let mut given_up = 0;
+        for stream in &streams {
+            given_up += self.give_up(stream, end, now)?;
+        }
+        Ok(Some(given_up))
+    }
+
+    /// Removes the rows of a stream's fragments before `end`. If their segments' time has not come, the stream
+    /// remembers that they were given up, before the first row goes.
+    fn give_up(&self, stream: &Stream, end: FragmentNumber, now: WallTime) -> Result<u64, StreamError> {
+        let early = self.first_row(stream.id)?.is_some_and(|(location, stored)| {
+            stored.number < end && !is_due(location.expiry, now) && stream.kept_from < end
+        });
+        if early {
+            self.give_up_before(stream.id, end)?;
+        }
+        let range = KeyRange::between(key::numbers(stream.id), Row::ByNumber(stream.id, end).key());
+        self.remove_rows(stream.id, &range, now)
+    }
+
+    fn first_row(&self, stream: u64) -> Result<Option<(Location, Stored)>, StreamError> {
+        let rows = self.catalog().scan(&KeyRange::prefix(key::numbers(stream)), Direction::Ascending, 1)?;
+        let decode = |row: &vault::Row| Stored::decode_row(&row.value).ok_or(QueryError::Damaged("fragment"));
+        Ok(rows.first().map(decode).transpose()?)
+    }
+
+    /// Deletes the segments that lost all of their rows before their time.
+    async fn reclaim(&self) -> Result<Swept, StreamError> {
+        let thinned = self.thinned().clone();
+        if thinned.is_empty() {
+            return Ok(Swept::default());
+        }
+        let reclaimed = self.vault().reclaim(thinned.clone()).await?;
+        // Others may have come in meanwhile.
+        self.thinned().retain(|segment| !thinned.contains(segment) || reclaimed.held.contains(segment));
+        Ok(reclaimed.swept)
     }
 
     /// Deletes a stream: unreadable at once; the space of its fragments follows at their expiry.
@@ -66,7 +155,8 @@ impl Archive {
         self.vault().destroy_keys(owner_of(id)).await?;
         let archive = self.clone();
         blocking(move || {
-            archive.remove_rows(id, &KeyRange::prefix(key::numbers(id)))?;
+            // Whatever its segments hold besides may be there for days.
+            archive.remove_rows(id, &KeyRange::prefix(key::numbers(id)), WallTime::from_nanos(0))?;
             let mut batch = Batch::new();
             batch.remove(Row::Stream(id).key());
             archive.catalog().commit(batch)?;
@@ -77,8 +167,8 @@ impl Archive {
         .await
     }
 
-    /// Removes all rows of the fragments in a range of rows by number.
-    fn remove_rows(&self, stream: u64, range: &KeyRange) -> Result<u64, StreamError> {
+    /// Removes all rows of the fragments in a range of rows by number, and notes the segments that are not due yet.
+    fn remove_rows(&self, stream: u64, range: &KeyRange, now: WallTime) -> Result<u64, StreamError> {
         let mut removed = 0;
         loop {
             let rows = self.catalog().scan(range, Direction::Ascending, limits::EXPIRE_PAGE)?;
@@ -87,8 +177,12 @@ impl Archive {
             }
             let mut batch = Batch::new();
             let mut gone = Vec::with_capacity(rows.len());
+            let mut thinned = BTreeSet::new();
             for row in rows {
-                let (_, stored) = Stored::decode_row(&row.value).ok_or(QueryError::Damaged("fragment"))?;
+                let (location, stored) = Stored::decode_row(&row.value).ok_or(QueryError::Damaged("fragment"))?;
+                if !is_due(location.expiry, now) {
+                    thinned.insert(SegmentName::from(location));
+                }
                 batch.remove(row.key);
                 batch.remove(Row::ByTime(stream, stored.start, stored.number).key());
                 batch.remove(Row::ByIdentity(stream, stored.id).key());
@@ -97,11 +191,21 @@ impl Archive {
             removed += gone.len() as u64;
             let mut table = self.index().totals.lock();
             self.catalog().commit(batch)?;
+            self.thinned().append(&mut thinned);
             if let Some(totals) = table.get_mut(&stream) {
                 gone.iter().for_each(|stored| totals.subtract(stored));
             }
         }
     }
+}
+
+/// Whether the sweeps of the next minutes look at segments of this slot anyway.
+fn is_due(expiry: ExpirySlot, now: WallTime) -> bool {
+    expiry.end_secs() <= unix_secs(now) + 2 * u64::from(ExpirySlot::SECONDS)
+}
+
+fn unix_secs(time: WallTime) -> u64 {
+    u64::try_from(time.as_millis() / 1000).unwrap_or(0)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -183,6 +183,19 @@ impl Owner for Index {
         let row = catalog.get(&Row::ByNumber(owner.number(), stored.number).key())?;
         Ok(row.is_some_and(|row| row.starts_with(&location.encode())))
     }
+
+    /// By what the catalog has of the stream: an older catalog has an older mark, and does not know streams that
+    /// came later by their number either.
+    fn is_given_up(&self, catalog: &dyn Catalog, owner: OwnerId, index: &[u8]) -> Result<bool, CatalogError> {
+        let id = owner.number();
+        let Some(stored) = Stored::decode(index) else { return Ok(false) };
+        let Some(row) = catalog.get(&Row::Stream(id).key())? else {
+            let next = catalog.get(&Row::NextStream.key())?;
+            return Ok(next.is_some_and(|next| next > id.to_be_bytes()[..]));
+        };
+        let stream = Stream::decode(id, &row);
+        Ok(stream.is_some_and(|(stream, _)| stored.number < stream.kept_from))
+    }
 }
 
 /// The end of a stream as the catalog has it: the last number, and the newest fragment with a live

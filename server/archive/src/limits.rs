@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use vault::ExpirySlot;
+
 /// The shortest retention: below an hour, segments would be smaller than is good for a disk.
 pub const RETENTION_MIN: Duration = Duration::from_secs(3600);
 
@@ -10,6 +12,17 @@ pub const RETENTION_MAX: Duration = Duration::from_secs(168 * 3600);
 
 /// The retention of a stream that was created without one.
 pub const RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+
+/// The smallest bound of a stream's bytes: one fragment of the largest size and a little more.
+pub const RETENTION_BYTES_MIN: u64 = 64 << 20;
+
+/// What is younger is not given up to make room: the shortest retention that can be asked for. When the disk is
+/// full of younger fragments, devices keep what they have until there is room.
+pub const GIVEN_UP_AGE_MIN: Duration = RETENTION_MIN;
+
+/// How much is given up at a time, in the time of its arrival: as much as may lie in one segment, so that each
+/// step gives space back and none much more than is asked for.
+pub const GIVEN_UP_STEP: Duration = Duration::from_secs(ExpirySlot::SECONDS as u64);
 
 /// Streams of an archive: each costs some hundred bytes of memory and a data key per day.
 pub const STREAMS_MAX: usize = 10_000;

@@ -189,7 +189,7 @@ impl Archive {
     }
 
     /// The stream's totals; counted once after a start, then kept along with the commits.
-    fn totals(&self, stream: u64) -> Result<Totals, QueryError> {
+    pub(crate) fn totals(&self, stream: u64) -> Result<Totals, QueryError> {
         let mut table = self.index().totals.lock();
         if let Some(totals) = table.get(&stream) {
             return Ok(*totals);

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fragment::{StreamName, WallTime};
+use fragment::{FragmentNumber, StreamName, WallTime};
 use vault::{Batch, ExpirySlot, FrameHeader, Key, Location, Owner as _, Walked};
 
 use crate::archive::Archive;
@@ -130,7 +130,8 @@ impl Rebuild<'_> {
             let is_taken = !names.insert(found.name.clone());
             let state = if is_taken { State::Deleting } else { State::Active };
             let (name, created) = (found.name.clone(), found.created);
-            let stream = Stream { id, name, created, retention: found.retention.retention() };
+            let retention = found.retention.retention();
+            let stream = Stream { id, name, created, retention, kept_from: FragmentNumber(0) };
             batch.insert(Row::Stream(id).key(), stream.encode(state));
             self.rebuilt.streams += u64::from(!is_taken);
         }
@@ -182,7 +183,7 @@ mod tests {
                     WallTime::from_millis((arrived * 1000).cast_signed()),
                 );
             }
-            assert_eq!(window.retention().get(), Duration::from_secs(secs));
+            assert_eq!(window.retention().time(), Duration::from_secs(secs));
         }
     }
 
@@ -192,7 +193,7 @@ mod tests {
         for secs in [3600, 86_400, 7200] {
             window.narrow(ExpirySlot::containing(1_790_000_000 + secs), WallTime::from_millis(1_790_000_000_000));
         }
-        let retention = window.retention().get().as_secs();
+        let retention = window.retention().time().as_secs();
         assert!((86_400 - 120..=86_400).contains(&retention), "{retention}");
     }
 }

@@ -1,8 +1,13 @@
 //! Streams: a name, an age, a retention.
 //!
-//! `row: [version 1: 1][state: 1][created ns: 8][retention seconds: 4][name]`; state 0 is active, 1 is being
-//! deleted.
+//! ```text
+//! row, version 1  [1][state: 1][created ns: 8][retention seconds: 4][name]
+//! row, version 2  [2][state: 1][created ns: 8][retention seconds: 4][retention bytes: 8][kept from: 8][name]
+//! ```
+//!
+//! State 0 is active, 1 is being deleted; 0 bytes are no bound. Version 1 is read and not written.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,32 +16,49 @@ use fragment::{FragmentNumber, StreamName, WallTime};
 use crate::error::StreamError;
 use crate::limits;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The place that a server of one's own says it is in. Data keys keep the ARN that they were made with, so
 /// this can become a setting without losing what is stored.
 const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "000000000000";
 
-/// How long a stream's fragments are kept after their arrival: 1 hour to 7 days, in whole seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Retention(Duration);
+/// How long a stream's fragments are kept after their arrival, 1 hour to 7 days, in whole seconds; and how many
+/// bytes of them at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Retention {
+    time: Duration,
+    bytes: Option<NonZeroU64>,
+}
 
 impl Retention {
     /// The retention of a stream that was created without one.
-    pub const DEFAULT: Self = Self(limits::RETENTION_DEFAULT);
+    pub const DEFAULT: Self = Self { time: limits::RETENTION_DEFAULT, bytes: None };
 
-    /// Checks and takes a retention.
-    pub fn new(retention: Duration) -> Result<Self, StreamError> {
-        if !(limits::RETENTION_MIN..=limits::RETENTION_MAX).contains(&retention) {
-            return Err(StreamError::Retention(retention));
+    /// Checks and takes a time. Bytes have no bound.
+    pub fn new(time: Duration) -> Result<Self, StreamError> {
+        if !(limits::RETENTION_MIN..=limits::RETENTION_MAX).contains(&time) {
+            return Err(StreamError::Retention(time));
         }
-        Ok(Self(Duration::from_secs(retention.as_secs())))
+        Ok(Self { time: Duration::from_secs(time.as_secs()), bytes: None })
     }
 
-    /// As a duration.
-    pub fn get(self) -> Duration {
-        self.0
+    /// With a bound for the bytes, or with none.
+    pub fn with_bytes(self, bytes: Option<u64>) -> Result<Self, StreamError> {
+        if let Some(bytes) = bytes.filter(|bytes| *bytes < limits::RETENTION_BYTES_MIN) {
+            return Err(StreamError::RetentionBytes(bytes));
+        }
+        Ok(Self { bytes: bytes.and_then(NonZeroU64::new), ..self })
+    }
+
+    /// How long.
+    pub fn time(self) -> Duration {
+        self.time
+    }
+
+    /// How many bytes at most, if that is bounded: the oldest go first.
+    pub fn bytes(self) -> Option<u64> {
+        self.bytes.map(NonZeroU64::get)
     }
 }
 
@@ -51,13 +73,15 @@ pub struct Stream {
     pub created: WallTime,
     /// How long its fragments are kept.
     pub retention: Retention,
+    /// Fragments with a lower number were given up, whatever the retention says by now.
+    pub(crate) kept_from: FragmentNumber,
 }
 
 impl Stream {
     /// The number below which fragments have expired at `now`: numbers are times of arrival, so that a
     /// changed retention holds at once for what is stored.
     pub(crate) fn first_kept(&self, now: WallTime) -> FragmentNumber {
-        number_at(now - self.retention.get())
+        number_at(now - self.retention.time()).max(self.kept_from)
     }
 
     /// Its ARN, as Kinesis Video Streams writes them: by it others know the stream.
@@ -69,8 +93,10 @@ impl Stream {
     pub(crate) fn encode(&self, state: State) -> Bytes {
         let mut out = vec![VERSION, state as u8];
         out.extend_from_slice(&self.created.as_nanos().to_be_bytes());
-        let secs = u32::try_from(self.retention.get().as_secs()).expect("at most 7 days");
+        let secs = u32::try_from(self.retention.time().as_secs()).expect("at most 7 days");
         out.extend_from_slice(&secs.to_be_bytes());
+        out.extend_from_slice(&self.retention.bytes().unwrap_or(0).to_be_bytes());
+        out.extend_from_slice(&self.kept_from.0.to_be_bytes());
         out.extend_from_slice(self.name.as_str().as_bytes());
         out.into()
     }
@@ -78,17 +104,28 @@ impl Stream {
     pub(crate) fn decode(id: u64, row: &[u8]) -> Option<(Self, State)> {
         let (&[version, state], rest) = row.split_first_chunk::<2>()?;
         let (created, rest) = rest.split_first_chunk::<8>()?;
-        let (secs, name) = rest.split_first_chunk::<4>()?;
-        let state = match (version, state) {
-            (VERSION, 0) => State::Active,
-            (VERSION, 1) => State::Deleting,
+        let (secs, rest) = rest.split_first_chunk::<4>()?;
+        let (bytes, kept_from, name) = match version {
+            1 => (0, 0, rest),
+            VERSION => {
+                let (bytes, rest) = rest.split_first_chunk::<8>()?;
+                let (kept_from, name) = rest.split_first_chunk::<8>()?;
+                (u64::from_be_bytes(*bytes), u64::from_be_bytes(*kept_from), name)
+            }
             _ => return None,
         };
+        let state = match state {
+            0 => State::Active,
+            1 => State::Deleting,
+            _ => return None,
+        };
+        let retention = Retention::new(Duration::from_secs(u64::from(u32::from_be_bytes(*secs)))).ok()?;
         let stream = Self {
             id,
             name: std::str::from_utf8(name).ok()?.parse().ok()?,
             created: WallTime::from_nanos(i64::from_be_bytes(*created)),
-            retention: Retention::new(Duration::from_secs(u64::from(u32::from_be_bytes(*secs)))).ok()?,
+            retention: retention.with_bytes(Some(bytes).filter(|bytes| *bytes > 0)).ok()?,
+            kept_from: FragmentNumber(kept_from),
         };
         Some((stream, state))
     }
@@ -122,7 +159,7 @@ mod tests {
     fn a_stream_is_recognised_by_its_arn() {
         let created = WallTime::from_millis(1_790_000_000_123);
         let name: StreamName = "front.door_1".parse().unwrap();
-        let stream = Stream { id: 5, name: name.clone(), created, retention: Retention::DEFAULT };
+        let stream = Stream { name: name.clone(), created, ..front() };
         assert_eq!(parse_arn(&stream.arn()), Some((name, created)));
         for other in ["vault", "arn:aws:kinesis:r:a:stream/x", "arn:aws:kinesisvideo:r:a:channel/x/1", ""] {
             assert_eq!(parse_arn(other), None, "{other}");
@@ -131,26 +168,26 @@ mod tests {
 
     #[test]
     fn a_stream_survives_its_row() {
-        let stream = Stream {
-            id: 5,
-            name: "front".parse().unwrap(),
-            created: WallTime::from_millis(77),
-            retention: Retention::new(Duration::from_secs(7200)).unwrap(),
-        };
-        for state in [State::Active, State::Deleting] {
-            assert_eq!(Stream::decode(5, &stream.encode(state)), Some((stream.clone(), state)));
+        let retention = Retention::new(Duration::from_secs(7200)).unwrap();
+        let kept_from = FragmentNumber(1_790_000_000_000_123);
+        for bytes in [None, Some(64 << 20)] {
+            let stream = Stream { retention: retention.with_bytes(bytes).unwrap(), kept_from, ..front() };
+            for state in [State::Active, State::Deleting] {
+                assert_eq!(Stream::decode(5, &stream.encode(state)), Some((stream.clone(), state)));
+            }
         }
         assert_eq!(Stream::decode(5, b""), None);
     }
 
     #[test]
+    fn a_row_of_version_1_is_read() {
+        let row = b"\x01\x00\0\0\0\0\x04\x96\xed\x40\x00\x01\x51\x80front";
+        assert_eq!(Stream::decode(5, row), Some((front(), State::Active)));
+    }
+
+    #[test]
     fn an_arn_names_stream_and_creation_time_as_kinesis_video_does() {
-        let stream = Stream {
-            id: 5,
-            name: "front".parse().unwrap(),
-            created: WallTime::from_millis(1_551_924_009_774),
-            retention: Retention::DEFAULT,
-        };
+        let stream = Stream { created: WallTime::from_millis(1_551_924_009_774), ..front() };
         assert_eq!(stream.arn(), "arn:aws:kinesisvideo:us-east-1:000000000000:stream/front/1551924009774");
     }
 
@@ -160,5 +197,22 @@ mod tests {
         assert!(Retention::new(Duration::from_secs(3600)).is_ok());
         assert!(Retention::new(Duration::from_secs(168 * 3600)).is_ok());
         assert!(Retention::new(Duration::from_secs(168 * 3600 + 1)).is_err());
+    }
+
+    #[test]
+    fn a_bound_in_bytes_has_room_for_some_fragments() {
+        assert!(Retention::DEFAULT.with_bytes(Some((64 << 20) - 1)).is_err());
+        assert_eq!(Retention::DEFAULT.with_bytes(Some(64 << 20)).unwrap().bytes(), Some(64 << 20));
+        assert_eq!(Retention::DEFAULT.with_bytes(None).unwrap(), Retention::DEFAULT);
+    }
+
+    fn front() -> Stream {
+        Stream {
+            id: 5,
+            name: "front".parse().unwrap(),
+            created: WallTime::from_millis(77),
+            retention: Retention::DEFAULT,
+            kept_from: FragmentNumber(0),
+        }
     }
 }

@@ -195,6 +195,134 @@ async fn a_changed_retention_holds_at_once_for_what_is_stored() {
 }
 
 #[tokio::test]
+async fn a_lowered_retention_gives_the_space_back_before_the_time_that_was_set_first() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    for sequence in 0..300 {
+        archive.store(stream.id, fragment(1, sequence, i64::from(sequence))).await.unwrap();
+    }
+    archive.set_retention(stream.id, hours(1)).unwrap();
+    // Three slots of two minutes; of the last one, fragments are left.
+    let expired = archive.expire(at(3600 + 260)).await.unwrap();
+    assert_eq!((expired.fragments, expired.swept.segments), (258, 2));
+    assert_eq!(bench.segments(), 1);
+    assert_eq!(archive.expire(at(3600 + 400)).await.unwrap().swept.segments, 1);
+    assert_eq!(bench.segments(), 0);
+}
+
+#[tokio::test]
+async fn the_oldest_of_a_stream_go_when_it_has_more_bytes_than_it_may() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    let payload = Bytes::from(vec![7; 1 << 20]);
+    for sequence in 0..100 {
+        let large = Fragment { payload: payload.clone(), ..fragment(1, sequence, i64::from(sequence) * 10) };
+        archive.store(stream.id, large).await.unwrap();
+    }
+    let before = bench.segments();
+    archive.set_retention(stream.id, hours(24).with_bytes(Some(70 << 20)).unwrap()).unwrap();
+    let expired = archive.expire(at(1000)).await.unwrap();
+    assert_eq!(expired.fragments, 30);
+    let kept = archive.extent(stream.id, at(1000)).unwrap().unwrap();
+    assert_eq!((kept.fragments, kept.bytes, kept.first), (70, 70 << 20, Some(at(300))));
+    // Twelve fragments in a slot; the third one is begun on.
+    assert_eq!((expired.swept.segments, bench.segments()), (2, before - 2));
+    assert_eq!(archive.expire(at(1010)).await.unwrap().fragments, 0);
+    drop(archive);
+    let again = bench.open();
+    assert_eq!(again.stream(stream.id).unwrap().unwrap().retention.bytes(), Some(70 << 20));
+    assert_eq!(again.check(at(1000), &mut |_| {}).unwrap().findings, 0);
+}
+
+#[tokio::test]
+async fn room_is_made_by_giving_up_what_arrived_first_in_any_stream() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let (front, back) = (archive.front(), archive.create_stream(&"back".parse().unwrap(), hours(24), at(0)).unwrap());
+    let payload = Bytes::from(vec![7; 100_000]);
+    for sequence in 0..120 {
+        let large =
+            |session| Fragment { payload: payload.clone(), ..fragment(session, sequence, i64::from(sequence) * 10) };
+        archive.store(front.id, large(1)).await.unwrap();
+        archive.store(back.id, large(2)).await.unwrap();
+    }
+    let (now, before) = (at(2 * 3600), bench.segments());
+    let made = archive.make_room(4_000_000, now).await.unwrap();
+    // A slot holds twelve of each stream: 2.4 MB.
+    assert_eq!((made.swept.segments, bench.segments()), (2, before - 2));
+    assert!(made.swept.bytes >= 4_000_000, "{made:?}");
+    for stream in [front.id, back.id] {
+        let kept = archive.range(stream, at(0)..at(3600), 1000, now).unwrap();
+        assert!(kept.iter().all(|stored| stored.arrived > at(200)), "the oldest are gone");
+        assert!(kept.len() >= 120 - 36, "{} are kept", kept.len());
+        let newest = kept.last().unwrap();
+        assert_eq!(archive.read(stream, newest.number).unwrap().unwrap(), payload);
+    }
+    assert_eq!(archive.check(now, &mut |_| {}).unwrap().findings, 0);
+}
+
+#[tokio::test]
+async fn what_is_younger_than_an_hour_is_not_given_up() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    for sequence in 0..10 {
+        archive.store(stream.id, fragment(1, sequence, i64::from(sequence) * 1000)).await.unwrap();
+    }
+    let made = archive.make_room(u64::MAX, at(3 * 3600)).await.unwrap();
+    let kept = archive.range(stream.id, at(0)..at(10_000), 100, at(3 * 3600)).unwrap();
+    assert_eq!((made.fragments, kept.len()), (8, 2));
+    assert!(kept[0].arrived >= at(2 * 3600));
+}
+
+#[tokio::test]
+async fn a_frame_without_a_row_is_not_taken_for_given_up() {
+    // What an older catalog does not have: a stream that came later, and the later fragments of another.
+    let later_stream: &[&[u8]] = &[&[2, 0, 0, 0, 0, 0, 0, 0, 2], &[3, 0, 0, 0, 0, 0, 0, 0, 2]];
+    let later_fragments: &[&[u8]] = &[&[3, 0, 0, 0, 0, 0, 0, 0, 2]];
+    for missing in [later_stream, later_fragments] {
+        let bench = Bench::new();
+        let archive = bench.open();
+        let front = archive.front();
+        let first_of_yard = Key::new(Space::Archive, &[1]);
+        let next = archive.vault().catalog().get(&first_of_yard).unwrap().unwrap();
+        let yard = archive.create_stream(&"yard".parse().unwrap(), hours(24), at(0)).unwrap();
+        archive.store(front.id, fragment(1, 0, 0)).await.unwrap();
+        archive.store(yard.id, fragment(2, 0, 0)).await.unwrap();
+        let catalog = archive.vault().catalog().clone();
+        let mut batch = Batch::new();
+        if missing.len() > 1 {
+            batch.insert(first_of_yard, next);
+        }
+        for prefix in missing {
+            let rows = KeyRange::prefix(Key::new(Space::Archive, prefix));
+            for row in catalog.scan(&rows, Direction::Ascending, 9).unwrap() {
+                batch.remove(row.key);
+            }
+        }
+        catalog.commit(batch).unwrap();
+        drop((archive, catalog));
+
+        let archive = bench.open();
+        assert_eq!(archive.make_room(u64::MAX, at(5 * 3600)).await.unwrap().fragments, 1);
+        assert_eq!(bench.segments(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_space_of_a_deleted_stream_comes_back_when_nobody_else_is_in_its_files() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    archive.store(stream.id, fragment(1, 0, 0)).await.unwrap();
+    archive.delete_stream(stream.id).await.unwrap();
+    assert_eq!(archive.expire(at(100)).await.unwrap().swept.segments, 1);
+    assert_eq!(bench.segments(), 0);
+}
+
+#[tokio::test]
 async fn a_deleted_stream_is_gone_and_its_name_is_free_but_its_number_is_not() {
     let bench = Bench::new();
     let archive = bench.open();

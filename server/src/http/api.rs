@@ -47,7 +47,7 @@ pub(super) async fn streams(_: LoggedIn, Extract(state): Extract<State>) -> Resu
         last: overview.last.map(timestamp),
         fragments: overview.fragments,
         bytes: overview.bytes,
-        retention_hours: overview.retention.get().as_secs() / 3600,
+        retention_hours: overview.retention.time().as_secs() / 3600,
         name: overview.name.to_string(),
     });
     Ok(Json(Streams { now: timestamp(now), streams: streams.collect() }))

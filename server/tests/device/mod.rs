@@ -296,7 +296,7 @@ pub(crate) async fn millrace(folder: &Path, arguments: &[&str]) -> Output {
 /// Starts a server on a data folder.
 pub(crate) async fn start(folder: &Path, keys: KeySettings) -> Result<Server, StartError> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    Server::start(Config { data: folder.to_owned(), http: any, quic: any, keys }).await
+    Server::start(Config { data: folder.to_owned(), http: any, quic: any, keep_free: None, keys }).await
 }
 
 async fn read_message(recv: &mut RecvStream, reader: &mut MessageReader) -> FromServer {

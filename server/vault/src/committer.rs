@@ -6,7 +6,7 @@
 mod batch;
 mod seal;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,6 +43,8 @@ pub(crate) enum Job {
     Barrier(oneshot::Sender<()>),
     /// Close segments that expire before a slot, and take no more entries for them.
     CloseBefore(ExpirySlot, oneshot::Sender<()>),
+    /// Close those of these segments that are open.
+    Close(BTreeSet<SegmentName>, oneshot::Sender<()>),
     /// Destroy an owner's keys.
     DestroyKeys(OwnerId, oneshot::Sender<Result<(), KeyError>>),
 }
@@ -126,6 +128,14 @@ impl Committer {
                 for (_, appender) in std::mem::replace(&mut self.appenders, later).into_values() {
                     appender.close();
                 }
+                let _ = answer.send(());
+            }
+            Job::Close(segments, answer) => {
+                let (closing, open): (Appenders, Appenders) = std::mem::take(&mut self.appenders)
+                    .into_iter()
+                    .partition(|(_, (_, appender))| segments.contains(&appender.name()));
+                self.appenders = open;
+                closing.into_values().for_each(|(_, appender)| appender.close());
                 let _ = answer.send(());
             }
             Job::DestroyKeys(owner, answer) => {

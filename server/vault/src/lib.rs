@@ -62,6 +62,6 @@ pub use masters::{MasterId, MasterKey, MasterReport, MasterState, Rotated};
 pub use owner::{AssignError, Owner, Refused};
 pub use recovery::Lock;
 pub use segment_store::{SegmentFile, SegmentName, SegmentStore};
-pub use sweep::Swept;
+pub use sweep::{Reclaimed, Swept};
 pub use vault::{ClosedVault, Entry, Health, Parts, Put, Receipt, Stepper, Vault};
 pub use walk::{Walk, Walked};

@@ -53,7 +53,7 @@ impl Reader {
         if len > frame::frame_bytes(limits::INDEX_BYTES_MAX, limits::PAYLOAD_BYTES_MAX) {
             return Err(ReadError::Damaged { location, what: "its row states an impossible length" });
         }
-        let name = SegmentName { expiry: location.expiry, id: location.segment };
+        let name = SegmentName::from(location);
         let mut frame = BytesMut::zeroed(len);
         match self.segments.read_at(name, &mut frame, u64::from(location.offset)) {
             Ok(read) if read == len => Ok(frame),

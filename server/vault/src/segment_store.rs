@@ -8,7 +8,7 @@ mod local;
 use std::io;
 
 pub use self::local::LocalSegments;
-use crate::id::{ExpirySlot, SegmentId};
+use crate::id::{ExpirySlot, Location, SegmentId};
 
 /// A segment's name: enough to find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +17,13 @@ pub struct SegmentName {
     pub expiry: ExpirySlot,
     /// Its random number.
     pub id: SegmentId,
+}
+
+impl From<Location> for SegmentName {
+    /// The segment that a frame lies in.
+    fn from(location: Location) -> Self {
+        Self { expiry: location.expiry, id: location.segment }
+    }
 }
 
 /// A segment as a store lists it.

@@ -4,8 +4,12 @@
 //! What may go is a pure plan; the deleting can stop anywhere, and the next sweep continues. Two things
 //! must agree before media is deleted: the expiry in the segment's own name, and the catalog. So neither a
 //! lost catalog nor a raised retention deletes anything that is still wanted.
+//!
+//! Before its slot a segment goes only when the owners of all its frames say that they gave them up.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::ops::AddAssign;
 
 use crate::catalog::Catalog;
 use crate::error::SweepError;
@@ -23,6 +27,23 @@ pub struct Swept {
     pub bytes: u64,
     /// Data keys.
     pub keys: u64,
+}
+
+impl AddAssign for Swept {
+    fn add_assign(&mut self, other: Self) {
+        self.segments += other.segments;
+        self.bytes += other.bytes;
+        self.keys += other.keys;
+    }
+}
+
+/// What came of [`crate::Vault::reclaim`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// What was deleted.
+    pub swept: Swept,
+    /// The segments that hold something yet.
+    pub held: BTreeSet<SegmentName>,
 }
 
 /// The segments whose slot has passed at `now`.
@@ -46,19 +67,68 @@ pub(crate) fn run(shared: &Shared, now: ExpirySlot) -> Result<Swept, SweepError>
         if any_live(shared, name)? {
             continue;
         }
-        shared.segments.remove(name).map_err(|e| failed("delete", name, e))?;
+        remove(shared, name)?;
         swept.segments += 1;
         swept.bytes += bytes;
     }
-    if swept.segments > 0 {
-        let synced = shared.segments.sync_names();
-        synced.map_err(|source| SweepError::Io { action: "sync", what: "the segments' folder".to_owned(), source })?;
-    }
+    sync_names(shared, swept.segments)?;
     let keys = shared.keys.list()?;
     let unneeded = unneeded(&keys, &list(shared)?, now);
     shared.keys.destroy(&unneeded)?;
     swept.keys = unneeded.len() as u64;
     Ok(swept)
+}
+
+/// Deletes those of the segments whose frames were all given up. The committer has closed them. Blocks.
+pub(crate) fn reclaim(shared: &Shared, names: BTreeSet<SegmentName>) -> Result<Reclaimed, SweepError> {
+    let mut reclaimed = Reclaimed::default();
+    for name in names {
+        let bytes = match shared.segments.len(name) {
+            Ok(bytes) => bytes,
+            // A sweep was here before.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed("open", name, error)),
+        };
+        if !all_given_up(shared, name)? {
+            reclaimed.held.insert(name);
+            continue;
+        }
+        remove(shared, name)?;
+        reclaimed.swept.segments += 1;
+        reclaimed.swept.bytes += bytes;
+    }
+    sync_names(shared, reclaimed.swept.segments)?;
+    Ok(reclaimed)
+}
+
+fn remove(shared: &Shared, name: SegmentName) -> Result<(), SweepError> {
+    shared.segments.remove(name).map_err(|e| failed("delete", name, e))
+}
+
+/// Makes it durable that segments were deleted, if any were.
+fn sync_names(shared: &Shared, deleted: u64) -> Result<(), SweepError> {
+    if deleted == 0 {
+        return Ok(());
+    }
+    let failed = |source| SweepError::Io { action: "sync", what: "the segments' folder".to_owned(), source };
+    shared.segments.sync_names().map_err(failed)
+}
+
+/// Whether the owners have given up every frame of a segment. Where it is damaged, nobody can tell.
+fn all_given_up(shared: &Shared, name: SegmentName) -> Result<bool, SweepError> {
+    let walk = Walk::open(shared.segments.clone(), name).map_err(|e| failed("open", name, e))?;
+    for walked in walk {
+        let Walked::Frame(header, location) = walked.map_err(|e| failed("read", name, e))? else {
+            return Ok(false);
+        };
+        let catalog: &dyn Catalog = &*shared.catalog;
+        let Some(owner) = shared.owners.of(header.owner) else { return Ok(false) };
+        let given_up = owner.is_given_up(catalog, header.owner, &header.index)?;
+        if !given_up || owner.is_live(catalog, header.owner, &header.index, location)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether the catalog refers to any frame of a segment. Stops at the first, which in a segment that is

@@ -4,7 +4,7 @@ mod master_keys;
 
 pub use self::master_keys::ClosedVault;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,8 +33,8 @@ use crate::poison::Poison;
 use crate::reader::Reader;
 use crate::recovery::{self, Lock};
 use crate::secret;
-use crate::segment_store::{LocalSegments, SegmentFile, SegmentStore};
-use crate::sweep::{self, Swept};
+use crate::segment_store::{LocalSegments, SegmentFile, SegmentName, SegmentStore};
+use crate::sweep::{self, Reclaimed, Swept};
 use crate::walk::Walk;
 use disk::{Disk, OsDisk};
 
@@ -323,13 +323,39 @@ impl Vault {
 
     /// Deletes what has expired at `unix_secs`, which [`Vault::close_before`] was told. Blocks.
     pub fn sweep_closed(&self, unix_secs: u64) -> Result<Swept, SweepError> {
+        self.inner.shared.keys.expire_cache();
+        self.deleting(|shared| sweep::run(shared, ExpirySlot::containing(unix_secs)))
+    }
+
+    /// Deletes while nobody else does, and only while it is known what the catalog has.
+    fn deleting<T>(&self, delete: impl FnOnce(&Shared) -> Result<T, SweepError>) -> Result<T, SweepError> {
         let shared = &self.inner.shared;
         let _alone = shared.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.keys.expire_cache();
         // A commit that failed may turn out to have reached the disk: what it refers to must still be there then.
         shared.poison.check().map_err(|_| SweepError::Poisoned)?;
         shared.catalog.settle()?;
-        sweep::run(shared, ExpirySlot::containing(unix_secs))
+        delete(shared)
+    }
+
+    /// Deletes those of these segments whose frames were all given up by their owners before their slot has passed.
+    /// Can stop anywhere and be run again.
+    pub async fn reclaim(&self, segments: BTreeSet<SegmentName>) -> Result<Reclaimed, SweepError> {
+        self.close_segments(segments.clone()).await?;
+        let vault = self.clone();
+        let reclaimed = tokio::task::spawn_blocking(move || vault.reclaim_closed(segments)).await;
+        reclaimed.unwrap_or(Err(SweepError::Closed))
+    }
+
+    /// Ends those of these segments that are being written: what comes next goes into others.
+    pub async fn close_segments(&self, segments: BTreeSet<SegmentName>) -> Result<(), SweepError> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs().send(Job::Close(segments, answer)).await.map_err(|_| SweepError::Closed)?;
+        answered.await.map_err(|_| SweepError::Closed)
+    }
+
+    /// Does what [`Vault::reclaim`] does with segments that [`Vault::close_segments`] was told. Blocks.
+    pub fn reclaim_closed(&self, segments: BTreeSet<SegmentName>) -> Result<Reclaimed, SweepError> {
+        self.deleting(|shared| sweep::reclaim(shared, segments))
     }
 
     /// Destroys all data keys of an owner: what it stored is unreadable from now on, also in backups of
