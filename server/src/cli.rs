@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 use vault::KmsKey;
 
 use crate::admin::{self, AskError};
+use crate::backup::{self, Manifest};
 use crate::config::{Config, KeySettings};
 use crate::core_dumps;
 use crate::data_folder::DataFolder;
@@ -85,6 +86,17 @@ enum Verb {
     Check,
     /// Make the index again out of segments and keys, after it was lost or damaged. The server must not run.
     RebuildIndex,
+    /// Copy everything that is stored into a new folder. Works beside a running server, which goes on writing. The master
+    /// key is not in it, and without that nothing in it can be read.
+    Backup {
+        /// The folder, which does not exist yet.
+        to: PathBuf,
+    },
+    /// Make a new data folder (--data) of a backup. Needs the keyring, or the KMS key, that the backup was made under.
+    Restore {
+        /// The backup's folder.
+        from: PathBuf,
+    },
     /// List, rotate, disable and enable the master keys that guard everything stored.
     #[command(subcommand)]
     Key(KeyVerb),
@@ -186,6 +198,9 @@ impl Arguments {
             Verb::Stream(verb) => verb.command(),
             Verb::Check => Command::Check,
             Verb::RebuildIndex => return rebuild_index(&self.data, &self.keys),
+            // The server may be at home in another folder.
+            Verb::Backup { to } => Command::Backup { to: std::path::absolute(to)? },
+            Verb::Restore { from } => return restore(&from, &self.data, &self.keys),
             Verb::Key(verb) => Command::Key(verb.command()),
         };
         let answer = runtime.block_on(ask(&self.data, self.keys, command.clone()))?;
@@ -312,6 +327,7 @@ fn print(command: &Command, answer: Answer) -> anyhow::Result<()> {
         Answer::Devices(devices) => print_devices(out, &devices)?,
         Answer::Streams(streams) => print_streams(out, &streams)?,
         Answer::Checked(report) => print_check(out, &report)?,
+        Answer::BackedUp(manifest) => print_backup(out, command, &manifest)?,
         Answer::Keys(keys) => print_keys(out, &keys)?,
         Answer::Rotated { id, data_keys, retired } => print_rotated(out, &id, data_keys, &retired)?,
         Answer::Failed(why) => bail!(why),
@@ -399,6 +415,26 @@ fn rebuild_index(data: &Path, keys: &KeyArguments) -> anyhow::Result<()> {
     if aside.exists() {
         println!("The old catalog lies in {}; delete it when all is well.", aside.display());
     }
+    Ok(())
+}
+
+fn print_backup(out: &mut impl io::Write, command: &Command, manifest: &Manifest) -> io::Result<()> {
+    let Manifest { rows, segments, bytes, keys, master_keys, .. } = manifest;
+    if let Command::Backup { to } = command {
+        writeln!(out, "{} holds {segments} segments of {bytes} bytes, {keys} keys and {rows} rows.", to.display())?;
+    }
+    writeln!(out, "Nothing in it can be read without its master key, which is not in it: {}.", master_keys.join(", "))?;
+    writeln!(
+        out,
+        "On the disk of the data folder it shares its blocks: copy it to another disk, and the keyring elsewhere."
+    )
+}
+
+fn restore(from: &Path, data: &Path, keys: &KeyArguments) -> anyhow::Result<()> {
+    let manifest = backup::restore(from, data, || keys.resolve(data))?;
+    let Manifest { made, segments, bytes, rows, .. } = manifest;
+    println!("{} holds the backup of {made}: {segments} segments of {bytes} bytes, {rows} rows.", data.display());
+    println!("What has expired since is not shown any more. Let the server of then and this one not run together.");
     Ok(())
 }
 

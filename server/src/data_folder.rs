@@ -87,6 +87,11 @@ impl DataFolder {
         self.vault().join(format!("catalog.{}", now.as_millis()))
     }
 
+    /// Where a vault comes into being out of a backup.
+    pub(crate) fn vault_being_restored(&self) -> PathBuf {
+        self.0.join("vault.restoring")
+    }
+
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.ca().join("ca.pem")
     }
@@ -105,7 +110,7 @@ impl DataFolder {
 }
 
 /// The text of a private file; `make` says what it holds when it does not exist yet. Call with the folder's
-/// lock held. Steps when it is made: 1 write a file beside it, 2 sync it, 3 rename it, 4 sync the folder.
+/// lock held.
 pub(crate) fn read_or_create(path: &Path, make: impl FnOnce() -> String) -> Result<String, FolderError> {
     let failed = |action| move |source| FolderError { action, path: path.to_owned(), source };
     match fs::read_to_string(path) {
@@ -119,15 +124,22 @@ pub(crate) fn read_or_create(path: &Path, make: impl FnOnce() -> String) -> Resu
         Err(error) => return Err(failed("read")(error)),
     }
     let text = make();
+    create(path, text.as_bytes())?;
+    Ok(text)
+}
+
+/// Makes a private file, which is there whole or not at all. Steps: 1 write a file beside it, 2 sync it, 3 rename it,
+/// 4 sync the folder.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+    let failed = |action| move |source| FolderError { action, path: path.to_owned(), source };
     let beside = path.with_extension("new");
     let mut options = OpenOptions::new();
     let mut file =
         options.write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(failed("create"))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write"))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed("write"))?;
     fs::rename(&beside, path).map_err(failed("create"))?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))?;
-    Ok(text)
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))
 }
 
 #[cfg(test)]

@@ -72,6 +72,12 @@ impl KeySettings {
         Ok(Arc::new(ring))
     }
 
+    /// Where the keyring is missing that the vault in this folder needs, if it is.
+    pub(crate) fn missing_keyring(&self, vault: &Path) -> Option<PathBuf> {
+        let home = self.home(vault);
+        (self.kms.is_none() && !home.path().exists()).then(|| home.path().to_owned())
+    }
+
     fn home(&self, vault: &Path) -> Home {
         self.keyring.clone().unwrap_or_else(|| Home::in_vault(vault))
     }

@@ -9,6 +9,7 @@
 //! Start reading at [`serve::Server`].
 
 mod admin;
+mod backup;
 mod budget;
 mod ca;
 pub mod cli;

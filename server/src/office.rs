@@ -1,6 +1,7 @@
 //! The operator's commands, carried out. The same code serves the running server (through `admin`) and
 //! the command line that opens the data folder itself when no server runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use fragment::{StreamName, WallTime};
 use serde::{Deserialize, Serialize};
 use upload::JoinToken;
 
+use crate::backup::{self, Manifest};
 use crate::ca::Ca;
 use crate::devices::{Device, DeviceName, Devices};
 use crate::limits;
@@ -47,6 +49,9 @@ pub(crate) enum Command {
         name: String,
     },
     Check,
+    Backup {
+        to: PathBuf,
+    },
     Key(KeyCommand),
 }
 
@@ -55,7 +60,7 @@ impl Command {
     pub(crate) fn patience(&self) -> Duration {
         match self {
             // It reads everything that is stored.
-            Self::Check => limits::CHECK_WAIT,
+            Self::Check | Self::Backup { .. } => limits::CHECK_WAIT,
             Self::Key(KeyCommand::Rotate) => limits::ROTATION_WAIT,
             _ => limits::ADMIN_WAIT,
         }
@@ -71,6 +76,7 @@ pub(crate) enum Answer {
     Devices(Vec<DeviceInfo>),
     Streams(Vec<StreamInfo>),
     Checked(CheckReport),
+    BackedUp(Manifest),
     Keys(Vec<KeyInfo>),
     Rotated { id: String, data_keys: u64, retired: Vec<String> },
     Failed(String),
@@ -115,6 +121,10 @@ impl Office {
     pub(crate) async fn carry_out(&self, command: Command) -> Answer {
         let command = match command {
             Command::DeleteStream { name } => return self.delete_stream(&name).await.unwrap_or_else(Answer::from),
+            Command::Backup { to } => {
+                let backup = backup::make(&self.storage, &to).await;
+                return backup.map_or_else(|error| Answer::Failed(error.to_string()), Answer::BackedUp);
+            }
             Command::Key(command) => {
                 let vault = self.storage.archive().vault();
                 let answer = master_keys::on_open_vault(vault, command).await;
@@ -150,7 +160,9 @@ impl Office {
                 Answer::Done
             }
             Command::Check => Answer::Checked(self.storage.check(now)?),
-            Command::DeleteStream { .. } | Command::Key(_) => return Err("this command has to be awaited".into()),
+            Command::DeleteStream { .. } | Command::Backup { .. } | Command::Key(_) => {
+                return Err("this command has to be awaited".into());
+            }
         })
     }
 

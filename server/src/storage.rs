@@ -80,6 +80,7 @@ pub(crate) struct Deleted {
 #[derive(Clone)]
 pub(crate) struct Storage {
     archive: Archive,
+    folder: DataFolder,
     /// Behind the archive, so that it is released after that.
     _lock: Arc<FolderLock>,
 }
@@ -100,7 +101,7 @@ impl Storage {
             archive::OpenError::Vault(vault::OpenError::Locked(_)) => in_use(folder),
             error => StorageError::Archive(error),
         })?;
-        Ok(Self { archive, _lock: Arc::new(lock) })
+        Ok(Self { archive, folder: folder.clone(), _lock: Arc::new(lock) })
     }
 
     /// Makes the catalog again out of segments and keys; the old one is set aside. Blocks.
@@ -139,6 +140,11 @@ impl Storage {
         })?;
         let archive::Checked { segments, frames, bytes, unreferenced, fragments, findings } = checked;
         Ok(CheckReport { segments, frames, bytes, fragments, unreferenced, findings, first })
+    }
+
+    /// The data folder that it lies in.
+    pub(crate) fn folder(&self) -> &DataFolder {
+        &self.folder
     }
 
     /// The archive itself.

@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -128,6 +128,75 @@ fn a_server_that_crashes_leaves_no_core_dump() {
     assert!(!server.0.wait().unwrap().core_dumped());
 }
 
+// --- Backup
+
+#[test]
+fn a_backup_of_a_running_server_is_restored_with_its_master_key_and_with_no_other() {
+    let place = tempfile::tempdir().unwrap();
+    let data = |name: &str| place.path().join(name);
+    let backup = data("backup");
+    let (then, now) = (data("then"), data("now"));
+    fs::create_dir(&then).unwrap();
+    let mut server = Running::serve(&then);
+    server.wait_until_it_serves();
+    succeeds(&then, &["stream", "create", "yard", "--retention", "2h"]);
+    succeeds(&then, &["device", "add", "garden"]);
+    let said = succeeds(&then, &["backup", backup.to_str().unwrap()]);
+    assert!(said.contains("Nothing in it can be read without its master key"), "{said}");
+    let keys = succeeds(&then, &["key", "list"]);
+    let master = keys.lines().nth(1).unwrap().split_whitespace().next().unwrap();
+    assert!(said.contains(master), "{said}");
+    assert!(fails(&then, &["backup", backup.to_str().unwrap()]).contains("already"));
+    drop(server);
+
+    let restore = ["restore", backup.to_str().unwrap()];
+    for folder in ["now", "wrong"] {
+        fs::create_dir(data(folder)).unwrap();
+    }
+    let said = fails(&now, &restore);
+    assert!(said.contains("no keyring") && said.contains(master), "{said}");
+    // Another vault's keyring is refused, and leaves nothing that looks like data.
+    succeeds(&data("wrong"), &["stream", "list"]);
+    let other = data("wrong/vault/master.keyring");
+    let said = fails(&now, &[&["--keyring", other.to_str().unwrap()][..], &restore].concat());
+    assert!(said.contains("do not open this backup") && said.contains(master), "{said}");
+    assert!(!now.join("vault").exists() && !now.join("vault.restoring").exists());
+
+    fs::create_dir(now.join("vault")).unwrap();
+    fs::copy(then.join("vault/master.keyring"), now.join("vault/master.keyring")).unwrap();
+    succeeds(&now, &restore);
+    for list in [["stream", "list"], ["device", "list"]] {
+        assert_eq!(succeeds(&now, &list), succeeds(&then, &list));
+    }
+    assert_eq!(fs::read(now.join("ca/ca.pem")).unwrap(), fs::read(then.join("ca/ca.pem")).unwrap());
+    assert!(succeeds(&now, &["check"]).contains("agree"));
+    assert!(fails(&now, &restore).contains("holds a vault already"));
+}
+
+#[test]
+fn a_backup_that_was_broken_off_is_not_restored_and_none_shows_a_key() {
+    let place = tempfile::tempdir().unwrap();
+    let (then, backup) = (place.path().join("then"), place.path().join("backup"));
+    fs::create_dir(&then).unwrap();
+    succeeds(&then, &["stream", "create", "yard"]);
+    succeeds(&then, &["backup", backup.to_str().unwrap()]);
+    let keyring = fs::read(then.join("vault/master.keyring")).unwrap();
+    for file in files(&backup) {
+        let bytes = fs::read(&file).unwrap();
+        assert!(!bytes.windows(11).any(|text| text == b"PRIVATE KEY"), "{}", file.display());
+        // The key itself is the end of its entry, before the checksum.
+        assert!(
+            !bytes.windows(32).any(|key| key == &keyring[keyring.len() - 36..keyring.len() - 4]),
+            "{}",
+            file.display()
+        );
+    }
+    fs::remove_file(backup.join("backup.json")).unwrap();
+    let now = place.path().join("now");
+    fs::create_dir(&now).unwrap();
+    assert!(fails(&now, &["restore", backup.to_str().unwrap()]).contains("no whole backup"));
+}
+
 // --- Streams and devices
 
 #[test]
@@ -218,6 +287,12 @@ fn logs_are_objects_of_json_if_asked_for() {
 // --- Helpers
 
 /// What a command prints that does what it should.
+/// All files in a folder and those below it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
 fn succeeds(folder: &Path, arguments: &[&str]) -> String {
     let output = millrace(folder, arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));

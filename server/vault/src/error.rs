@@ -370,6 +370,38 @@ pub enum CommitError {
     Broken(CatalogError),
 }
 
+/// Why a backup was not made, or not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// A file can't be read or written.
+    #[error("can't {action} {}: {source}", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A part of the backup is not as it was written.
+    #[error("{} is damaged: {what}", path.display())]
+    Damaged {
+        /// Which part.
+        path: PathBuf,
+        /// By what it shows.
+        what: &'static str,
+    },
+    /// The catalog can't be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A catalog can't be made of the backup's rows.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The vault is in no state to be copied.
+    #[error("the vault can't be copied: {0}")]
+    Vault(#[from] SweepError),
+}
+
 /// Why a sweep stopped. What it had deleted is deleted; the next one continues.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {

@@ -24,6 +24,9 @@ pub enum Space {
 pub struct Key(Bytes);
 
 impl Key {
+    /// Before all keys.
+    pub(crate) const FIRST: Self = Self(Bytes::new());
+
     /// The key `rest` of `space`.
     pub fn new(space: Space, rest: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(1 + rest.len());

@@ -10,6 +10,7 @@
 //!
 //! Start reading at [`Vault`], then `committer.rs` for writing and `reader.rs` for reading.
 
+pub mod backup;
 pub mod catalog;
 mod clock;
 mod committer;
@@ -47,8 +48,8 @@ pub use catalog::{Batch, Catalog, Direction, KeyRange, Row, Snapshot};
 pub use clock::Clock;
 pub use entropy::{Entropy, OsEntropy};
 pub use error::{
-    CatalogError, CommitError, KeyError, KeyRefusal, KeyStoreError, KeyringError, OpenError, PutError, ReadError,
-    SecretError, SweepError,
+    BackupError, CatalogError, CommitError, KeyError, KeyRefusal, KeyStoreError, KeyringError, OpenError, PutError,
+    ReadError, SecretError, SweepError,
 };
 pub use frame::FrameHeader;
 pub use id::{Domain, ExpirySlot, KeyEpoch, KeyId, KeyName, Location, OwnerId, SegmentId};

@@ -128,6 +128,9 @@ pub const ADOPTED_KEY_SEGMENTS_MAX: u64 = 1 << 8;
 /// journal (which can't be told to try again) and deletion always find room.
 pub const DISK_RESERVE_BYTES: u64 = 128 << 20;
 
+/// The longest key or value that is believed when rows are read from a backup: the largest index entry, many times.
+pub const ROW_BYTES_MAX: usize = 1 << 20;
+
 /// Rows answered by one catalog scan: bounds the memory of any caller's loop.
 pub const SCAN_ROWS_MAX: usize = 4096;
 

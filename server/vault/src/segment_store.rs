@@ -8,6 +8,7 @@ mod local;
 use std::io;
 
 pub use self::local::LocalSegments;
+pub(crate) use self::local::file_name;
 use crate::id::{ExpirySlot, Location, SegmentId};
 
 /// A segment's name: enough to find it.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
+use crate::backup;
 use crate::catalog::{Catalog, FjallCatalog};
 use crate::clock::Clock;
 use crate::committer::{Committer, Job, Pending};
@@ -63,6 +64,9 @@ impl Parts {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         disk.create_folder(folder).map_err(|e| recovery::failed("create", folder, e))?;
         let lock = recovery::lock(folder)?;
+        if let Err(error) = backup::clear(folder) {
+            tracing::warn!(%error, "what a backup left that was broken off stays, with the disk space that it holds");
+        }
         let catalog = Arc::new(FjallCatalog::open(&folder.join("catalog"))?);
         let parts = Self::on(disk, folder, service, catalog, Arc::new(OsEntropy))?;
         Ok(Self { lock: Some(lock), ..parts })
@@ -325,6 +329,11 @@ impl Vault {
     pub fn sweep_closed(&self, unix_secs: u64) -> Result<Swept, SweepError> {
         self.inner.shared.keys.expire_cache();
         self.deleting(|shared| sweep::run(shared, ExpirySlot::containing(unix_secs)))
+    }
+
+    /// Does something with the catalog while no segment is deleted. Blocks.
+    pub(crate) fn while_nothing_is_deleted<T>(&self, work: impl FnOnce(&dyn Catalog) -> T) -> Result<T, SweepError> {
+        self.deleting(|shared| Ok(work(&*shared.catalog)))
     }
 
     /// Deletes while nobody else does, and only while it is known what the catalog has.

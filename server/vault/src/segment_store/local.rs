@@ -42,7 +42,7 @@ impl LocalSegments {
 
     /// The path of a segment's file.
     pub fn path_of(&self, name: SegmentName) -> PathBuf {
-        self.folder.join(format!("{:08}-{}.seg", name.expiry.0, name.id))
+        self.folder.join(file_name(name))
     }
 
     fn names(&self) -> io::Result<Vec<SegmentName>> {
@@ -220,6 +220,11 @@ impl SegmentWriter for LocalWriter {
             Some(end) => self.file.set_len(end),
         }
     }
+}
+
+/// The name of a segment's file.
+pub(crate) fn file_name(name: SegmentName) -> String {
+    format!("{:08}-{}.seg", name.expiry.0, name.id)
 }
 
 fn parse_name(file: &str) -> Option<SegmentName> {
