@@ -155,11 +155,17 @@ impl Server {
 
     /// Runs an admin command and gives back what it printed; it must succeed.
     pub fn admin(&self, arguments: &[&str]) -> String {
-        let output = self.command().args(arguments).output().expect("millrace can be run");
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "millrace {arguments:?}: {}\n{printed}{complaint}", output.status);
+        let (well, printed) = self.try_admin(arguments);
+        assert!(well, "millrace {arguments:?}: {printed}");
         printed
+    }
+
+    /// Runs an admin command; says whether it succeeded, and what it printed, with its complaint if it did not.
+    pub fn try_admin(&self, arguments: &[&str]) -> (bool, String) {
+        let output = self.command().args(arguments).output().expect("millrace can be run");
+        let well = output.status.success();
+        let printed = if well { output.stdout } else { [output.stdout, output.stderr].concat() };
+        (well, String::from_utf8_lossy(&printed).into_owned())
     }
 
     fn command(&self) -> Command {

@@ -1,28 +1,85 @@
-//! Sets the stage for the tests in `browser/`, which watch in Chromium: a server, two cameras, an agent.
+//! Sets the stage for the tests in `browser/`, which watch in Chromium: a server, cameras or files, an agent.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
-use e2e::{TwoCameras, root};
-use serde_json::json;
+use e2e::{Agent, Segment, Server, TwoCameras, root};
+use serde_json::{Value, json};
 
 #[test]
 fn both_cameras_play_live_and_from_the_past_in_a_browser() {
-    let browser = root().join("e2e/browser");
-    assert!(browser.join("node_modules").exists(), "run `npm ci` in e2e/browser first");
     let TwoCameras { server, .. } = &TwoCameras::start();
 
     let streams = json!([
         {"name": "yard", "frames": 250, "framesPerSecond": 25, "audio": true},
         {"name": "door", "frames": 250, "framesPerSecond": 25, "audio": false},
     ]);
+    watch("watch.test.mjs", server, "STREAMS", &streams);
+}
+
+#[test]
+fn a_past_that_is_damaged_plays_on_behind_the_gap() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(folder.path());
+    let agent = Agent::enrolled(&folder.path().join("agent"), &server);
+    let gaps = [("middle", 2), ("beginning", 0)].map(|(stream, fragment)| {
+        let uploaded = agent.once(&e2e::clip("h264-aac.mp4"), stream);
+        assert!(uploaded.status.success(), "{}", String::from_utf8_lossy(&uploaded.stderr));
+        damage(&server, stream, fragment)
+    });
+    watch("gap.test.mjs", &server, "GAPS", &json!(gaps));
+
+    assert_eq!(server.try_metric("millrace_fragments_damaged_total"), Some(2.0));
+    // At the beginning there is nothing to tell.
+    for (stream, gaps) in [("middle", 1), ("beginning", 0)] {
+        let playlist = server.get_as_stranger(&server.whole(stream).replace("index.m3u8", "media.m3u8")).text();
+        assert_eq!(playlist.matches("#EXT-X-GAP").count(), gaps, "players of others are told too: {playlist}");
+    }
+}
+
+/// Changes one bit of a fragment on the disk; says what can't be seen any more.
+fn damage(server: &Server, stream: &str, fragment: usize) -> Value {
+    // A frame's header and index entry are shorter, and its payload longer.
+    const INTO_THE_PAYLOAD: usize = 1000;
+    let segments = server.everything(stream).segments;
+    let number = segments[fragment].uri.rsplit('/').next().and_then(|name| name.strip_suffix(".m4s"));
+    let number: u64 = number.and_then(|number| number.parse().ok()).expect("a segment is named by its number");
+    let folder = server.data().join("vault/segments");
+    let found = std::fs::read_dir(folder).expect("there are segments").find_map(|entry| {
+        let path = entry.expect("it is listed").path();
+        let bytes = std::fs::read(&path).expect("it can be read");
+        let at = bytes.windows(8).position(|window| window == number.to_be_bytes())? + INTO_THE_PAYLOAD;
+        Some((path, at as u64, bytes[at]))
+    });
+    let (path, at, byte) = found.expect("the number stands in the frame's index entry");
+    let file = File::options().write(true).open(path).expect("it can be opened");
+    file.write_all_at(&[byte ^ 1], at).expect("it can be written");
+    let (sound, said) = server.try_admin(&["check"]);
+    assert!(!sound && said.contains(&format!("fragment {number}: ")), "a check names it: {said}");
+
+    // The clip has 25 frames a second.
+    let seconds = |segments: &[Segment]| segments.iter().map(|segment| segment.duration.as_secs_f64()).sum::<f64>();
+    let frame = |segment: usize| (seconds(&segments[..segment]) * 25.0).round();
+    json!({
+        "name": stream,
+        "start": segments[0].start.as_millisecond(),
+        "damaged": [frame(fragment), frame(fragment + 1) - 1.0],
+        "last": 249,
+    })
+}
+
+/// Has a script of `browser/` watch what the server has.
+fn watch(script: &str, server: &Server, name: &str, streams: &Value) {
+    let browser = root().join("e2e/browser");
+    assert!(browser.join("node_modules").exists(), "run `npm ci` in e2e/browser first");
     let output = Command::new("node")
-        .args(["--test", "watch.test.mjs"])
+        .args(["--test", script])
         .current_dir(browser)
         .env("WATCH_URL", server.watch_address())
-        .env("STREAMS", streams.to_string())
+        .env(name, streams.to_string())
         .output()
         .expect("node can be run");
-
     let printed = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&printed));
 }

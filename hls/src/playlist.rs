@@ -1,4 +1,5 @@
-//! Playlists as text (RFC 8216, version 7 for fragmented MP4).
+//! Playlists as text (RFC 8216, version 7 for fragmented MP4; EXT-X-GAP is of its second edition, 4.4.4.7, and older
+//! players overlook it).
 //!
 //! ```text
 //! index.m3u8   multivariant: one variant with its codecs, size and bandwidth
@@ -138,6 +139,9 @@ fn push_segments(text: &mut String, timeline: &Timeline) {
             push(text, format_args!("#EXT-X-MAP:URI=\"{}\"\n", File::Init(entry.tracks_fingerprint)));
         }
         push(text, format_args!("#EXT-X-PROGRAM-DATE-TIME:{}\n", Iso8601(entry.start)));
+        if entry.gap {
+            text.push_str("#EXT-X-GAP\n");
+        }
         let seconds = entry.duration.as_secs_f64();
         push(text, format_args!("#EXTINF:{seconds:.6},\n{}\n", File::Segment(entry.number)));
     }
@@ -228,6 +232,14 @@ mod tests {
     }
 
     #[test]
+    fn what_can_not_be_had_is_marked_as_a_gap_and_keeps_its_place() {
+        let gap = Entry { gap: true, ..live(1, 0, 0xa) };
+        let text = past(&Timeline::past(vec![live(0, 0, 0xa), gap, live(2, 0, 0xa)]));
+        assert!(text.contains("#EXT-X-GAP\n#EXTINF:2.000000,\n1001.m4s\n"), "{text}");
+        assert_eq!((text.matches("GAP").count(), text.matches("DISCONTINUITY").count()), (1, 0), "{text}");
+    }
+
+    #[test]
     fn segments_are_called_independent_only_if_all_are() {
         let dependent = Entry { independent: false, ..live(1, 0, 0xa) };
         let timeline = Timeline::past(vec![live(0, 0, 0xa), dependent]);
@@ -262,6 +274,7 @@ mod tests {
             tracks_fingerprint,
             independent: true,
             live: Some(LivePosition { media_sequence: u64::from(sequence), discontinuity_sequence }),
+            gap: false,
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Entry {
     pub independent: bool,
     /// Its place in the live playlist; late fragments have none.
     pub live: Option<LivePosition>,
+    /// Whether its bytes can't be had: players are told to pass over it.
+    pub gap: bool,
 }
 
 impl Entry {
@@ -249,6 +251,7 @@ mod tests {
             tracks_fingerprint: 7,
             independent: true,
             live: None,
+            gap: false,
         }
     }
 }

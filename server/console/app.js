@@ -236,7 +236,13 @@ function seekTo(start, details) {
 }
 
 function playerFailed(data, wanted) {
-  if (!data.fatal || session !== wanted) return;
+  if (session !== wanted) return;
+  // The server has just found out, and marks it as a gap in a playlist that is asked for now. The player would ask
+  // for the same piece for half a minute before it gives up.
+  if (problemOf(data)?.error === "damaged") {
+    return play(wanted.mode === "past" ? { ...wanted, start: hls.playingDate?.getTime() ?? wanted.start } : wanted);
+  }
+  if (!data.fatal) return;
   if (data.type === Hls.ErrorTypes.MEDIA_ERROR && mediaRecoveries < MEDIA_RECOVERIES_MAX) {
     mediaRecoveries += 1;
     return hls.recoverMediaError();
@@ -245,16 +251,22 @@ function playerFailed(data, wanted) {
   retry = setTimeout(() => play(wanted), RETRY_MS);
 }
 
+// The server explains itself in JSON.
+function problemOf(data) {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytesOf(data.networkDetails)));
+  } catch {
+    return null;
+  }
+}
+
+function bytesOf(request) {
+  return request.responseType === "arraybuffer" ? request.response : new TextEncoder().encode(request.responseText);
+}
+
 function playerMessage(data) {
   const status = data.response?.code;
-  if (status) {
-    // The server explains itself in JSON.
-    try {
-      return JSON.parse(data.networkDetails.responseText).message;
-    } catch {
-      return `The server answered ${status}. Trying again…`;
-    }
-  }
+  if (status) return problemOf(data)?.message ?? `The server answered ${status}. Trying again…`;
   if (data.type === Hls.ErrorTypes.NETWORK_ERROR) return "The server can't be reached. Trying again…";
   return `The player stopped: ${data.details}. Trying again…`;
 }

@@ -8,6 +8,7 @@
 //! millrace_fragments_duplicate_total{stream}         fragments that came again
 //! millrace_fragments_refused_total{code}             fragments refused
 //! millrace_fragments_expired_total                   rows that retention has deleted
+//! millrace_fragments_damaged_total                   fragments that were found damaged when they were read
 //! millrace_fragments_given_up_total                  rows deleted before their time, to keep disk space free
 //! millrace_bytes_deleted_total                       bytes of files that retention has deleted
 //! millrace_commits_total                             group commits of the vault: one sync of a segment for each
@@ -107,6 +108,11 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         gauge!("millrace_connections").decrement(1.0);
     }
+}
+
+/// A fragment was found damaged when it was read.
+pub(crate) fn damaged() {
+    counter!("millrace_fragments_damaged_total").increment(1);
 }
 
 /// What was given up before its time to make room.

@@ -43,6 +43,9 @@ pub(crate) enum Problem {
     /// The range of the past is longer than one playlist may be.
     #[error("{0}")]
     RangeTooLong(String),
+    /// What is stored of a fragment is not what was written; where and how is in the log.
+    #[error("this piece of the video is damaged on the server's disk; what comes before and after it plays")]
+    Damaged,
     /// A fragment that can't be played in a browser.
     #[error("fragment {number} can't be played: {reason}")]
     Unplayable {
@@ -76,6 +79,8 @@ impl Problem {
             Self::ExpiredToken => (StatusCode::FORBIDDEN, "expired_token"),
             Self::SegmentGone => (StatusCode::NOT_FOUND, "segment_gone"),
             Self::RangeTooLong(_) => (StatusCode::BAD_REQUEST, "range_too_long"),
+            // Not to be tried again: players go on behind it.
+            Self::Damaged => (StatusCode::NOT_FOUND, "damaged"),
             Self::Unplayable { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unplayable"),
             // Players try again after a 503, so that playback goes on when the key is there again.
             Self::Key(error) => (StatusCode::SERVICE_UNAVAILABLE, key_code(error)),
@@ -110,6 +115,7 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Vault(vault::ReadError::Key { source, .. }) => Self::Key(source),
+            ReadError::Vault(error) if error.is_damage() => Self::Damaged,
             error => Self::Storage(error.to_string()),
         }
     }

@@ -3,12 +3,16 @@
 //! The archive's calls block; all but the shortest run where blocking does no harm. Errors of the storage become
 //! a [`Problem`] here: no request can do anything about them but say so.
 
-use archive::Archive;
+use std::sync::Arc;
+
+use archive::{Archive, ReadError};
 use bytes::Bytes;
 use fragment::{FragmentNumber, StreamName, WallTime};
 use hls::timeline::{Entry, LivePosition, Timeline};
 
+use super::damage::Damage;
 use super::error::Problem;
+use crate::telemetry;
 
 /// A stream, as far as playback is concerned.
 #[derive(Clone, Debug)]
@@ -49,6 +53,7 @@ impl From<archive::Stored> for Fragment {
                 duration: stored.duration,
                 tracks_fingerprint: stored.tracks_fingerprint,
                 independent: stored.independent,
+                gap: false,
                 live: stored.live.map(|live| LivePosition {
                     media_sequence: live.media_sequence,
                     discontinuity_sequence: live.discontinuity_sequence,
@@ -62,11 +67,12 @@ impl From<archive::Stored> for Fragment {
 #[derive(Clone)]
 pub(crate) struct Library {
     archive: Archive,
+    damage: Arc<Damage>,
 }
 
 impl Library {
     pub(crate) fn new(archive: Archive) -> Self {
-        Self { archive }
+        Self { archive, damage: Arc::default() }
     }
 
     /// All streams in the order of their names.
@@ -88,7 +94,7 @@ impl Library {
     pub(crate) async fn live(&self, stream: &Stream, now: WallTime) -> Result<Vec<Fragment>, Problem> {
         let id = stream.id;
         let found = self.ask(move |archive| archive.latest_live(id, hls::limits::LIVE_SEGMENTS_MAX, now)).await?;
-        Ok(found.into_iter().map(Fragment::from).collect())
+        Ok(self.fragments(id, found))
     }
 
     pub(crate) async fn live_timeline(&self, stream: &Stream, now: WallTime) -> Result<Timeline, Problem> {
@@ -110,7 +116,7 @@ impl Library {
                 "more than {max} fragments lie in the range, the most that one playlist may have; ask for less"
             )));
         }
-        Ok(found.into_iter().map(Fragment::from).collect())
+        Ok(self.fragments(id, found))
     }
 
     pub(crate) async fn past_timeline(
@@ -136,7 +142,27 @@ impl Library {
     /// The stored bytes of a fragment: a Matroska document.
     pub(crate) async fn read(&self, stream: &Stream, fragment: &Fragment) -> Result<Bytes, Problem> {
         let (id, number) = (stream.id, fragment.entry.number);
-        self.ask(move |archive| archive.read(id, number)).await?.ok_or(Problem::SegmentGone)
+        let damage = self.damage.clone();
+        let read = move |archive: &Archive| {
+            let read = archive.read(id, number);
+            if let Err(ReadError::Vault(error)) = &read
+                && error.is_damage()
+                && damage.note(id, number)
+            {
+                tracing::error!(stream = id, %number, %error, "a fragment is damaged; it is left out from now on");
+                telemetry::damaged();
+            }
+            read
+        };
+        self.ask(read).await?.ok_or(Problem::SegmentGone)
+    }
+
+    fn fragments(&self, stream: u64, found: Vec<archive::Stored>) -> Vec<Fragment> {
+        let mut fragments: Vec<_> = found.into_iter().map(Fragment::from).collect();
+        for Fragment { entry, .. } in &mut fragments {
+            entry.gap = self.damage.knows(stream, entry.number);
+        }
+        fragments
     }
 
     /// Whether the archive takes and gives video, else why not.

@@ -56,3 +56,6 @@ pub(crate) const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
 /// The longest playback token: ours have 84 characters; longer ones are not worth decoding.
 pub(crate) const TOKEN_CHARACTERS_MAX: usize = 256;
+
+/// Damaged fragments that are remembered, 40 bytes each. With more, the disk has other troubles.
+pub(super) const DAMAGED_MAX: usize = 64 * 1024;

@@ -15,6 +15,7 @@
 
 mod api;
 mod console;
+mod damage;
 mod error;
 mod health;
 mod library;

@@ -84,11 +84,13 @@ impl Playback<'_> {
     async fn multivariant(&self) -> Result<String, Problem> {
         let fragments = self.fragments().await?;
         // Who watches live sees the newest tracks, who watches the past begins with the oldest.
+        let mut whole = fragments.iter().filter(|fragment| !fragment.entry.gap);
         let decisive = match self.token.part {
-            Part::Live { .. } => fragments.last(),
-            Part::Past { .. } => fragments.first(),
+            Part::Live { .. } => whole.next_back(),
+            Part::Past { .. } => whole.next(),
         };
-        let rendition = self.rendition(&decisive.ok_or_else(|| self.nothing())?.entry).await?;
+        let decisive = decisive.or(fragments.first()).ok_or_else(|| self.nothing())?;
+        let rendition = self.rendition(&fragments, decisive.entry.tracks_fingerprint).await?;
         let peak = fragments.iter().map(Fragment::bits_per_second).max().unwrap_or(0);
         let variant = Variant {
             bandwidth: peak + peak * BANDWIDTH_MARGIN_PERCENT / 100,
@@ -99,7 +101,9 @@ impl Playback<'_> {
     }
 
     async fn media(&self) -> Result<String, Problem> {
-        let entries: Vec<Entry> = self.fragments().await?.into_iter().map(|fragment| fragment.entry).collect();
+        let entries = self.fragments().await?.into_iter().map(|fragment| fragment.entry);
+        // At its beginning a gap says nothing, and players would wait there for ever.
+        let entries: Vec<Entry> = entries.skip_while(|entry| entry.gap).collect();
         let timeline = match self.token.part {
             Part::Live { .. } => Timeline::live(entries),
             Part::Past { .. } => Timeline::past(entries),
@@ -117,9 +121,7 @@ impl Playback<'_> {
         if let Some(rendition) = self.state.0.renditions.find(self.stream.id, fingerprint) {
             return Ok(rendition.init);
         }
-        let fragments = self.fragments().await?;
-        let coded_so = fragments.iter().find(|fragment| fragment.entry.tracks_fingerprint == fingerprint);
-        Ok(self.rendition(&coded_so.ok_or(Problem::SegmentGone)?.entry).await?.init)
+        Ok(self.rendition(&self.fragments().await?, fingerprint).await?.init)
     }
 
     async fn segment(&self, number: FragmentNumber) -> Result<Bytes, Problem> {
@@ -147,16 +149,23 @@ impl Playback<'_> {
         Ok(segment)
     }
 
-    async fn rendition(&self, entry: &Entry) -> Result<Rendition, Problem> {
+    /// What the fragments with these tracks are coded as, by the first of them that can be read.
+    async fn rendition(&self, fragments: &[Fragment], fingerprint: u64) -> Result<Rendition, Problem> {
         let renditions = &self.state.0.renditions;
-        if let Some(rendition) = renditions.find(self.stream.id, entry.tracks_fingerprint) {
+        if let Some(rendition) = renditions.find(self.stream.id, fingerprint) {
             return Ok(rendition);
         }
-        let fragment = self.state.library().fragment(&self.stream, entry.number, self.now)?;
-        let stored = self.state.library().read(&self.stream, &fragment.ok_or(Problem::SegmentGone)?).await?;
-        let document = mkv::document(stored).map_err(|error| unplayable(entry.number, &error))?;
-        let rendition = Rendition::new(&document.tracks).map_err(|error| unplayable(entry.number, &error))?;
-        renditions.insert(self.stream.id, entry.tracks_fingerprint, rendition.clone());
+        let mut coded_so = fragments.iter().filter(|fragment| fragment.entry.tracks_fingerprint == fingerprint);
+        let (number, stored) = loop {
+            let fragment = coded_so.next().ok_or(Problem::SegmentGone)?;
+            match self.state.library().read(&self.stream, fragment).await {
+                Err(Problem::Damaged) => {}
+                stored => break (fragment.entry.number, stored?),
+            }
+        };
+        let document = mkv::document(stored).map_err(|error| unplayable(number, &error))?;
+        let rendition = Rendition::new(&document.tracks).map_err(|error| unplayable(number, &error))?;
+        renditions.insert(self.stream.id, fingerprint, rendition.clone());
         Ok(rendition)
     }
 

@@ -137,6 +137,18 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Whether the bytes are lost or others than were written, so that trying again gives the same.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Missing(_) | Self::Damaged { .. } => true,
+            Self::Key { .. } => false,
+            // A place of the disk that can't be read any more.
+            Self::Io { source, .. } => source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()),
+        }
+    }
+}
+
 /// Why a key can't be made, wrapped or unwrapped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
