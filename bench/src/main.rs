@@ -1,9 +1,10 @@
 //! Side-by-side measurements: each of ours beside a baseline, in the same run on the same machine.
 //!
-//! `bench parse` · `bench ingest` · `bench vault` · `bench playback` · `bench agent`; each prints a Markdown
+//! `bench parse` · `bench ingest` · `bench vault` · `bench archive` · `bench playback` · `bench agent`; each prints a Markdown
 //! table. `scripts/bench.sh` calls them in turn.
 
 mod agent;
+mod archive;
 mod baseline;
 mod figures;
 mod ingest;
@@ -28,6 +29,8 @@ enum Command {
     Ingest(ingest::Args),
     /// Appends to the vault alone, beside the disk's own.
     Vault(vault::Args),
+    /// The fragment index as it grows, beside the same code over rows in memory.
+    Archive(archive::Args),
     /// HLS segments per second, beside nginx serving the same bytes as files.
     Playback(playback::Args),
     /// Matroska parsing, beside ffmpeg's demuxer.
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ingest(args) => ingest::run(&args),
         Command::Vault(args) => vault::run(&args),
+        Command::Archive(args) => archive::run(&args),
         Command::Playback(args) => playback::run(&args),
         Command::Parse(args) => parse::run(&args),
         Command::Agent(args) => agent::run(&args),

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use ::fjall::config::PartitioningPolicy;
 use ::fjall::{Database, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use bytes::Bytes;
 
@@ -29,7 +30,15 @@ impl FjallCatalog {
             .cache_size(limits::CATALOG_CACHE_BYTES)
             .max_journaling_size(limits::CATALOG_JOURNAL_BYTES_MAX)
             .open()?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(limits::CATALOG_MEMTABLE_BYTES_MAX);
+        // By default a table of the upper levels has one filter and one index block, each read and checked as a whole:
+        // a megabyte for a row that is not there, once they outgrow the cache. Of level 0 they stay in memory.
+        let in_parts = || PartitioningPolicy::new([false, true]);
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(limits::CATALOG_MEMTABLE_BYTES_MAX)
+                .filter_block_partitioning_policy(in_parts())
+                .index_block_partitioning_policy(in_parts())
+        };
         let rows = database.keyspace("rows", options)?;
         Ok(Self { database, rows, commit: Mutex::new(()) })
     }
