@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Where data goes; a folder on the disk that is to be measured.
     #[arg(long)]
     dir: PathBuf,
-    /// How many streams; each has 302,400 fragments.
+    /// How many streams; each has 302,400 fragments. The first number is measured in memory too.
     #[arg(long, value_delimiter = ',', default_value = "1,10")]
     streams: Vec<usize>,
 }

@@ -1,6 +1,6 @@
 //! Side-by-side measurements: each of ours beside a baseline, in the same run on the same machine.
 //!
-//! `bench parse` · `bench ingest` · `bench vault` · `bench archive` · `bench playback` · `bench agent`; each prints a Markdown
+//! `bench parse` · `bench ingest` · `bench vault` · `bench archive` · `bench memory` · `bench playback` · `bench agent`; each prints a Markdown
 //! table. `scripts/bench.sh` calls them in turn.
 
 mod agent;
@@ -10,6 +10,7 @@ mod figures;
 mod ingest;
 mod load;
 mod media;
+mod memory;
 mod parse;
 mod playback;
 mod process;
@@ -31,6 +32,8 @@ enum Command {
     Vault(vault::Args),
     /// The fragment index as it grows, beside the same code over rows in memory.
     Archive(archive::Args),
+    /// Memory on a slow disk, on a full one, and through a sweep.
+    Memory(memory::Args),
     /// HLS segments per second, beside nginx serving the same bytes as files.
     Playback(playback::Args),
     /// Matroska parsing, beside ffmpeg's demuxer.
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Command::Ingest(args) => ingest::run(&args),
         Command::Vault(args) => vault::run(&args),
         Command::Archive(args) => archive::run(&args),
+        Command::Memory(args) => memory::run(&args),
         Command::Playback(args) => playback::run(&args),
         Command::Parse(args) => parse::run(&args),
         Command::Agent(args) => agent::run(&args),

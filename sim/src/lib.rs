@@ -16,6 +16,7 @@ mod content;
 mod disk;
 mod entropy;
 mod log;
+mod nonces;
 pub mod vault_run;
 
 pub use self::catalog::JournalCatalog;

@@ -23,6 +23,7 @@ use crate::catalog::JournalCatalog;
 use crate::disk::{Faults, VirtualDisk};
 use crate::entropy::{SeededEntropy, SeededKeys};
 use crate::log::Log;
+use crate::nonces::{Witness, Written};
 
 /// What a run does.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,8 @@ pub struct Outcome {
     pub log: Log,
     /// Entries that were answered.
     pub stored: u64,
+    /// Frames that were handed to the disk, each under a key and nonce of its own.
+    pub frames: usize,
     /// Cuts that happened while work was under way.
     pub cuts: u32,
     /// What is wrong, if anything is.
@@ -67,6 +70,8 @@ pub enum Violation {
     NotDestroyed(String),
     /// The vault does not open.
     Closed(String),
+    /// A nonce was used twice under one key.
+    Nonce(String),
     /// Something worked that must not, or the other way round.
     Wrong(String),
 }
@@ -79,7 +84,7 @@ impl fmt::Display for Violation {
             Self::Unexpected(name) => write!(f, "{name} is there and must not be"),
             Self::NotDestroyed(name) => write!(f, "{name} can be read though its owner's keys were destroyed"),
             Self::Closed(why) => write!(f, "the vault does not open: {why}"),
-            Self::Wrong(what) => f.write_str(what),
+            Self::Nonce(what) | Self::Wrong(what) => f.write_str(what),
         }
     }
 }
@@ -88,10 +93,13 @@ impl fmt::Display for Violation {
 pub fn run(plan: &Plan) -> Outcome {
     let mut run = Run::new(plan);
     let violation = run.work().err();
+    let frames = run.written.frames();
+    let violation = violation.or(frames.as_ref().err().cloned().map(Violation::Nonce));
     if let Some(violation) = &violation {
         run.disk.note(format!("VIOLATION: {violation}"));
     }
-    Outcome { log: run.disk.log(), stored: run.stored, cuts: run.cuts, violation }
+    let frames = frames.unwrap_or_default();
+    Outcome { log: run.disk.log(), stored: run.stored, frames, cuts: run.cuts, violation }
 }
 
 const FOLDER: &str = "vault";
@@ -103,6 +111,8 @@ struct Run<'a> {
     plan: &'a Plan,
     rng: Rng,
     disk: VirtualDisk,
+    /// What was handed to the disk for segments, in the whole run.
+    written: Written,
     keys: Arc<SeededKeys>,
     entropy: Arc<SeededEntropy>,
     model: Model,
@@ -146,6 +156,7 @@ impl<'a> Run<'a> {
             plan,
             rng: Rng::with_seed(plan.seed),
             disk: VirtualDisk::new(plan.seed ^ 0x6469_736b),
+            written: Written::default(),
             keys: Arc::new(SeededKeys::new(plan.seed ^ 0x6b65_7973)),
             entropy: Arc::new(SeededEntropy::new(plan.seed ^ 0x7365_6564)),
             model: Model::default(),
@@ -190,7 +201,7 @@ impl<'a> Run<'a> {
 
     /// An open vault, or none if the disk does not let it.
     fn open(&mut self) -> Result<Option<Bench>, Violation> {
-        let disk = Arc::new(self.disk.clone());
+        let disk = Arc::new(Witness::new(self.disk.clone(), self.written.clone()));
         let open = || -> Result<(Vault, Stepper), Box<dyn std::error::Error>> {
             let folder = Path::new(FOLDER);
             disk::Disk::create_folder(&*disk, folder)?;

@@ -71,7 +71,7 @@ fn cuts(seed: u64) -> Plan {
 
 /// Runs many seeds, of which none may break a promise; answers how much was stored and how many cuts there were.
 fn hold(plan: impl Fn(u64) -> Plan) -> (u64, u64) {
-    let (mut stored, mut cuts) = (0, 0);
+    let (mut stored, mut cuts, mut frames) = (0, 0, 0);
     for seed in first_seed()..first_seed() + runs() {
         let outcome = run(&plan(seed));
         if let Some(violation) = &outcome.violation {
@@ -79,8 +79,10 @@ fn hold(plan: impl Fn(u64) -> Plan) -> (u64, u64) {
         }
         stored += outcome.stored;
         cuts += u64::from(outcome.cuts);
+        frames += outcome.frames;
     }
-    println!("{} runs, {cuts} cuts at work, {stored} entries answered", runs());
+    println!("{} runs, {cuts} cuts at work, {stored} entries answered, {frames} frames written", runs());
+    assert!(frames as u64 >= stored / 2, "frames are recognised in what was written");
     (stored, cuts)
 }
 

@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["vault", "disk"]),
     // These two stand outside the product and look at it from all sides.
     ("e2e", &["samples", "fragment", "upload", "hls"]),
-    ("bench", &["e2e", "samples", "fragment", "upload", "hls", "archive", "vault", "pipelines"]),
+    ("bench", &["e2e", "samples", "disk", "fragment", "upload", "hls", "archive", "vault", "pipelines"]),
 ];
 
 /// What tests alone may use, in every crate: the clips and the simulated camera.
