@@ -87,7 +87,9 @@ async fn press(dir: &Path, name: &'static str, rate: Option<u64>, time: Duration
         writers.spawn(async move {
             let mut sequence = 0;
             while !stop.load(Ordering::Relaxed) {
-                match archive.store(stream.id, fragment(sequence, payload.clone())).await {
+                // Each has bytes of its own, as when they come from a network.
+                let payload = Bytes::copy_from_slice(&payload);
+                match archive.store(stream.id, fragment(sequence, payload)).await {
                     Ok(_) => {
                         stored.fetch_add(1, Ordering::Relaxed);
                         sequence += 1;

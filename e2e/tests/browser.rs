@@ -23,16 +23,16 @@ fn a_past_that_is_damaged_plays_on_behind_the_gap() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path());
     let agent = Agent::enrolled(&folder.path().join("agent"), &server);
-    let gaps = [("middle", 2), ("beginning", 0)].map(|(stream, fragment)| {
+    let gaps = [("middle", 2), ("beginning", 0), ("end", 4)].map(|(stream, fragment)| {
         let uploaded = agent.once(&e2e::clip("h264-aac.mp4"), stream);
         assert!(uploaded.status.success(), "{}", String::from_utf8_lossy(&uploaded.stderr));
         damage(&server, stream, fragment)
     });
     watch("gap.test.mjs", &server, "GAPS", &json!(gaps));
 
-    assert_eq!(server.try_metric("millrace_fragments_damaged_total"), Some(2.0));
-    // At the beginning there is nothing to tell.
-    for (stream, gaps) in [("middle", 1), ("beginning", 0)] {
+    assert_eq!(server.try_metric("millrace_fragments_damaged_total"), Some(3.0));
+    // At the ends there is nothing to tell.
+    for (stream, gaps) in [("middle", 1), ("beginning", 0), ("end", 0)] {
         let playlist = server.get_as_stranger(&server.whole(stream).replace("index.m3u8", "media.m3u8")).text();
         assert_eq!(playlist.matches("#EXT-X-GAP").count(), gaps, "players of others are told too: {playlist}");
     }
@@ -65,7 +65,7 @@ fn damage(server: &Server, stream: &str, fragment: usize) -> Value {
         "name": stream,
         "start": segments[0].start.as_millisecond(),
         "damaged": [frame(fragment), frame(fragment + 1) - 1.0],
-        "last": 249,
+        "last": if fragment + 1 == segments.len() { frame(fragment) - 1.0 } else { 249.0 },
     })
 }
 

@@ -120,7 +120,7 @@ impl Collector {
     /// Takes a sample.
     pub(crate) fn take(&self, kind: TrackKind, sample: &gst::Sample, progress: &Progress) -> Result<(), Refused> {
         let mut inner = self.inner();
-        self.note_activity(kind, inner.video.announced);
+        self.note_activity(kind, inner.video.attached);
         let Some(unit) = inner.unit(kind, sample).map_err(Refused::Unusable)? else { return Ok(()) };
         progress.advance(State::Playing);
         let taken = match &mut inner.gathering {

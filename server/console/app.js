@@ -17,6 +17,7 @@
 const LIST_REFRESH_MS = 3000;
 const CLOCK_REFRESH_MS = 100;
 const RETRY_MS = 2000;
+const DAMAGE_MS = 250; // Between two pieces of damage that are found one after the other.
 // How much of the past one playback session asks for; at its end the next one begins.
 const PAST_MS = 3_600_000;
 // hls.js is asked to recover from so many media errors in a row before the session is made anew.
@@ -240,7 +241,12 @@ function playerFailed(data, wanted) {
   // The server has just found out, and marks it as a gap in a playlist that is asked for now. The player would ask
   // for the same piece for half a minute before it gives up.
   if (problemOf(data)?.error === "damaged") {
-    return play(wanted.mode === "past" ? { ...wanted, start: hls.playingDate?.getTime() ?? wanted.start } : wanted);
+    // Nothing of this range is whole: the next one follows.
+    if (wanted.mode === "past" && !data.frag) return playPast(wanted.end);
+    const again = wanted.mode === "past" ? { ...wanted, start: hls.playingDate?.getTime() ?? wanted.start } : wanted;
+    clearTimeout(retry);
+    retry = setTimeout(() => play(again), DAMAGE_MS);
+    return;
   }
   if (!data.fatal) return;
   if (data.type === Hls.ErrorTypes.MEDIA_ERROR && mediaRecoveries < MEDIA_RECOVERIES_MAX) {

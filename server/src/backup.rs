@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use archive::Archive;
 use jiff::Timestamp;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use vault::backup::Backup;
 
@@ -92,12 +93,11 @@ async fn fill(storage: &Storage, to: &Path) -> Result<Manifest, BackupError> {
     let made = timestamp();
     let part = to.join("vault");
     DirBuilder::new().mode(0o700).create(&part).map_err(|e| failed("create the folder", &part, e))?;
-    let Backup { rows, segments, bytes, keys } = vault.back_up(&folder.vault(), &part).await?;
+    let Backup { masters, rows, segments, bytes, keys } = vault.back_up(&folder.vault(), &part).await?;
     let ca = folder.ca_file();
     let ca = fs::read(&ca).map_err(|e| failed("read", &ca, e))?;
     data_folder::create(&to.join("ca.sealed"), &vault.seal_secret(CA_LABEL, &ca)?)?;
-    let masters = vault.masters()?.into_iter().filter(|report| report.data_keys > 0);
-    let master_keys = masters.map(|report| report.master.id.to_string()).collect();
+    let master_keys = masters.iter().map(ToString::to_string).collect();
     let manifest = Manifest { format: FORMAT, made, master_keys, rows, segments, bytes, keys };
     let path = to.join("backup.json");
     let text = serde_json::to_vec_pretty(&manifest).map_err(|e| failed("write", &path, e.into()))?;
@@ -153,18 +153,24 @@ fn lay_out(
     Ok(())
 }
 
-/// Step 4. The keyring may lie there already.
+/// Step 4, in one: a folder that has at most the keyring changes places with the new one.
 fn put_in_place(making: &Path, vault: &Path) -> Result<(), BackupError> {
+    let sync = |path: &Path| {
+        let synced = fs::File::open(path).and_then(|file| file.sync_all());
+        synced.map_err(|e| failed("sync", path, e))
+    };
     DirBuilder::new().recursive(true).mode(0o700).create(vault).map_err(|e| failed("create the folder", vault, e))?;
-    for part in ["format", "keys", "segments", "catalog"] {
-        let to = vault.join(part);
-        fs::rename(making.join(part), &to).map_err(|e| failed("name", &to, e))?;
+    for entry in fs::read_dir(vault).map_err(|e| failed("list", vault, e))? {
+        let entry = entry.map_err(|e| failed("list", vault, e))?;
+        let (from, to) = (entry.path(), making.join(entry.file_name()));
+        if !to.exists() {
+            fs::copy(&from, &to).map_err(|e| failed("copy", &from, e))?;
+            sync(&to)?;
+        }
     }
-    for folder in [Some(vault), vault.parent()].into_iter().flatten() {
-        let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|e| failed("sync", folder, e))?;
-    }
-    Ok(())
+    sync(making)?;
+    renameat_with(CWD, making, CWD, vault, RenameFlags::EXCHANGE).map_err(|e| failed("name", vault, e.into()))?;
+    vault.parent().map_or(Ok(()), sync)
 }
 
 fn remove_folder(path: &Path) -> Result<(), BackupError> {

@@ -100,6 +100,9 @@ pub(crate) const STREAMS_PRESENT_PER_CONNECTION: usize = FRAGMENTS_IN_FLIGHT as 
 /// 200 bytes each 13 MB.
 pub(crate) const STREAMS_PRESENT_MAX: usize = 64 * 1024;
 
+/// How much is given up before it is looked whether that helped: a backup's second names hold deleted files.
+pub(crate) const GIVEN_UP_BYTES_MAX: u64 = 1 << 30;
+
 /// How often free space is looked at where some is to be kept free: 125 MB/s are 625 MB by then.
 pub(crate) const KEEP_FREE_INTERVAL: Duration = Duration::from_secs(5);
 

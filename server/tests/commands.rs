@@ -286,13 +286,13 @@ fn logs_are_objects_of_json_if_asked_for() {
 
 // --- Helpers
 
-/// What a command prints that does what it should.
 /// All files in a folder and those below it.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
+/// What a command prints that does what it should.
 fn succeeds(folder: &Path, arguments: &[&str]) -> String {
     let output = millrace(folder, arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use fragment::{FragmentNumber, WallTime};
-use vault::{Batch, Direction, ExpirySlot, KeyRange, Location, SegmentName, Swept};
+use vault::{Batch, Direction, ExpirySlot, KeyRange, SegmentName, Swept};
 
 use crate::archive::{Archive, owner_of};
 use crate::entry::Stored;
@@ -50,7 +50,7 @@ impl Archive {
         let mut made = Expired::default();
         while made.swept.bytes < bytes {
             let archive = self.clone();
-            let Some(fragments) = blocking(move || archive.give_up_oldest(young, now)).await? else { break };
+            let Some(fragments) = blocking(move || archive.give_up_oldest(young)).await? else { break };
             made.fragments += fragments;
             made.swept += self.reclaim().await?;
         }
@@ -82,11 +82,11 @@ impl Archive {
     }
 
     /// Gives up what arrived first, of all streams, up to a step's length after it; `None` if nothing did before `young`.
-    fn give_up_oldest(&self, young: FragmentNumber, now: WallTime) -> Result<Option<u64>, StreamError> {
+    fn give_up_oldest(&self, young: FragmentNumber) -> Result<Option<u64>, StreamError> {
         let streams = self.list_streams();
         let mut oldest = None;
         for stream in &streams {
-            let first = self.first_row(stream.id)?.map(|(_, stored)| stored.number);
+            let first = self.first_number(stream.id)?;
             oldest = first.map(|first| oldest.map_or(first, |oldest: FragmentNumber| oldest.min(first))).or(oldest);
         }
         let Some(oldest) = oldest.filter(|oldest| *oldest < young) else { return Ok(None) };
@@ -94,7 +94,8 @@ impl Archive {
         let end = FragmentNumber(oldest.0.saturating_add(step)).min(young);
         let mut given_up = 0;
         for stream in &streams {
-            given_up += self.give_up(stream, end, now)?;
+            // Also segments whose time has passed are looked at, which a raised retention has kept.
+            given_up += self.give_up(stream, end, WallTime::from_nanos(0))?;
         }
         Ok(Some(given_up))
     }
@@ -102,20 +103,27 @@ impl Archive {
     /// Removes the rows of a stream's fragments before `end`. If their segments' time has not come, the stream
     /// remembers that they were given up, before the first row goes.
     fn give_up(&self, stream: &Stream, end: FragmentNumber, now: WallTime) -> Result<u64, StreamError> {
-        let early = self.first_row(stream.id)?.is_some_and(|(location, stored)| {
-            stored.number < end && !is_due(location.expiry, now) && stream.kept_from < end
-        });
-        if early {
-            self.give_up_before(stream.id, end)?;
-        }
         let range = KeyRange::between(key::numbers(stream.id), Row::ByNumber(stream.id, end).key());
+        // The retention may have been another one for the first than for the last.
+        let mut early = false;
+        for direction in [Direction::Ascending, Direction::Descending] {
+            let row = self.catalog().scan(&range, direction, 1)?.pop();
+            let found = row.map(|row| Stored::decode_row(&row.value).ok_or(QueryError::Damaged("fragment")));
+            early |= found.transpose()?.is_some_and(|(location, _)| !is_due(location.expiry, now));
+        }
+        if early && stream.kept_from < end {
+            match self.give_up_before(stream.id, end) {
+                // Deleted meanwhile, which takes the rows too.
+                Err(StreamError::NotFound) => return Ok(0),
+                marked => marked?,
+            };
+        }
         self.remove_rows(stream.id, &range, now)
     }
 
-    fn first_row(&self, stream: u64) -> Result<Option<(Location, Stored)>, StreamError> {
+    fn first_number(&self, stream: u64) -> Result<Option<FragmentNumber>, StreamError> {
         let rows = self.catalog().scan(&KeyRange::prefix(key::numbers(stream)), Direction::Ascending, 1)?;
-        let decode = |row: &vault::Row| Stored::decode_row(&row.value).ok_or(QueryError::Damaged("fragment"));
-        Ok(rows.first().map(decode).transpose()?)
+        Ok(rows.first().and_then(|row| key::number_of(&row.key)))
     }
 
     /// Deletes the segments that lost all of their rows before their time.
@@ -171,6 +179,8 @@ impl Archive {
     fn remove_rows(&self, stream: u64, range: &KeyRange, now: WallTime) -> Result<u64, StreamError> {
         let mut removed = 0;
         loop {
+            // Before the look at the rows: of two that remove at a time, each counts out what it removed itself.
+            let mut table = self.index().totals.lock();
             let rows = self.catalog().scan(range, Direction::Ascending, limits::EXPIRE_PAGE)?;
             if rows.is_empty() {
                 return Ok(removed);
@@ -189,7 +199,6 @@ impl Archive {
                 gone.push(stored);
             }
             removed += gone.len() as u64;
-            let mut table = self.index().totals.lock();
             self.catalog().commit(batch)?;
             self.thinned().append(&mut thinned);
             if let Some(totals) = table.get_mut(&stream) {

@@ -121,9 +121,10 @@ impl Owner for Index {
 
     fn assign(&self, catalog: &dyn Catalog, owner: OwnerId, index: Bytes) -> Result<Bytes, AssignError> {
         let stream = owner.number();
-        if !self.streams().by_id.contains_key(&stream) {
-            return Err(Refused("the stream does not exist".to_owned()).into());
-        }
+        let kept_from = match self.streams().by_id.get(&stream) {
+            Some(stream) => stream.kept_from,
+            None => return Err(Refused("the stream does not exist".to_owned()).into()),
+        };
         let mut stored = Stored::decode(&index).ok_or_else(|| Refused("no index entry of a fragment".to_owned()))?;
         let mut ends = self.ends();
         let end = match ends.get(&stream) {
@@ -134,7 +135,9 @@ impl Owner for Index {
             })?,
         };
         let arrived = number_at(stored.arrived);
-        stored.number = end.number.map_or(arrived, |last| arrived.max(FragmentNumber(last.0 + 1)));
+        // Never a number that was given up, wherever the clock was set.
+        let next = end.number.map_or(arrived, |last| arrived.max(FragmentNumber(last.0 + 1)));
+        stored.number = next.max(kept_from);
         stored.live = live::place(end.head.as_ref(), &stored.link(), stored.arrived);
         ends.insert(stream, End { number: Some(stored.number), head: stored.head().or(end.head) });
         Ok(stored.encode())

@@ -264,6 +264,37 @@ async fn room_is_made_by_giving_up_what_arrived_first_in_any_stream() {
 }
 
 #[tokio::test]
+async fn what_a_raised_retention_kept_is_given_up_piece_by_piece_too() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    for sequence in 0..10 {
+        archive.store(stream.id, fragment(1, sequence, i64::from(sequence) * 1000)).await.unwrap();
+    }
+    archive.set_retention(stream.id, hours(168)).unwrap();
+    // The slots of all ten have passed by now.
+    let now = at(3 * 86_400);
+    let made = archive.make_room(1, now).await.unwrap();
+    assert_eq!((made.fragments, made.swept.segments), (1, 1));
+    assert_eq!(archive.range(stream.id, at(0)..at(10_000), 100, now).unwrap().len(), 9);
+}
+
+#[tokio::test]
+async fn what_arrives_after_the_clock_was_set_back_is_kept_although_later_numbers_were_given_up() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    archive.store(stream.id, fragment(1, 0, 3 * 3600)).await.unwrap();
+    assert_eq!(archive.make_room(u64::MAX, at(5 * 3600)).await.unwrap().fragments, 1);
+    drop(archive);
+    let archive = bench.open();
+    let number = archive.store(stream.id, fragment(2, 0, 3600)).await.unwrap().number;
+    archive.expire(at(3700)).await.unwrap();
+    assert_eq!(archive.read(stream.id, number).unwrap().unwrap(), payload(2, 0));
+    assert!(archive.find(stream.id, id(2, 0), at(3700)).unwrap().is_some());
+}
+
+#[tokio::test]
 async fn what_is_younger_than_an_hour_is_not_given_up() {
     let bench = Bench::new();
     let archive = bench.open();

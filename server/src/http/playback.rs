@@ -101,9 +101,14 @@ impl Playback<'_> {
     }
 
     async fn media(&self) -> Result<String, Problem> {
-        let entries = self.fragments().await?.into_iter().map(|fragment| fragment.entry);
-        // At its beginning a gap says nothing, and players would wait there for ever.
-        let entries: Vec<Entry> = entries.skip_while(|entry| entry.gap).collect();
+        let mut entries: Vec<Entry> = self.fragments().await?.into_iter().map(|fragment| fragment.entry).collect();
+        // At its ends a gap says nothing, and players would wait there for ever.
+        let whole = |entry: &Entry| !entry.gap;
+        if !entries.is_empty() && !entries.iter().any(whole) {
+            return Err(Problem::Damaged);
+        }
+        entries.truncate(entries.iter().rposition(whole).map_or(0, |last| last + 1));
+        entries.drain(..entries.iter().position(whole).unwrap_or(0));
         let timeline = match self.token.part {
             Part::Live { .. } => Timeline::live(entries),
             Part::Past { .. } => Timeline::past(entries),
@@ -155,14 +160,24 @@ impl Playback<'_> {
         if let Some(rendition) = renditions.find(self.stream.id, fingerprint) {
             return Ok(rendition);
         }
-        let mut coded_so = fragments.iter().filter(|fragment| fragment.entry.tracks_fingerprint == fingerprint);
-        let (number, stored) = loop {
-            let fragment = coded_so.next().ok_or(Problem::SegmentGone)?;
+        let (mut found, mut missing) = (None, Problem::SegmentGone);
+        for fragment in fragments {
+            if fragment.entry.tracks_fingerprint != fingerprint {
+                continue;
+            }
+            missing = Problem::Damaged;
+            if fragment.entry.gap {
+                continue;
+            }
             match self.state.library().read(&self.stream, fragment).await {
                 Err(Problem::Damaged) => {}
-                stored => break (fragment.entry.number, stored?),
+                stored => {
+                    found = Some((fragment.entry.number, stored?));
+                    break;
+                }
             }
-        };
+        }
+        let (number, stored) = found.ok_or(missing)?;
         let document = mkv::document(stored).map_err(|error| unplayable(number, &error))?;
         let rendition = Rendition::new(&document.tracks).map_err(|error| unplayable(number, &error))?;
         renditions.insert(self.stream.id, fingerprint, rendition.clone());

@@ -7,12 +7,13 @@
 //!
 //! The copy is made in these steps:
 //!
-//! 1. Key files are copied.
+//! 1. Rotations of the master key wait, so that all keys in the copy are under the masters that it names. Key files
+//!    are copied.
 //! 2. The committer closes all open segments: what they hold never changes any more.
 //! 3. Deleting waits. The catalog is held still. Each closed segment gets a second name, each that was begun since
-//!    is copied, and key files that were made since are copied. Deleting goes on.
-//! 4. The rows are written. On another file system than the vault's, the second names were in the vault's own
-//!    folder, and their files are copied now.
+//!    is copied, and key files that were made since are copied. Deleting and rotations go on.
+//! 4. The rows are written. Where a file can have no second name in the copy (another file system, another mount of
+//!    the same), it has got it beside the segments, and the files are copied from there now.
 //! 5. Everything is synced.
 //!
 //! A row of the catalog in step 3 has its frame on disk, in a segment of that moment, and its key, since a key is
@@ -22,13 +23,14 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::catalog::{Batch, Catalog as _, Direction, FjallCatalog, KeyRange, Snapshot};
 use crate::error::BackupError;
 use crate::key::Key;
 use crate::limits;
+use crate::masters::MasterId;
 use crate::recovery;
 use crate::segment_store;
 use crate::vault::Vault;
@@ -41,12 +43,14 @@ use self::rows::{RowsReader, RowsWriter};
 const SEGMENTS: &str = "segments";
 const KEYS: &str = "keys";
 const ROWS: &str = "rows";
-/// In the vault's folder: second names of segments that are on their way to another file system.
+/// Beside the segments: second names of those that are on their way to where they can have none.
 const STAGING: &str = "backup.staging";
 
 /// What a backup holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backup {
+    /// The master keys that guard its data keys.
+    pub masters: BTreeSet<MasterId>,
     /// Rows of the catalog.
     pub rows: u64,
     /// Segments.
@@ -58,52 +62,90 @@ pub struct Backup {
 }
 
 impl Vault {
-    /// Copies this vault, which lies in the folder `vault`, into the empty folder `to`, while it is written.
+    /// Copies this vault, which lies in the folder `vault`, into the empty folder `to`, while it is written. One copy
+    /// is made at a time.
     pub async fn back_up(&self, vault: &Path, to: &Path) -> Result<Backup, BackupError> {
-        let (vault, to) = (vault.to_owned(), to.to_owned());
-        let keys = (vault.join(KEYS), to.join(KEYS));
-        blocking(move || {
-            create_folder(&keys.1)?;
-            copy_missing(&keys.0, &keys.1)
-        })
-        .await?;
-        let listed = self.segments().map_err(|e| failed("list the segments of", &vault, e))?;
-        let closed: BTreeSet<_> = listed.into_iter().map(|segment| segment.name).collect();
-        self.close_segments(closed.clone()).await?;
-        let closed: BTreeSet<_> =
-            closed.into_iter().map(|name| OsString::from(segment_store::file_name(name))).collect();
-        let open = self.clone();
-        blocking(move || open.copy(&vault, &to, &closed)).await
+        let (open, vault, to) = (self.clone(), vault.to_owned(), to.to_owned());
+        match tokio::task::spawn_blocking(move || open.copy(&vault, &to)).await {
+            Ok(outcome) => outcome,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     }
 
-    /// Steps 3 to 5.
-    fn copy(&self, vault: &Path, to: &Path, closed: &BTreeSet<OsString>) -> Result<Backup, BackupError> {
-        let from = vault.join(SEGMENTS);
-        let segments = to.join(SEGMENTS);
+    fn copy(&self, vault: &Path, to: &Path) -> Result<Backup, BackupError> {
+        let _alone = self.only_copier().ok_or(BackupError::UnderWay)?;
+        let (from, segments) = (vault.join(SEGMENTS), to.join(SEGMENTS));
+        let (from_keys, keys) = (vault.join(KEYS), to.join(KEYS));
         create_folder(&segments)?;
-        let device = |path: &Path| fs::metadata(path).map(|m| m.dev()).map_err(|e| failed("look at", path, e));
-        let staging = (device(&from)? != device(&segments)?).then(|| vault.join(STAGING));
-        if let Some(staging) = &staging {
-            clear(vault)?;
-            create_folder(staging)?;
-        }
-        let snapshot = self.while_nothing_is_deleted(|catalog| {
+        create_folder(&keys)?;
+        let rotation = self.hold_rotation();
+        copy_missing(&from_keys, &keys)?;
+        let listed = self.segments().map_err(|e| failed("list the segments of", vault, e))?;
+        let closed: BTreeSet<_> = listed.into_iter().map(|segment| segment.name).collect();
+        self.close_segments_blocking(closed.clone())?;
+        let closed: BTreeSet<_> =
+            closed.into_iter().map(|name| OsString::from(segment_store::file_name(name))).collect();
+
+        let staging = if links(&from, &segments, &closed)? { None } else { Some(Staging::create(&from)?) };
+        let (snapshot, masters) = self.while_nothing_is_deleted(|catalog| {
             let snapshot = catalog.snapshot();
-            take_segments(&from, staging.as_deref().unwrap_or(&segments), closed)?;
-            copy_missing(&vault.join(KEYS), &to.join(KEYS))?;
-            Ok::<_, BackupError>(snapshot)
+            take_segments(&from, staging.as_ref().map_or(&segments, |staging| &staging.0), &closed)?;
+            copy_missing(&from_keys, &keys)?;
+            let masters = self.masters()?.into_iter().filter(|report| report.data_keys > 0);
+            let masters = masters.map(|report| report.master.id).collect();
+            Ok::<_, BackupError>((snapshot, masters))
         })??;
+        drop(rotation);
+
         let rows = write_rows(&*snapshot, &to.join(ROWS))?;
         if let Some(staging) = &staging {
-            copy_missing(staging, &segments)?;
-            clear(vault)?;
+            for name in segment_names(&staging.0)? {
+                copy(&staging.0.join(&name), &segments.join(&name))?;
+            }
         }
-        let backup = Backup { rows, ..measure(to)? };
-        for folder in [&segments, &to.join(KEYS), to] {
+        let backup = Backup { masters, rows, ..measure(to)? };
+        for folder in [&segments, &keys, to] {
             sync_folder(folder)?;
         }
         Ok(backup)
     }
+}
+
+/// The folder of second names; goes with this.
+struct Staging(PathBuf);
+
+impl Staging {
+    fn create(segments: &Path) -> Result<Self, BackupError> {
+        let staging = segments.join(STAGING);
+        remove_staging(&staging)?;
+        create_folder(&staging)?;
+        Ok(Self(staging))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Err(error) = remove_staging(&self.0) {
+            tracing::warn!(%error, "second names of segments stay, with the disk space that they hold");
+        }
+    }
+}
+
+/// Whether segments can have second names in another folder, by trying it with one.
+fn links(from: &Path, to: &Path, closed: &BTreeSet<OsString>) -> Result<bool, BackupError> {
+    for name in closed {
+        let (from, to) = (from.join(name), to.join(name));
+        match fs::hard_link(&from, &to) {
+            // Deleted since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => return Ok(false),
+            Ok(()) => {
+                fs::remove_file(&to).map_err(|e| failed("remove", &to, e))?;
+                return Ok(true);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Makes a vault in the folder `vault`, which does not exist, of the copy in `backup`. It can be opened with the
@@ -114,7 +156,7 @@ pub fn restore(backup: &Path, vault: &Path) -> Result<Backup, BackupError> {
         create_folder(&vault.join(part))?;
     }
     let (from, to) = (backup.join(SEGMENTS), vault.join(SEGMENTS));
-    take_segments(&from, &to, &names(&from)?.into_iter().collect())?;
+    take_segments(&from, &to, &segment_names(&from)?.into_iter().collect())?;
     copy_missing(&backup.join(KEYS), &vault.join(KEYS))?;
     let marked = recovery::check_format(&OsDisk, vault);
     marked.map_err(|e| failed("mark the format of", vault, io::Error::other(e)))?;
@@ -125,11 +167,14 @@ pub fn restore(backup: &Path, vault: &Path) -> Result<Backup, BackupError> {
     Ok(Backup { rows, ..measure(vault)? })
 }
 
-/// Removes what a backup to another file system has left that was broken off.
+/// Removes what a backup has left whose process died.
 pub(crate) fn clear(vault: &Path) -> Result<(), BackupError> {
-    let staging = vault.join(STAGING);
-    match fs::remove_dir_all(&staging) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &staging, error)),
+    remove_staging(&vault.join(SEGMENTS).join(STAGING))
+}
+
+fn remove_staging(staging: &Path) -> Result<(), BackupError> {
+    match fs::remove_dir_all(staging) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", staging, error)),
         _ => Ok(()),
     }
 }
@@ -137,7 +182,7 @@ pub(crate) fn clear(vault: &Path) -> Result<(), BackupError> {
 /// Gives the segments of a folder a second name in another one; copies those that may yet be written, and all
 /// where there can be no second name.
 fn take_segments(from: &Path, to: &Path, closed: &BTreeSet<OsString>) -> Result<(), BackupError> {
-    for name in names(from)? {
+    for name in segment_names(from)? {
         let (from, to) = (from.join(&name), to.join(&name));
         if closed.contains(&name) && fs::hard_link(&from, &to).is_ok() {
             continue;
@@ -161,13 +206,18 @@ fn copy_missing(from: &Path, to: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Copies a file, with its permissions. A key that was destroyed meanwhile or a segment that came to nothing is not
+/// Copies a file. A key that was destroyed meanwhile or a segment that came to nothing is not
 /// missed.
 fn copy_if_there(from: &Path, to: &Path) -> Result<(), BackupError> {
-    match fs::copy(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !from.exists() => return Ok(()),
-        copied => copied.map_err(|e| failed("copy", from, e))?,
-    };
+    match copy(from, to) {
+        Err(BackupError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && !from.exists() => Ok(()),
+        copied => copied,
+    }
+}
+
+/// Copies a file, with its permissions, and syncs it.
+fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
+    fs::copy(from, to).map_err(|e| failed("copy", from, e))?;
     File::open(to).and_then(|file| file.sync_all()).map_err(|e| failed("sync", to, e))
 }
 
@@ -200,7 +250,7 @@ fn read_rows(path: &Path, catalog: &FjallCatalog) -> Result<u64, BackupError> {
 /// Counts segments and keys in a folder.
 fn measure(folder: &Path) -> Result<Backup, BackupError> {
     let mut backup = Backup::default();
-    for name in names(&folder.join(SEGMENTS))? {
+    for name in segment_names(&folder.join(SEGMENTS))? {
         let path = folder.join(SEGMENTS).join(name);
         backup.segments += 1;
         backup.bytes += fs::metadata(&path).map_err(|e| failed("look at", &path, e))?.len();
@@ -214,6 +264,13 @@ fn names(folder: &Path) -> Result<Vec<OsString>, BackupError> {
     listed.map_err(|e| failed("list", folder, e))
 }
 
+/// The names of segments in a folder; other files are not ours to judge.
+fn segment_names(folder: &Path) -> Result<Vec<OsString>, BackupError> {
+    let mut names = names(folder)?;
+    names.retain(|name| Path::new(name).extension().is_some_and(|extension| extension == "seg"));
+    Ok(names)
+}
+
 fn create_folder(path: &Path) -> Result<(), BackupError> {
     fs::DirBuilder::new().mode(0o700).create(path).map_err(|e| failed("create the folder", path, e))
 }
@@ -224,13 +281,4 @@ fn sync_folder(path: &Path) -> Result<(), BackupError> {
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> BackupError {
     BackupError::Io { action, path: PathBuf::from(path), source }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
-) -> Result<T, BackupError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }

@@ -265,7 +265,7 @@ impl DataKeys {
         StoredKey::decode(stored, name).ok_or_else(damaged)
     }
 
-    fn rotating(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn rotating(&self) -> MutexGuard<'_, ()> {
         self.rotating.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -409,6 +409,12 @@ pub enum BackupError {
     /// A catalog can't be made of the backup's rows.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// Another copy is being made.
+    #[error("a backup is being made already; wait until it is done")]
+    UnderWay,
+    /// Its keys can't be listed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The vault is in no state to be copied.
     #[error("the vault can't be copied: {0}")]
     Vault(#[from] SweepError),

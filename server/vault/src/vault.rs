@@ -7,7 +7,7 @@ pub use self::master_keys::ClosedVault;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -191,6 +191,7 @@ pub(crate) struct Shared {
     pub(crate) poison: Poison,
     pub(crate) counters: Counters,
     sweeping: Mutex<()>,
+    copying: Mutex<()>,
     _lock: Option<Lock>,
 }
 
@@ -251,6 +252,7 @@ impl Vault {
             poison: Poison::default(),
             counters: Counters::default(),
             sweeping: Mutex::new(()),
+            copying: Mutex::new(()),
             _lock: lock,
         });
         let (jobs, queue) = mpsc::channel(limits::QUEUE_ENTRIES_MAX);
@@ -331,6 +333,20 @@ impl Vault {
         self.deleting(|shared| sweep::run(shared, ExpirySlot::containing(unix_secs)))
     }
 
+    /// The right to copy this vault; one at a time has it.
+    pub(crate) fn only_copier(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.inner.shared.copying.try_lock() {
+            Ok(alone) => Some(alone),
+            Err(TryLockError::Poisoned(alone)) => Some(alone.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// No rotation of the master key while this is held. Blocks while one is under way.
+    pub(crate) fn hold_rotation(&self) -> MutexGuard<'_, ()> {
+        self.inner.shared.keys.rotating()
+    }
+
     /// Does something with the catalog while no segment is deleted. Blocks.
     pub(crate) fn while_nothing_is_deleted<T>(&self, work: impl FnOnce(&dyn Catalog) -> T) -> Result<T, SweepError> {
         self.deleting(|shared| Ok(work(&*shared.catalog)))
@@ -360,6 +376,13 @@ impl Vault {
         let (answer, answered) = oneshot::channel();
         self.jobs().send(Job::Close(segments, answer)).await.map_err(|_| SweepError::Closed)?;
         answered.await.map_err(|_| SweepError::Closed)
+    }
+
+    /// [`Vault::close_segments`] from a thread that may block.
+    pub(crate) fn close_segments_blocking(&self, segments: BTreeSet<SegmentName>) -> Result<(), SweepError> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs().blocking_send(Job::Close(segments, answer)).map_err(|_| SweepError::Closed)?;
+        answered.blocking_recv().map_err(|_| SweepError::Closed)
     }
 
     /// Does what [`Vault::reclaim`] does with segments that [`Vault::close_segments`] was told. Blocks.
