@@ -84,12 +84,11 @@ impl Archive {
     /// Gives up what arrived first, of all streams, up to a step's length after it; `None` if nothing did before `young`.
     fn give_up_oldest(&self, young: FragmentNumber) -> Result<Option<u64>, StreamError> {
         let streams = self.list_streams();
-        let mut oldest = None;
+        let mut firsts = Vec::with_capacity(streams.len());
         for stream in &streams {
-            let first = self.first_number(stream.id)?;
-            oldest = first.map(|first| oldest.map_or(first, |oldest: FragmentNumber| oldest.min(first))).or(oldest);
+            firsts.extend(self.first_number(stream.id)?);
         }
-        let Some(oldest) = oldest.filter(|oldest| *oldest < young) else { return Ok(None) };
+        let Some(oldest) = firsts.into_iter().min().filter(|oldest| *oldest < young) else { return Ok(None) };
         let step = u64::try_from(limits::GIVEN_UP_STEP.as_micros()).expect("two minutes");
         let end = FragmentNumber(oldest.0.saturating_add(step)).min(young);
         let mut given_up = 0;
