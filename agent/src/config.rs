@@ -17,7 +17,6 @@
 //! url = "rtsp://192.168.1.20/stream1"
 //! ```
 
-mod bytes;
 mod camera;
 mod raw;
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use serde::Deserialize;
 
-use super::{Camera, bytes, camera};
+use super::{Camera, camera};
 use crate::limits;
 
 const STATE_DEFAULT: &str = "/var/lib/millrace-agent";
@@ -96,7 +97,7 @@ impl Spool {
         let Some(text) = self.bytes_max else {
             return limits::SPOOL_BYTES_DEFAULT;
         };
-        match bytes::parse(&text) {
+        match text.trim().parse().ok().map(|size: ByteSize| size.as_u64()) {
             Some(bytes) if bytes >= limits::SPOOL_BYTES_MIN => bytes,
             Some(_) => {
                 problems.push(format!(
@@ -107,7 +108,7 @@ impl Spool {
             }
             None => {
                 problems.push(format!(
-                    "spool.bytes_max is {text:?}: write a whole number and a unit, as in bytes_max = \"8 GiB\""
+                    "spool.bytes_max is {text:?}: write a number and a unit, as in bytes_max = \"8 GiB\""
                 ));
                 limits::SPOOL_BYTES_DEFAULT
             }

@@ -89,6 +89,17 @@ fn no_password_shows_in_debug_output() {
     assert!(!format!("{:?}", parse(text).unwrap()).contains("hush"));
 }
 
+#[test]
+fn the_size_of_the_spool_is_read_as_people_write_sizes() {
+    for (written, bytes) in
+        [("8 GiB", 8 << 30), ("500MB", 500_000_000), ("1.5 GiB", 3 << 29), (" 200000000 ", 200_000_000)]
+    {
+        let config =
+            parse(&format!("[spool]\nbytes_max = \"{written}\"\n[[camera]]\nstream = \"a\"\nfile = \"f\"")).unwrap();
+        assert_eq!(config.spool_bytes_max, bytes, "{written}");
+    }
+}
+
 fn parse(cameras: &str) -> Result<Config, ConfigError> {
     Config::parse(&format!("{SERVER}{cameras}"), Path::new("/etc/millrace"))
 }
