@@ -269,9 +269,14 @@ impl Server {
         parts.concat()
     }
 
+    /// From its file, or as the server printed it where several have one.
     fn key(&self) -> String {
-        let text = fs::read_to_string(self.data().join("console.key")).expect("the server has written its key");
-        text.trim().to_owned()
+        if let Ok(text) = fs::read_to_string(self.data().join("console.key")) {
+            return text.trim().to_owned();
+        }
+        let log = fs::read_to_string(&self.log).expect("the server has a log");
+        let (_, printed) = log.rsplit_once("?key=").expect("the server has printed its key");
+        printed.split_whitespace().next().unwrap_or_default().to_owned()
     }
 }
 

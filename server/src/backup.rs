@@ -20,6 +20,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use vault::backup::Backup;
 
+use crate::config::StorageSettings;
 use crate::data_folder::{self, DataFolder, FolderError};
 use crate::key_service::{KeyServiceError, KeySettings};
 use crate::storage::{self, Storage, StorageError};
@@ -45,6 +46,11 @@ pub(crate) struct Manifest {
 /// Why there is no backup, or no data folder out of one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BackupError {
+    #[error(
+        "a store that servers share is backed up by its own means: snapshots of the database, and copies of the bucket \
+         that are younger than they"
+    )]
+    Shared,
     #[error("there is {0} already; name a folder that does not exist")]
     Exists(PathBuf),
     #[error("can't {action} {}: {source}", path.display())]
@@ -76,6 +82,9 @@ pub(crate) enum BackupError {
 
 /// Copies what is stored into the folder `to`, which must not exist.
 pub(crate) async fn make(storage: &Storage, to: &Path) -> Result<Manifest, BackupError> {
+    if storage.is_shared() {
+        return Err(BackupError::Shared);
+    }
     match DirBuilder::new().mode(0o700).create(to) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(BackupError::Exists(to.to_owned())),
         made => made.map_err(|e| failed("create the folder", to, e))?,
@@ -111,7 +120,7 @@ async fn fill(storage: &Storage, to: &Path) -> Result<Manifest, BackupError> {
 pub(crate) fn restore(
     from: &Path,
     data: &Path,
-    settings: impl FnOnce() -> anyhow::Result<KeySettings>,
+    settings: impl FnOnce() -> anyhow::Result<StorageSettings>,
 ) -> anyhow::Result<Manifest> {
     let manifest = Manifest::read(from)?;
     let folder = DataFolder::open(data)?;
@@ -121,12 +130,15 @@ pub(crate) fn restore(
         return Err(BackupError::Occupied(data.to_owned()).into());
     }
     let settings = settings()?;
-    if let Some(path) = settings.missing_keyring(&vault) {
+    if settings.shared.is_some() {
+        return Err(BackupError::Shared.into());
+    }
+    if let Some(path) = settings.keys.missing_keyring(&vault) {
         return Err(BackupError::NoKeyring { path, masters: manifest.master_keys }.into());
     }
     let making = folder.vault_being_restored();
     remove_folder(&making)?;
-    let made = lay_out(from, &making, &folder, &settings, &manifest).and_then(|()| put_in_place(&making, &vault));
+    let made = lay_out(from, &making, &folder, &settings.keys, &manifest).and_then(|()| put_in_place(&making, &vault));
     remove_folder(&making)?;
     made?;
     Ok(manifest)

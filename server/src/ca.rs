@@ -71,7 +71,12 @@ impl Ca {
     /// The CA in the file at `path`, made if it does not exist.
     pub(crate) fn open(path: &Path) -> Result<Self, CaError> {
         let pem = data_folder::read_or_create(path, new_ca)?;
-        let damaged = |why: String| CaError::Damaged(path.display().to_string(), why);
+        Self::from_pem(&pem, &path.display().to_string())
+    }
+
+    /// The CA whose certificate and key these are, from the place of this name.
+    pub(crate) fn from_pem(pem: &str, place: &str) -> Result<Self, CaError> {
+        let damaged = |why: String| CaError::Damaged(place.to_owned(), why);
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| damaged(e.to_string()))?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|e| damaged(e.to_string()))?;
         let key = KeyPair::try_from(&key).map_err(|e| damaged(e.to_string()))?;
@@ -160,7 +165,8 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// The file of a new CA.
-fn new_ca() -> String {
+/// A new one's certificate and key.
+pub(crate) fn new_ca() -> String {
     let key = KeyPair::generate().expect("the system gives random numbers");
     let mut params = CertificateParams::default();
     params.distinguished_name = common_name("Millrace CA");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use archive::Rebuilt;
+use archive::{Rebuilt, Retention};
 use bytesize::ByteSize;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use vault::KmsKey;
 
 use crate::admin::{self, AskError};
 use crate::backup::{self, Manifest};
-use crate::config::{Config, KeySettings};
+use crate::config::{Config, KeySettings, SharedStore, StorageSettings};
 use crate::core_dumps;
 use crate::data_folder::DataFolder;
 use crate::master_keys::{self, KeyCommand, KeyInfo};
@@ -33,9 +33,30 @@ pub struct Arguments {
     #[arg(long, global = true, default_value = Config::DATA)]
     data: PathBuf,
     #[command(flatten)]
-    keys: KeyArguments,
+    storage: StorageArguments,
     #[command(subcommand)]
     command: Verb,
+}
+
+/// How what is stored is opened.
+#[derive(Debug, clap::Args)]
+struct StorageArguments {
+    #[command(flatten)]
+    keys: KeyArguments,
+    /// A PostgreSQL database for the index, as postgres://user@host/database, where several servers work on the same
+    /// streams; the password may stand in PGPASSWORD. Needs --store.
+    #[arg(long, global = true, value_name = "URL", requires = "store", env = "MILLRACE_CATALOG", hide_env_values = true)]
+    catalog: Option<String>,
+    /// A bucket for video and keys, as s3://bucket/prefix, for several servers. Region and credentials come from where
+    /// AWS's tools take them. Needs --catalog.
+    #[arg(long, global = true, value_name = "URL", requires = "catalog", env = "MILLRACE_STORE")]
+    store: Option<String>,
+    /// Another S3 than AWS's, by its URL.
+    #[arg(long, global = true, value_name = "URL", requires = "store", env = "MILLRACE_STORE_ENDPOINT")]
+    store_endpoint: Option<String>,
+    /// The longest that anything is kept, whatever its stream says: 1h to 10 years.
+    #[arg(long, global = true, value_name = "TIME", default_value = "7d", value_parser = ceiling)]
+    max_retention: Duration,
 }
 
 /// Who wraps the data keys. Needed wherever the data folder is opened.
@@ -148,7 +169,7 @@ enum StreamVerb {
     Create {
         /// Its name.
         name: String,
-        /// How long its fragments are kept: 1h to 7d.
+        /// How long its fragments are kept: 1h or more, and 7d at most unless --max-retention says otherwise.
         #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
         retention: Duration,
         /// How much of it is kept at most, such as 50GiB: the oldest goes first. Looked at once a minute.
@@ -166,7 +187,7 @@ enum StreamVerb {
     Update {
         /// Its name.
         name: String,
-        /// How long its fragments are kept: 1h to 7d.
+        /// How long its fragments are kept: 1h or more, and 7d at most unless --max-retention says otherwise.
         #[arg(long, value_parser = humantime::parse_duration, required_unless_present = "max_size")]
         retention: Option<Duration>,
         /// How much of it is kept at most, such as 50GiB, or "none" for no bound.
@@ -189,21 +210,24 @@ impl Arguments {
         let command = match self.command {
             Verb::Serve { http, quic, keep_free, log_json } => {
                 telemetry::start_logs(log_json);
-                let keys = self.keys.resolve(&self.data)?;
+                let storage = self.storage.resolve(&self.data)?;
+                if keep_free.is_some() && storage.shared.is_some() {
+                    bail!("--keep-free is for a disk of one's own; a bucket has no end");
+                }
                 let keep_free = keep_free.map(|size| size.as_u64());
-                let config = Config { data: self.data, http, quic, keep_free, keys };
+                let config = Config { data: self.data, http, quic, keep_free, storage };
                 return runtime.block_on(serve(config));
             }
             Verb::Device(verb) => verb.command(),
             Verb::Stream(verb) => verb.command(),
             Verb::Check => Command::Check,
-            Verb::RebuildIndex => return rebuild_index(&self.data, &self.keys),
+            Verb::RebuildIndex => return rebuild_index(&self.data, &self.storage),
             // The server may be at home in another folder.
             Verb::Backup { to } => Command::Backup { to: std::path::absolute(to)? },
-            Verb::Restore { from } => return restore(&from, &self.data, &self.keys),
+            Verb::Restore { from } => return restore(&from, &self.data, &self.storage),
             Verb::Key(verb) => Command::Key(verb.command()),
         };
-        let answer = runtime.block_on(ask(&self.data, self.keys, command.clone()))?;
+        let answer = runtime.block_on(ask(&self.data, self.storage, command.clone()))?;
         print(&command, answer)
     }
 }
@@ -213,6 +237,15 @@ impl KeyArguments {
         let vault = DataFolder::vault_in(data);
         let kms = self.kms_key.clone().map(|id| KmsKey { id, endpoint: self.kms_endpoint.clone() });
         Ok(KeySettings::resolve(kms, self.keyring.clone(), self.passphrase_file.as_deref(), &vault)?)
+    }
+}
+
+impl StorageArguments {
+    fn resolve(&self, data: &Path) -> anyhow::Result<StorageSettings> {
+        let endpoint = self.store_endpoint.clone();
+        let places = self.catalog.clone().zip(self.store.clone());
+        let shared = places.map(|(catalog, store)| SharedStore { catalog, store, endpoint });
+        Ok(StorageSettings { keys: self.keys.resolve(data)?, shared, retention_max: self.max_retention })
     }
 }
 
@@ -259,6 +292,12 @@ impl StreamVerb {
     }
 }
 
+/// A time that a ceiling of retention may be.
+fn ceiling(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    Retention::new(time).map(Retention::time).map_err(|error| error.to_string())
+}
+
 /// A size, or "none", which is told as 0.
 fn size_or_none(text: &str) -> Result<ByteSize, String> {
     if text == "none" { Ok(ByteSize(0)) } else { text.parse() }
@@ -283,7 +322,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// Asks the running server, or does it here when none runs. One that is just starting or ending is waited for.
-async fn ask(data: &Path, keys: KeyArguments, command: Command) -> anyhow::Result<Answer> {
+async fn ask(data: &Path, storage: StorageArguments, command: Command) -> anyhow::Result<Answer> {
     let folder = DataFolder::open(data)?;
     let mut settings = None;
     loop {
@@ -295,7 +334,7 @@ async fn ask(data: &Path, keys: KeyArguments, command: Command) -> anyhow::Resul
         // Only now, because it may ask for a passphrase, which a running server has no need of.
         let settings = match &settings {
             Some(settings) => settings,
-            None => settings.insert(keys.resolve(data)?),
+            None => settings.insert(storage.resolve(data)?),
         };
         if let Some(answer) = carry_out_here(&folder, settings, command.clone()).await? {
             return Ok(answer);
@@ -304,16 +343,20 @@ async fn ask(data: &Path, keys: KeyArguments, command: Command) -> anyhow::Resul
 }
 
 /// Carries a command out in this process; `None` if a server answers by now.
-async fn carry_out_here(folder: &DataFolder, keys: &KeySettings, command: Command) -> anyhow::Result<Option<Answer>> {
+async fn carry_out_here(
+    folder: &DataFolder,
+    settings: &StorageSettings,
+    command: Command,
+) -> anyhow::Result<Option<Answer>> {
     const CLOSED: &str = "no server answers, and its data can't be opened here";
-    let (opening, keys) = (folder.clone(), keys.clone());
+    let (opening, settings) = (folder.clone(), settings.clone());
     if let Command::Key(command) = command {
         let closed =
-            when_free(folder, move || Ok(master_keys::Closed::open(&opening, &keys)?)).await.context(CLOSED)?;
+            when_free(folder, move || Ok(master_keys::Closed::open(&opening, &settings)?)).await.context(CLOSED)?;
         let Some(closed) = closed else { return Ok(None) };
         return Ok(Some(spawn_blocking(move || closed.carry_out(command)).await??));
     }
-    let opened = when_free(folder, move || Opened::new(&opening, &keys)).await.context(CLOSED)?;
+    let opened = when_free(folder, move || Opened::new(&opening, &settings)).await.context(CLOSED)?;
     let Some(Opened { storage, ca, devices, .. }) = opened else { return Ok(None) };
     Ok(Some(Office { ca, devices, storage, quic: None }.carry_out(command).await))
 }
@@ -399,9 +442,9 @@ fn print_check(out: &mut impl io::Write, report: &CheckReport) -> anyhow::Result
     }
 }
 
-fn rebuild_index(data: &Path, keys: &KeyArguments) -> anyhow::Result<()> {
+fn rebuild_index(data: &Path, storage: &StorageArguments) -> anyhow::Result<()> {
     let folder = DataFolder::open(data)?;
-    let Reindexed { rebuilt, aside, server_rows } = Storage::rebuild_index(&folder, &keys.resolve(data)?)?;
+    let Reindexed { rebuilt, aside, server_rows } = Storage::rebuild_index(&folder, &storage.resolve(data)?)?;
     let Rebuilt { streams, fragments, skipped, damaged } = rebuilt;
     println!("{fragments} fragments of {streams} streams have their rows again.");
     if skipped + damaged > 0 {
@@ -412,7 +455,7 @@ fn rebuild_index(data: &Path, keys: &KeyArguments) -> anyhow::Result<()> {
         Ok(_) => println!("Devices are known as before."),
         Err(why) => println!("The old catalog can't be read ({why}): devices have to join anew."),
     }
-    if aside.exists() {
+    if let Some(aside) = aside {
         println!("The old catalog lies in {}; delete it when all is well.", aside.display());
     }
     Ok(())
@@ -430,8 +473,8 @@ fn print_backup(out: &mut impl io::Write, command: &Command, manifest: &Manifest
     )
 }
 
-fn restore(from: &Path, data: &Path, keys: &KeyArguments) -> anyhow::Result<()> {
-    let manifest = backup::restore(from, data, || keys.resolve(data))?;
+fn restore(from: &Path, data: &Path, storage: &StorageArguments) -> anyhow::Result<()> {
+    let manifest = backup::restore(from, data, || storage.resolve(data))?;
     let Manifest { made, segments, bytes, rows, .. } = manifest;
     println!("{} holds the backup of {made}: {segments} segments of {bytes} bytes, {rows} rows.", data.display());
     println!("What has expired since is not shown any more. Let the server of then and this one not run together.");

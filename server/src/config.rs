@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use crate::key_service::KeySettings;
+pub use crate::shared_store::SharedStore;
 
 /// How a server is started.
 #[derive(Clone, Debug)]
@@ -16,8 +18,26 @@ pub struct Config {
     pub quic: SocketAddr,
     /// Disk space that is kept free by giving up the oldest fragments, if it is.
     pub keep_free: Option<u64>,
+    /// How what is stored is opened.
+    pub storage: StorageSettings,
+}
+
+/// How what is stored is opened, by the server and by a command that works without one.
+#[derive(Clone, Debug)]
+pub struct StorageSettings {
     /// Who wraps the data keys.
     pub keys: KeySettings,
+    /// Where video and index lie, unless in the data folder.
+    pub shared: Option<SharedStore>,
+    /// The longest that anything is kept.
+    pub retention_max: Duration,
+}
+
+impl Default for StorageSettings {
+    fn default() -> Self {
+        let retention_max = archive::limits::RETENTION_CEILING_DEFAULT;
+        Self { keys: KeySettings::default(), shared: None, retention_max }
+    }
 }
 
 impl Config {

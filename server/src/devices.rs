@@ -12,7 +12,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -127,18 +127,35 @@ impl Admitted {
 pub(crate) struct Devices {
     catalog: Arc<dyn Catalog>,
     changes: broadcast::Sender<()>,
+    /// What [`Devices::refresh`] saw last, as a hash.
+    seen: Arc<Mutex<Option<[u8; 32]>>>,
 }
 
 impl Devices {
     /// The devices of this catalog.
     pub(crate) fn new(catalog: Arc<dyn Catalog>) -> Self {
         // Only "something changed" is told, so a receiver that is late misses nothing.
-        Self { catalog, changes: broadcast::channel(1).0 }
+        Self { catalog, changes: broadcast::channel(1).0, seen: Arc::default() }
     }
 
     /// Tells when a device was changed, so that its connections can be looked at again.
     pub(crate) fn changes(&self) -> broadcast::Receiver<()> {
         self.changes.subscribe()
+    }
+
+    /// Takes up what other servers on the same catalog have changed: connections are looked at again.
+    pub(crate) fn refresh(&self) -> Result<(), DeviceError> {
+        let mut text = Vec::new();
+        for row in scan(&*self.catalog, DEVICE).map_err(DeviceError::Storage)? {
+            text.extend_from_slice(row.key.as_bytes());
+            text.extend_from_slice(&row.value);
+        }
+        let now = sha256(&text);
+        let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        if before.is_some_and(|before| before != now) {
+            let _ = self.changes.send(());
+        }
+        Ok(())
     }
 
     /// Adds a device, or lets a known one enrol anew, with a one-time secret. Every token from before is

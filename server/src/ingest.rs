@@ -435,7 +435,7 @@ impl Session {
     async fn steps(&self, under_way: &mut UnderWay) -> Result<Option<End>, Refusal> {
         while let Some(header) = under_way.intake.step()? {
             under_way.key = Some(header.key.clone());
-            if let Some(end) = self.begin(&header)? {
+            if let Some(end) = self.begin(&header).await? {
                 return Ok(Some(end));
             }
             self.ack(header.key, AckKind::Buffering).await;
@@ -444,14 +444,14 @@ impl Session {
     }
 
     /// May this fragment come, and is it here already?
-    fn begin(&self, header: &FragmentHeader) -> Result<Option<End>, Refusal> {
+    async fn begin(&self, header: &FragmentHeader) -> Result<Option<End>, Refusal> {
         let FragmentKey { stream, id } = &header.key;
         if !self.device.may_write(stream) {
             let message = format!("the device {} may not write to the stream {stream}", self.device.name);
             return Err(Refusal::new(ErrorCode::StreamNotPermitted, message));
         }
         self.presence.sends(stream);
-        let Some(number) = self.storage.find(stream, *id)? else {
+        let Some(number) = self.storage.find(stream, *id).await? else {
             intake::check_start(header, crate::storage::now())?;
             return Ok(None);
         };

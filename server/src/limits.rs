@@ -140,3 +140,7 @@ pub(crate) const ADMIN_WAIT: Duration = Duration::from_secs(30);
 /// How long the rotation of a master key may take: 10,000 streams with 8 days of keys each are 80,000 calls to a KMS
 /// of 10 ms, 8 at a time.
 pub(crate) const ROTATION_WAIT: Duration = Duration::from_secs(600);
+
+/// How often a server looks for what others on the same store have changed: one scan of the streams' rows and one of
+/// the devices'. So late at most does a viewer see a stream that was created elsewhere, and is a revoked device cut off.
+pub(crate) const PEERS_INTERVAL: Duration = Duration::from_secs(1);

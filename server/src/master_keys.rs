@@ -6,8 +6,9 @@ use tokio::task::spawn_blocking;
 use vault::{ClosedVault, KeyError, MasterId, MasterReport, MasterState, Vault};
 
 use crate::data_folder::{DataFolder, FolderLock};
-use crate::key_service::KeySettings;
+use crate::config::StorageSettings;
 use crate::office::Answer;
+use crate::shared_store::ClosedError;
 use crate::storage::{self, StorageError};
 
 /// What may be asked about master keys.
@@ -38,13 +39,21 @@ pub(crate) struct Closed {
 
 impl Closed {
     /// Takes the vault of a data folder. Blocks.
-    pub(crate) fn open(folder: &DataFolder, settings: &KeySettings) -> Result<Self, StorageError> {
+    pub(crate) fn open(folder: &DataFolder, settings: &StorageSettings) -> Result<Self, StorageError> {
         let lock = storage::lock(folder)?;
         let path = folder.vault();
-        let vault = ClosedVault::open(&path, settings.open(&path)?).map_err(|error| match error {
+        let failed = |error| match error {
             vault::OpenError::Locked(_) => storage::in_use(folder),
             error => StorageError::Archive(archive::OpenError::Vault(error)),
-        })?;
+        };
+        let StorageSettings { keys, shared, .. } = settings;
+        let vault = match shared {
+            Some(shared) => shared.closed_vault(keys, &path).map_err(|error| match error {
+                ClosedError::Store(error) => error.into(),
+                ClosedError::Vault(error) => failed(error),
+            })?,
+            None => ClosedVault::open(&path, keys.open(&path)?).map_err(failed)?,
+        };
         Ok(Self { vault, _lock: lock })
     }
 

@@ -18,16 +18,16 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use crate::admin::{self, AdminSocket, SocketError};
-use crate::ca::{Ca, CaError};
-use crate::config::Config;
+use crate::ca::{self, Ca, CaError};
+use crate::config::{Config, StorageSettings};
 use crate::data_folder::{self, DataFolder, FolderError};
 use crate::devices::Devices;
 use crate::ingest::{self, Ingest, IngestError};
-use crate::key_service::KeySettings;
 use crate::office::Office;
 use crate::presence::Presences;
+use crate::shared_store::{self, SharedStoreError};
 use crate::storage::{Storage, StorageError};
-use crate::{http, limits, retention, telemetry};
+use crate::{http, limits, peers, retention, telemetry};
 
 /// Why a server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,9 @@ pub enum StartError {
     /// Its data can't be opened.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// What it shares with other servers can't be had.
+    #[error(transparent)]
+    Shared(#[from] SharedStoreError),
     /// Its certificate authority can't be opened.
     #[error(transparent)]
     Ca(#[from] CaError),
@@ -85,9 +88,15 @@ pub(crate) struct Opened {
 
 impl Opened {
     /// Opens the data folder. Blocks.
-    pub(crate) fn new(folder: &DataFolder, keys: &KeySettings) -> Result<Self, StartError> {
-        let storage = Storage::open(folder, keys)?;
-        let ca = Arc::new(Ca::open(&folder.ca_file())?);
+    pub(crate) fn new(folder: &DataFolder, settings: &StorageSettings) -> Result<Self, StartError> {
+        let storage = Storage::open(folder, settings)?;
+        let ca = if storage.is_shared() {
+            let pem = shared_store::secret(storage.archive().vault(), "CA", ca::new_ca)?;
+            Ca::from_pem(&pem, "the catalog")?
+        } else {
+            Ca::open(&folder.ca_file())?
+        };
+        let ca = Arc::new(ca);
         let devices = Devices::new(storage.archive().vault().catalog().clone());
         let token_key = storage.archive().vault().derive_key("playback tokens")?;
         let reset_key = storage.archive().vault().derive_key("stateless resets")?;
@@ -121,10 +130,10 @@ impl Server {
         let folder = DataFolder::open(&config.data)?;
         let metrics = telemetry::start_metrics().map_err(|e| StartError::Metrics(e.to_string()))?;
         let in_use = || StorageError::InUse(folder.path().display().to_string());
-        let (opening, keys) = (folder.clone(), config.keys.clone());
-        let opened = when_free(&folder, move || Opened::new(&opening, &keys)).await?;
+        let (opening, settings) = (folder.clone(), config.storage.clone());
+        let opened = when_free(&folder, move || Opened::new(&opening, &settings)).await?;
         let Opened { storage, token_key, reset_key, ca, devices } = opened.ok_or_else(in_use)?;
-        let console_key = data_folder::read_or_create(&folder.console_key(), new_key)?.trim().to_owned();
+        let console_key = console_key(&folder, &storage).await?;
         let listener = TcpListener::bind(config.http).await.map_err(|e| StartError::Http(config.http, e))?;
         let http = listener.local_addr().map_err(|e| StartError::Http(config.http, e))?;
         let presences = Presences::default();
@@ -143,6 +152,9 @@ impl Server {
         let quic_name = Some(reachable(quic).to_string());
         let office = Office { ca, devices: devices.clone(), storage: storage.clone(), quic: quic_name };
         tasks.spawn(admin.serve(office, stop.clone()));
+        if storage.is_shared() {
+            tasks.spawn(peers::follow(storage.clone(), devices.clone(), stop.clone()));
+        }
         tasks.spawn(retention::run(storage.clone(), devices, stop.clone()));
         if let Some(keep_free) = config.keep_free {
             tasks.spawn(retention::keep_free(storage.clone(), keep_free, stop.clone()));
@@ -196,6 +208,18 @@ impl Server {
 }
 
 /// A key that opens the watch page.
+/// The key that opens the watch page: this server's, or that of all servers which share a store.
+async fn console_key(folder: &DataFolder, storage: &Storage) -> Result<String, StartError> {
+    let key = if storage.is_shared() {
+        let vault = storage.archive().vault().clone();
+        let read = tokio::task::spawn_blocking(move || shared_store::secret(&vault, "console key", new_key)).await;
+        read.map_err(|e| StartError::Internal(e.to_string()))??
+    } else {
+        data_folder::read_or_create(&folder.console_key(), new_key)?
+    };
+    Ok(key.trim().to_owned())
+}
+
 fn new_key() -> String {
     let mut key = [0; 24];
     rand::fill(&mut key).expect("the system gives random numbers");

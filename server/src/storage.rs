@@ -9,13 +9,15 @@ use fragment::{Codec, FragmentId, FragmentNumber, StreamName, WallTime};
 use serde::{Deserialize, Serialize};
 use upload::ErrorCode;
 use vault::catalog::FjallCatalog;
-use vault::{Batch, Catalog, CatalogError, Direction, Key, KeyError, KeyRange, KeyRefusal, Space};
+use vault::{Batch, Catalog, CatalogError, Direction, Key, KeyError, KeyRange, KeyRefusal, Parts, Space};
 
+use crate::config::StorageSettings;
 use crate::data_folder::{DataFolder, FolderError, FolderLock};
 use crate::intake::{self, Refusal, Whole};
-use crate::key_service::{KeyServiceError, KeySettings};
+use crate::key_service::KeyServiceError;
 use crate::limits;
 use crate::office::CheckReport;
+use crate::shared_store::SharedStoreError;
 
 /// Why the storage can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,9 @@ pub enum StorageError {
     /// The archive can't be opened.
     #[error(transparent)]
     Archive(archive::OpenError),
+    /// What several servers share can't be opened.
+    #[error(transparent)]
+    Shared(#[from] SharedStoreError),
     /// The index can't be rebuilt.
     #[error("the index can't be rebuilt: {0}")]
     Rebuild(String),
@@ -63,8 +68,8 @@ pub(crate) struct StreamInfo {
 #[derive(Debug)]
 pub(crate) struct Reindexed {
     pub(crate) rebuilt: archive::Rebuilt,
-    /// Where the old one lies now.
-    pub(crate) aside: PathBuf,
+    /// Where the old one lies now, if there was one.
+    pub(crate) aside: Option<PathBuf>,
     /// How many rows of devices and tokens came over from the old one, or why none did.
     pub(crate) server_rows: Result<u64, String>,
 }
@@ -80,6 +85,8 @@ pub(crate) struct Deleted {
 #[derive(Clone)]
 pub(crate) struct Storage {
     archive: Archive,
+    /// Whether other servers work on it too.
+    is_shared: bool,
     folder: DataFolder,
     /// Behind the archive, so that it is released after that.
     _lock: Arc<FolderLock>,
@@ -92,16 +99,21 @@ pub(crate) fn now() -> WallTime {
 
 impl Storage {
     /// Takes the data folder's lock and opens its vault. Blocks.
-    pub(crate) fn open(folder: &DataFolder, keys: &KeySettings) -> Result<Self, StorageError> {
+    pub(crate) fn open(folder: &DataFolder, settings: &StorageSettings) -> Result<Self, StorageError> {
         let lock = lock(folder)?;
         let path = folder.vault();
-        // With the lock held: of two that start on a new folder, one makes the keyring.
-        let service = keys.open(&path)?;
-        let archive = Archive::open(&path, service).map_err(|error| match error {
+        let StorageSettings { keys, shared, retention_max } = settings;
+        let failed = |error| match error {
             archive::OpenError::Vault(vault::OpenError::Locked(_)) => in_use(folder),
             error => StorageError::Archive(error),
-        })?;
-        Ok(Self { archive, folder: folder.clone(), _lock: Arc::new(lock) })
+        };
+        // With the lock held: of two that start on a new folder, one makes the keyring.
+        let parts = match shared {
+            Some(shared) => shared.parts(keys, &path)?,
+            None => Parts::local(&path, keys.open(&path)?).map_err(|e| failed(e.into()))?,
+        };
+        let archive = Archive::assemble(parts, *retention_max).map_err(failed)?;
+        Ok(Self { archive, is_shared: shared.is_some(), folder: folder.clone(), _lock: Arc::new(lock) })
     }
 
     /// Makes the catalog again out of segments and keys; the old one is set aside. Blocks.
@@ -109,8 +121,13 @@ impl Storage {
     /// Steps: 1 the old catalog gets another name, 2 a new one is filled, streams last. Stopped in between, it is
     /// begun again in the same way. Devices and tokens are in no segment: they are taken over from the old catalog
     /// if it can still be read.
-    pub(crate) fn rebuild_index(folder: &DataFolder, keys: &KeySettings) -> Result<Reindexed, StorageError> {
+    pub(crate) fn rebuild_index(folder: &DataFolder, settings: &StorageSettings) -> Result<Reindexed, StorageError> {
         let failed = |error: &dyn std::fmt::Display| StorageError::Rebuild(error.to_string());
+        if settings.shared.is_some() {
+            let storage = Self::open(folder, settings)?;
+            let rebuilt = storage.archive.rebuild_index().map_err(|error| failed(&error))?;
+            return Ok(Reindexed { rebuilt, aside: None, server_rows: Ok(0) });
+        }
         let lock = lock(folder)?;
         let (catalog, aside) = (folder.catalog(), folder.catalog_set_aside(now()));
         match std::fs::rename(&catalog, &aside) {
@@ -118,7 +135,7 @@ impl Storage {
             _ => {}
         }
         drop(lock);
-        let storage = Self::open(folder, keys)?;
+        let storage = Self::open(folder, settings)?;
         let old = aside.exists().then(|| FjallCatalog::open(&aside));
         let devices = match old {
             Some(Ok(old)) => take_over(&old, &**storage.archive.vault().catalog()),
@@ -126,6 +143,7 @@ impl Storage {
             None => Ok(0),
         };
         let rebuilt = storage.archive.rebuild_index().map_err(|error| failed(&error))?;
+        let aside = aside.exists().then_some(aside);
         Ok(Reindexed { rebuilt, aside, server_rows: devices.map_err(|error| error.to_string()) })
     }
 
@@ -147,16 +165,29 @@ impl Storage {
         &self.folder
     }
 
+    /// Whether other servers work on it too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     /// The archive itself.
     pub(crate) fn archive(&self) -> &Archive {
         &self.archive
     }
 
-    /// The number of a fragment that is stored already. A read of one row: it blocks for microseconds.
-    pub(crate) fn find(&self, stream: &StreamName, id: FragmentId) -> Result<Option<FragmentNumber>, Refusal> {
+    /// The number of a fragment that is stored already.
+    pub(crate) async fn find(&self, stream: &StreamName, id: FragmentId) -> Result<Option<FragmentNumber>, Refusal> {
         let Some(stream) = self.archive.find_stream(stream)? else { return Ok(None) };
-        let stored = self.archive.find(stream.id, id, now())?;
-        Ok(stored.map(|stored| stored.number))
+        let archive = self.archive.clone();
+        let look = move || archive.find(stream.id, id, now());
+        let stored = if self.is_shared {
+            let looked = tokio::task::spawn_blocking(look).await;
+            looked.map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?
+        } else {
+            // A read of one row on this machine: it blocks for microseconds, less than another thread would cost.
+            look()
+        };
+        Ok(stored?.map(|stored| stored.number))
     }
 
     /// Stores a fragment, in a stream that is created if there is none. On disk when it answers.

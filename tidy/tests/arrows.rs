@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("millrace", &["vault", "archive", "upload", "hls", "fragment"]),
     ("millrace-agent", &["pipelines", "upload", "fragment"]),
     ("samples", &[]),
+    ("services", &[]),
     ("tidy", &[]),
     ("sim", &["vault", "disk"]),
     // These two stand outside the product and look at it from all sides.
@@ -25,8 +26,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bench", &["e2e", "samples", "disk", "fragment", "upload", "hls", "archive", "vault", "pipelines"]),
 ];
 
-/// What tests alone may use, in every crate: the clips and the simulated camera.
-const FOR_TESTS: &[&str] = &["samples"];
+/// What tests alone may use, in every crate: the clips and the simulated camera, the services of others, a disk.
+const FOR_TESTS: &[&str] = &["samples", "services", "disk"];
 
 /// Crates that decide and do no I/O.
 const PURE: &[&str] = &["fragment", "upload", "hls"];

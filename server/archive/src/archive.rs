@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, FragmentNumber, StreamName, WallTime};
 use tokio::sync::watch;
-use vault::{Batch, Catalog, Entry, ExpirySlot, KeyService, Owner, OwnerId, Put, PutError, SegmentName, Vault};
+use vault::{Batch, Catalog, CommitError, Entry, ExpirySlot, KeyService, Owner, OwnerId, Parts, Put, PutError, SegmentName, Vault};
 
 use crate::entry::Stored;
 use crate::error::{OpenError, QueryError, StoreError, StreamError};
@@ -62,21 +62,27 @@ pub struct Archive {
 impl Archive {
     /// Opens the vault in `folder` for an archive alone. Blocks.
     pub fn open(folder: &Path, service: Arc<dyn KeyService>) -> Result<Self, OpenError> {
-        let index = Arc::new(Index::new());
+        Self::assemble(Parts::local(folder, service)?, limits::RETENTION_CEILING_DEFAULT)
+    }
+
+    /// Opens a vault of these parts for an archive alone, which keeps nothing longer than `ceiling`. Blocks.
+    pub fn assemble(parts: Parts, ceiling: Duration) -> Result<Self, OpenError> {
+        let index = Arc::new(Index::with_ceiling(ceiling));
         let owner: Arc<dyn Owner> = index.clone();
-        let vault = Vault::open(folder, service, vec![owner])?;
+        let vault = Vault::assemble(parts, vec![owner])?;
         Ok(Self::new(vault, index)?)
     }
 
     /// The archive on a vault that was opened with `index` among its owners. Blocks.
     pub fn new(vault: Vault, index: Arc<Index>) -> Result<Self, QueryError> {
-        index.load(&**vault.catalog())?;
+        index.refresh(&**vault.catalog())?;
         Ok(Self { vault, index, thinned: Arc::default() })
     }
 
-    /// Reads the streams again, after they were put into the catalog.
-    pub(crate) fn reload(&self) -> Result<(), QueryError> {
-        self.index.load(self.catalog())
+    /// Takes up what other servers on the same catalog have changed of streams: created, deleted, kept longer or less
+    /// long. Where there are others, call it about once a second.
+    pub fn refresh(&self) -> Result<(), QueryError> {
+        self.index.refresh(self.catalog()).map(drop)
     }
 
     /// The vault underneath.
@@ -86,6 +92,17 @@ impl Archive {
 
     /// Creates a stream.
     pub fn create_stream(&self, name: &StreamName, retention: Retention, now: WallTime) -> Result<Stream, StreamError> {
+        self.check_ceiling(retention)?;
+        loop {
+            match self.try_create_stream(name, retention, now) {
+                Err(StreamError::Commit(CommitError::Precondition)) => self.refresh()?,
+                created => return created,
+            }
+        }
+    }
+
+    /// Creates a stream, on condition that no other was created meanwhile: it might have the same name.
+    fn try_create_stream(&self, name: &StreamName, retention: Retention, now: WallTime) -> Result<Stream, StreamError> {
         let mut streams = self.index.streams_mut();
         if streams.by_name.contains_key(name) {
             return Err(StreamError::Exists(name.clone()));
@@ -93,20 +110,26 @@ impl Archive {
         if streams.by_id.len() >= limits::STREAMS_MAX {
             return Err(StreamError::TooMany);
         }
-        let id = match self.catalog().get(&Row::NextStream.key())? {
-            None => 1,
+        let (key, mut batch) = (Row::NextStream.key(), Batch::new());
+        let id = match &streams.next {
+            None => {
+                batch.require_absent(key.clone());
+                1
+            }
             Some(row) => {
-                let id = row[..].try_into().map_err(|_| QueryError::Damaged("next stream"))?;
-                u64::from_be_bytes(id)
+                batch.require_value(key.clone(), row.clone());
+                u64::from_be_bytes(row[..].try_into().map_err(|_| QueryError::Damaged("next stream"))?)
             }
         };
-        let stream = Stream { id, name: name.clone(), created: now, retention, kept_from: FragmentNumber(0) };
-        let mut batch = Batch::new();
-        batch.insert(Row::NextStream.key(), (id + 1).to_be_bytes().to_vec());
+        let (name, ceiling) = (name.clone(), streams.ceiling);
+        let stream = Stream { id, name, created: now, retention, ceiling, kept_from: FragmentNumber(0) };
+        let (next, row) = (Bytes::copy_from_slice(&(id + 1).to_be_bytes()), stream.encode(State::Active));
+        batch.insert(key, next.clone());
         batch.require_absent(Row::Stream(id).key());
-        batch.insert(Row::Stream(id).key(), stream.encode(State::Active));
+        batch.insert(Row::Stream(id).key(), row.clone());
         self.catalog().commit(batch)?;
-        streams.insert(stream.clone());
+        streams.next = Some(next);
+        streams.insert(stream.clone(), row);
         Ok(stream)
     }
 
@@ -115,7 +138,8 @@ impl Archive {
         if let Some(stream) = self.find_stream(name)? {
             return Ok(stream);
         }
-        match self.create_stream(name, Retention::DEFAULT, now) {
+        let retention = Retention::DEFAULT.at_most(self.index.streams().ceiling);
+        match self.create_stream(name, retention, now) {
             Err(StreamError::Exists(name)) => self.find_stream(&name)?.ok_or(StreamError::NotFound),
             created => created,
         }
@@ -141,7 +165,13 @@ impl Archive {
 
     /// Changes how long fragments are kept, those that are stored included.
     pub fn set_retention(&self, id: u64, retention: Retention) -> Result<Stream, StreamError> {
+        self.check_ceiling(retention)?;
         self.change(id, |stream| Stream { retention, ..stream })
+    }
+
+    fn check_ceiling(&self, retention: Retention) -> Result<(), StreamError> {
+        let (asked, ceiling) = (retention.time(), self.index.streams().ceiling);
+        if asked > ceiling { Err(StreamError::Ceiling { asked, ceiling }) } else { Ok(()) }
     }
 
     /// From now on, fragments before this one are gone for good; their rows and files follow.
@@ -149,25 +179,48 @@ impl Archive {
         self.change(id, |stream| Stream { kept_from: stream.kept_from.max(number), ..stream })
     }
 
-    fn change(&self, id: u64, change: impl FnOnce(Stream) -> Stream) -> Result<Stream, StreamError> {
-        let mut streams = self.index.streams_mut();
-        let stream = streams.by_id.get_mut(&id).ok_or(StreamError::NotFound)?;
-        let changed = change(stream.clone());
-        let mut batch = Batch::new();
-        batch.insert(Row::Stream(id).key(), changed.encode(State::Active));
-        self.catalog().commit(batch)?;
-        *stream = changed.clone();
-        Ok(changed)
+    fn change(&self, id: u64, change: impl Fn(Stream) -> Stream) -> Result<Stream, StreamError> {
+        self.replace(id, |stream| (change(stream), State::Active))
+    }
+
+    /// Puts another row in the place of a stream's, whoever else does so at the same time.
+    pub(crate) fn replace(
+        &self,
+        id: u64,
+        change: impl Fn(Stream) -> (Stream, State),
+    ) -> Result<Stream, StreamError> {
+        loop {
+            let mut streams = self.index.streams_mut();
+            let known = streams.by_id.get(&id).cloned().zip(streams.rows.get(&id).cloned());
+            let (stream, row) = known.ok_or(StreamError::NotFound)?;
+            let (changed, state) = change(stream);
+            let new = changed.encode(state);
+            let mut batch = Batch::new();
+            batch.require_value(Row::Stream(id).key(), row);
+            batch.insert(Row::Stream(id).key(), new.clone());
+            match self.catalog().commit(batch) {
+                Ok(()) => {}
+                Err(CommitError::Precondition) => {
+                    drop(streams);
+                    self.refresh()?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            streams.remove(id);
+            streams.take(id, new)?;
+            return Ok(changed);
+        }
     }
 
     /// Stores a fragment. On disk when it answers; a fragment of the same identity is stored once.
     pub async fn store(&self, stream: u64, fragment: Fragment) -> Result<StoreOutcome, StoreError> {
         check(&fragment)?;
-        let retention = match self.index.streams().by_id.get(&stream) {
-            Some(stream) => stream.retention,
+        let kept_for = match self.index.streams().by_id.get(&stream) {
+            Some(stream) => stream.kept_for(),
             None => return Err(StoreError::NoStream),
         };
-        let expires = fragment.arrived + retention.time();
+        let expires = fragment.arrived + kept_for;
         let secs = u64::try_from(expires.as_millis() / 1000).unwrap_or(0);
         let payload = fragment.payload.clone();
         let entry = Entry {

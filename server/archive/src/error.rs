@@ -131,9 +131,21 @@ pub enum StreamError {
     /// There are as many streams as there may be.
     #[error("there are {max} streams, as many as there may be", max = limits::STREAMS_MAX)]
     TooMany,
-    /// The retention is out of range.
-    #[error("a retention of {0:?} is not between 1 hour and 7 days")]
+    /// The retention is out of any range.
+    #[error("a retention of {} h is not between 1 hour and 10 years", .0.as_secs() / 3600)]
     Retention(Duration),
+    /// The retention is longer than this server keeps anything.
+    #[error(
+        "a retention of {} h is longer than the {} h that this server keeps anything; millrace --max-retention changes that",
+        asked.as_secs() / 3600,
+        ceiling.as_secs() / 3600
+    )]
+    Ceiling {
+        /// What was asked for.
+        asked: Duration,
+        /// The longest that may be.
+        ceiling: Duration,
+    },
     /// The bound of bytes is too small.
     #[error("a stream can't be kept to {0} bytes; {min} are the least", min = limits::RETENTION_BYTES_MIN)]
     RetentionBytes(u64),

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use fragment::{FragmentNumber, WallTime};
-use vault::{Batch, Direction, ExpirySlot, KeyRange, SegmentName, Swept};
+use vault::{Batch, CommitError, Direction, ExpirySlot, KeyRange, SegmentName, Swept};
 
 use crate::archive::{Archive, owner_of};
 use crate::entry::Stored;
@@ -16,6 +16,7 @@ use crate::index::all_rows;
 use crate::key::{self, Row};
 use crate::limits;
 use crate::stream::{self, State, Stream};
+use crate::tail;
 
 /// What an expiry removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Archive {
 
     /// The first of the newest fragments of a stream that are `max` bytes at most.
     fn newest_within(&self, stream: &Stream, max: u64) -> Result<FragmentNumber, StreamError> {
-        let mut excess = self.totals(stream.id)?.bytes.saturating_sub(max);
+        let mut excess = self.totals(&self.tail(stream.id)?, stream.id)?.bytes.saturating_sub(max);
         let mut first = FragmentNumber(0);
         let mut rows = all_rows(self.catalog(), KeyRange::prefix(key::numbers(stream.id)));
         while excess > 0
@@ -146,14 +147,7 @@ impl Archive {
     }
 
     fn begin_deletion(&self, id: u64) -> Result<(), StreamError> {
-        let mut streams = self.index().streams_mut();
-        let stream = streams.by_id.get(&id).ok_or(StreamError::NotFound)?;
-        let mut batch = Batch::new();
-        batch.insert(Row::Stream(id).key(), stream.encode(State::Deleting));
-        self.catalog().commit(batch)?;
-        streams.remove(id);
-        streams.deleting.push(id);
-        Ok(())
+        self.replace(id, |stream| (stream, State::Deleting)).map(drop)
     }
 
     async fn finish_deletion(&self, id: u64) -> Result<(), StreamError> {
@@ -165,9 +159,14 @@ impl Archive {
             // Whatever its segments hold besides may be there for days.
             archive.remove_rows(id, &KeyRange::prefix(key::numbers(id)), WallTime::from_nanos(0))?;
             let mut batch = Batch::new();
-            batch.remove(Row::Stream(id).key());
+            for row in [Row::Stream(id), Row::Tail(id), Row::Removed(id)] {
+                batch.remove(row.key());
+            }
             archive.catalog().commit(batch)?;
-            archive.index().streams_mut().deleting.retain(|other| *other != id);
+            let mut streams = archive.index().streams_mut();
+            streams.deleting.retain(|other| *other != id);
+            streams.rows.remove(&id);
+            drop(streams);
             archive.index().forget(id);
             Ok(())
         })
@@ -176,17 +175,16 @@ impl Archive {
 
     /// Removes all rows of the fragments in a range of rows by number, and notes the segments that are not due yet.
     fn remove_rows(&self, stream: u64, range: &KeyRange, now: WallTime) -> Result<u64, StreamError> {
-        let mut removed = 0;
+        let mut count = 0;
         loop {
-            // Before the look at the rows: of two that remove at a time, each counts out what it removed itself.
-            let mut table = self.index().totals.lock();
+            // Before the look at the rows: of two that remove at a time, one finds that they are gone.
+            let (mut removed, before) = tail::removed(self.catalog(), stream)?;
             let rows = self.catalog().scan(range, Direction::Ascending, limits::EXPIRE_PAGE)?;
             if rows.is_empty() {
-                return Ok(removed);
+                return Ok(count);
             }
-            let mut batch = Batch::new();
-            let mut gone = Vec::with_capacity(rows.len());
-            let mut thinned = BTreeSet::new();
+            let (mut batch, mut thinned) = (Batch::new(), BTreeSet::new());
+            let page = rows.len() as u64;
             for row in rows {
                 let (location, stored) = Stored::decode_row(&row.value).ok_or(QueryError::Damaged("fragment"))?;
                 if !is_due(location.expiry, now) {
@@ -195,14 +193,21 @@ impl Archive {
                 batch.remove(row.key);
                 batch.remove(Row::ByTime(stream, stored.start, stored.number).key());
                 batch.remove(Row::ByIdentity(stream, stored.id).key());
-                gone.push(stored);
+                removed.add(&stored);
             }
-            removed += gone.len() as u64;
-            self.catalog().commit(batch)?;
+            let key = Row::Removed(stream).key();
+            match before {
+                Some(before) => batch.require_value(key.clone(), before),
+                None => batch.require_absent(key.clone()),
+            };
+            batch.insert(key, removed.encode());
+            match self.catalog().commit(batch) {
+                Ok(()) => {}
+                Err(CommitError::Precondition) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            count += page;
             self.thinned().append(&mut thinned);
-            if let Some(totals) = table.get_mut(&stream) {
-                gone.iter().for_each(|stored| totals.subtract(stored));
-            }
         }
     }
 }

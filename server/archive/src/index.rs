@@ -2,68 +2,106 @@
 //!
 //! The vault's committer calls in here from its one thread; everything else only looks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fragment::{FragmentNumber, StreamName};
 use tokio::sync::watch;
 use vault::{
-    AssignError, Batch, Catalog, CatalogError, Direction, Domain, KeyRange, Location, Owner, OwnerId, Refused,
+    AssignError, Batch, Catalog, CatalogError, CommitError, Direction, Domain, KeyRange, Location, Owner, OwnerId, Refused,
 };
 
 use crate::entry::Stored;
 use crate::error::QueryError;
 use crate::key::{self, Row};
 use crate::limits;
-use crate::live::{self, Head};
+use crate::live;
 use crate::stream::{State, Stream, number_at};
-use crate::totals;
+use crate::tail::Tail;
 
 /// The archive as an owner of frames. Handed to the vault when it is opened, then to [`crate::Archive`].
-#[derive(Default)]
 pub struct Index {
     streams: RwLock<Streams>,
     ends: Mutex<HashMap<u64, End>>,
+    /// The streams in which another server was quicker.
+    late: Mutex<BTreeSet<u64>>,
+    /// What this index claims the ends of streams by.
+    claim: u64,
     watches: Mutex<HashMap<u64, watch::Sender<Option<FragmentNumber>>>>,
-    pub(crate) totals: totals::Table,
 }
 
 /// All streams, in memory.
-#[derive(Default)]
 pub(crate) struct Streams {
     pub(crate) by_id: BTreeMap<u64, Stream>,
     pub(crate) by_name: HashMap<StreamName, u64>,
     /// Streams whose deletion has begun and is not over.
     pub(crate) deleting: Vec<u64>,
+    /// The rows that say so. Other servers may have changed them since, so whatever is built upon them is committed on
+    /// condition that they have not.
+    pub(crate) rows: BTreeMap<u64, Bytes>,
+    /// The row of the next stream's id, likewise.
+    pub(crate) next: Option<Bytes>,
+    /// The longest that anything is kept.
+    pub(crate) ceiling: Duration,
 }
 
-/// The end of a stream: what the next fragment's number and live position depend on.
-#[derive(Clone, Copy, Debug, Default)]
+/// The end of a stream, as the entries of the batch under way leave it.
+#[derive(Clone, Debug)]
 struct End {
-    number: Option<FragmentNumber>,
-    head: Option<Head>,
+    tail: Tail,
+    /// The row that the batch finds.
+    row: Option<Bytes>,
+    /// The stream's row that the batch's first entry found.
+    stream: Option<Bytes>,
 }
 
 impl Index {
-    /// An index that knows no stream yet; [`crate::Archive::new`] loads them.
+    /// An index that knows no stream yet; [`crate::Archive::new`] loads them. Nothing in it is kept longer than
+    /// [`limits::RETENTION_CEILING_DEFAULT`].
     pub fn new() -> Self {
-        Self::default()
+        Self::with_ceiling(limits::RETENTION_CEILING_DEFAULT)
     }
 
-    /// Reads the streams out of the catalog.
-    pub(crate) fn load(&self, catalog: &dyn Catalog) -> Result<(), QueryError> {
-        let mut streams = self.streams_mut();
-        for row in all_rows(catalog, KeyRange::prefix(key::streams())) {
-            let row = row?;
-            let id = key::stream_of(&row.key);
-            let found = id.and_then(|id| Stream::decode(id, &row.value));
-            match found.ok_or(QueryError::Damaged("stream"))? {
-                (stream, State::Active) => streams.insert(stream),
-                (stream, State::Deleting) => streams.deleting.push(stream.id),
-            }
+    /// One that keeps nothing longer than this, whatever its streams say.
+    pub fn with_ceiling(ceiling: Duration) -> Self {
+        Self {
+            streams: RwLock::new(Streams::none(ceiling)),
+            ends: Mutex::default(),
+            late: Mutex::default(),
+            claim: fastrand::u64(1..),
+            watches: Mutex::default(),
         }
-        Ok(())
+    }
+
+    /// Reads the streams out of the catalog, where other servers may have changed them. Says whether any has changed.
+    pub(crate) fn refresh(&self, catalog: &dyn Catalog) -> Result<bool, QueryError> {
+        let ceiling = self.streams().ceiling;
+        if Streams::read(catalog, ceiling)?.is_as(&self.streams()) {
+            return Ok(false);
+        }
+        let gone: Vec<u64> = {
+            let mut streams = self.streams_mut();
+            // Once more, since nobody here changes them now.
+            let before = std::mem::replace(&mut *streams, Streams::read(catalog, ceiling)?);
+            before.rows.into_keys().filter(|id| !streams.rows.contains_key(id)).collect()
+        };
+        gone.into_iter().for_each(|id| self.forget(id));
+        Ok(true)
+    }
+
+    /// Reads one stream out of the catalog.
+    fn refresh_stream(&self, catalog: &dyn Catalog, id: u64) -> Result<(), QueryError> {
+        let mut streams = self.streams_mut();
+        let row = catalog.get(&Row::Stream(id).key())?;
+        if row.as_ref() == streams.rows.get(&id) {
+            return Ok(());
+        }
+        streams.remove(id);
+        streams.deleting.retain(|other| *other != id);
+        row.map_or(Ok(()), |row| streams.take(id, row))
     }
 
     pub(crate) fn streams(&self) -> RwLockReadGuard<'_, Streams> {
@@ -83,7 +121,6 @@ impl Index {
     pub(crate) fn forget(&self, stream: u64) {
         self.watches().remove(&stream);
         self.ends().remove(&stream);
-        self.totals.lock().remove(&stream);
     }
 
     fn watches(&self) -> MutexGuard<'_, HashMap<u64, watch::Sender<Option<FragmentNumber>>>> {
@@ -93,15 +130,107 @@ impl Index {
     fn ends(&self) -> MutexGuard<'_, HashMap<u64, End>> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn late(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The end of a stream and its row, when nobody else has claimed it; or after some time, in case that one has died.
+    fn unclaimed_tail(&self, catalog: &dyn Catalog, stream: u64) -> Result<(Tail, Option<Bytes>), QueryError> {
+        let mut end = Tail::read(catalog, stream)?;
+        for _ in 0..limits::CLAIM_LOOKS {
+            if [0, self.claim].contains(&end.0.claim) {
+                break;
+            }
+            thread::sleep(limits::CLAIM_PAUSE);
+            end = Tail::read(catalog, stream)?;
+        }
+        Ok(end)
+    }
+
+    /// Claims the end of a stream, so that those who build upon it at the same time are overtaken.
+    fn claim(&self, catalog: &dyn Catalog, stream: u64, end: &mut End) -> Result<(), AssignError> {
+        let tail = Tail { claim: self.claim, ..end.tail };
+        let row = tail.encode();
+        let mut batch = Batch::new();
+        require_tail(&mut batch, stream, end.row.clone()).insert(Row::Tail(stream).key(), row.clone());
+        catalog.commit(batch).map_err(|error| match error {
+            CommitError::Precondition => AssignError::Overtaken,
+            CommitError::NotCommitted(error) | CommitError::Unknown(error) | CommitError::Broken(error) => {
+                AssignError::Catalog(error)
+            }
+        })?;
+        (end.tail, end.row) = (tail, Some(row));
+        Ok(())
+    }
+
+    /// The end of a stream as the catalog has it, with the stream itself.
+    fn recover_end(&self, catalog: &dyn Catalog, stream: u64) -> Result<End, AssignError> {
+        let recover = || {
+            self.refresh_stream(catalog, stream)?;
+            self.unclaimed_tail(catalog, stream)
+        };
+        let (tail, row) = recover().map_err(|error| match error {
+            QueryError::Catalog(error) => AssignError::Catalog(error),
+            damaged @ QueryError::Damaged(_) => Refused(damaged.to_string()).into(),
+        })?;
+        Ok(End { tail, row, stream: None })
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Streams {
-    pub(crate) fn insert(&mut self, stream: Stream) {
+    fn none(ceiling: Duration) -> Self {
+        let (by_id, by_name, rows) = (BTreeMap::new(), HashMap::new(), BTreeMap::new());
+        Self { by_id, by_name, deleting: Vec::new(), rows, next: None, ceiling }
+    }
+
+    /// All streams of a catalog.
+    fn read(catalog: &dyn Catalog, ceiling: Duration) -> Result<Self, QueryError> {
+        let snapshot = catalog.snapshot();
+        let mut streams = Self { next: snapshot.get(&Row::NextStream.key())?, ..Self::none(ceiling) };
+        let mut range = KeyRange::prefix(key::streams());
+        loop {
+            let rows = snapshot.scan(&range, Direction::Ascending, limits::QUERY_PAGE)?;
+            let Some(last) = rows.last() else { return Ok(streams) };
+            range = range.beyond(&last.key, Direction::Ascending);
+            for row in rows {
+                let id = key::stream_of(&row.key).ok_or(QueryError::Damaged("stream"))?;
+                streams.take(id, row.value)?;
+            }
+        }
+    }
+
+    fn is_as(&self, other: &Self) -> bool {
+        self.next == other.next && self.rows == other.rows
+    }
+
+    /// Takes a stream's row up.
+    pub(crate) fn take(&mut self, id: u64, row: Bytes) -> Result<(), QueryError> {
+        match Stream::decode(id, &row, self.ceiling).ok_or(QueryError::Damaged("stream"))? {
+            (stream, State::Active) => self.insert(stream, row),
+            (_, State::Deleting) => {
+                self.rows.insert(id, row);
+                self.deleting.push(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up a stream whose row is this one.
+    pub(crate) fn insert(&mut self, stream: Stream, row: Bytes) {
+        self.rows.insert(stream.id, row);
         self.by_name.insert(stream.name.clone(), stream.id);
         self.by_id.insert(stream.id, stream);
     }
 
     pub(crate) fn remove(&mut self, id: u64) -> Option<Stream> {
+        self.rows.remove(&id);
         let stream = self.by_id.remove(&id)?;
         self.by_name.remove(&stream.name);
         Some(stream)
@@ -119,27 +248,38 @@ impl Owner for Index {
         streams.by_id.get(&owner.number()).map_or_else(|| format!("stream/{}", owner.number()), Stream::arn)
     }
 
-    fn assign(&self, catalog: &dyn Catalog, owner: OwnerId, index: Bytes) -> Result<Bytes, AssignError> {
+    fn begin(&self, catalog: &dyn Catalog, owner: OwnerId) -> Result<(), AssignError> {
         let stream = owner.number();
-        let kept_from = match self.streams().by_id.get(&stream) {
-            Some(stream) => stream.kept_from,
-            None => return Err(Refused("the stream does not exist".to_owned()).into()),
-        };
+        if !self.ends().contains_key(&stream) {
+            let end = self.recover_end(catalog, stream)?;
+            self.ends().insert(stream, end);
+        }
+        Ok(())
+    }
+
+    fn assign(&self, catalog: &dyn Catalog, owner: OwnerId, index: Bytes) -> Result<Bytes, AssignError> {
+        let id = owner.number();
         let mut stored = Stored::decode(&index).ok_or_else(|| Refused("no index entry of a fragment".to_owned()))?;
-        let mut ends = self.ends();
-        let end = match ends.get(&stream) {
-            Some(end) => *end,
-            None => recover_end(catalog, stream).map_err(|error| match error {
-                QueryError::Catalog(error) => AssignError::Catalog(error),
-                damaged @ QueryError::Damaged(_) => Refused(damaged.to_string()).into(),
-            })?,
+        let known = self.ends().get(&id).cloned();
+        let mut end = known.ok_or_else(|| Refused("the stream does not exist any more".to_owned()))?;
+        if end.stream.is_none() && self.late().remove(&id) {
+            let claimed = self.claim(catalog, id, &mut end);
+            claimed.inspect_err(|_| self.overtaken(owner))?;
+        }
+        let (kept_from, row) = {
+            let streams = self.streams();
+            let found = streams.by_id.get(&id).zip(streams.rows.get(&id));
+            let (stream, row) = found.ok_or_else(|| Refused("the stream does not exist".to_owned()))?;
+            (stream.kept_from, row.clone())
         };
         let arrived = number_at(stored.arrived);
         // Never a number that was given up, wherever the clock was set.
-        let next = end.number.map_or(arrived, |last| arrived.max(FragmentNumber(last.0 + 1)));
+        let next = end.tail.last.map_or(arrived, |last| arrived.max(FragmentNumber(last.number.0 + 1)));
         stored.number = next.max(kept_from);
-        stored.live = live::place(end.head.as_ref(), &stored.link(), stored.arrived);
-        ends.insert(stream, End { number: Some(stored.number), head: stored.head().or(end.head) });
+        stored.live = live::place(end.tail.head.as_ref(), &stored.link(), stored.arrived);
+        end.tail = end.tail.with(&stored);
+        end.stream.get_or_insert(row);
+        self.ends().insert(id, end);
         Ok(stored.encode())
     }
 
@@ -156,13 +296,27 @@ impl Owner for Index {
         batch.insert(Row::ByIdentity(stream, stored.id).key(), stored.number.0.to_be_bytes().to_vec());
     }
 
+    /// The stream and its end must be as the entries found them.
+    fn advance(&self, owner: OwnerId, batch: &mut Batch) {
+        let id = owner.number();
+        let ends = self.ends();
+        let Some(End { tail, row, stream: Some(stream) }) = ends.get(&id) else {
+            // Forgotten meanwhile, as one that was deleted: its entries were numbered for nothing.
+            batch.require_absent(Row::NextStream.key());
+            return;
+        };
+        batch.require_value(Row::Stream(id).key(), stream.clone());
+        require_tail(batch, id, row.clone()).insert(Row::Tail(id).key(), tail.encode());
+    }
+
     fn committed(&self, owner: OwnerId, index: &[u8], _location: Location) {
         let stream = owner.number();
         let Some(stored) = Stored::decode(index) else {
             return;
         };
-        if let Some(totals) = self.totals.lock().get_mut(&stream) {
-            totals.add(&stored);
+        if let Some(end) = self.ends().get_mut(&stream) {
+            end.row = Some(end.tail.encode());
+            end.stream = None;
         }
         if let Some(watch) = self.watches().get(&stream) {
             watch.send_replace(Some(stored.number));
@@ -171,6 +325,11 @@ impl Owner for Index {
 
     fn abandoned(&self, owner: OwnerId) {
         self.ends().remove(&owner.number());
+    }
+
+    fn overtaken(&self, owner: OwnerId) {
+        self.ends().remove(&owner.number());
+        self.late().insert(owner.number());
     }
 
     fn is_live(
@@ -196,32 +355,18 @@ impl Owner for Index {
             let next = catalog.get(&Row::NextStream.key())?;
             return Ok(next.is_some_and(|next| next > id.to_be_bytes()[..]));
         };
-        let stream = Stream::decode(id, &row);
+        let stream = Stream::decode(id, &row, self.streams().ceiling);
         Ok(stream.is_some_and(|(stream, _)| stored.number < stream.kept_from))
     }
 }
 
-/// The end of a stream as the catalog has it: the last number, and the newest fragment with a live
-/// position, which is near the end of the index by time because live fragments ascend in it.
-fn recover_end(catalog: &dyn Catalog, stream: u64) -> Result<End, QueryError> {
-    let last = catalog.scan(&KeyRange::prefix(key::numbers(stream)), Direction::Descending, 1)?;
-    let mut end = End::default();
-    for row in &last {
-        let (_, stored) = Stored::decode_row(&row.value).ok_or(QueryError::Damaged("fragment"))?;
-        end.number = Some(stored.number);
+/// The batch holds only if the row of a stream's end is this one.
+fn require_tail(batch: &mut Batch, stream: u64, row: Option<Bytes>) -> &mut Batch {
+    let key = Row::Tail(stream).key();
+    match row {
+        Some(row) => batch.require_value(key, row),
+        None => batch.require_absent(key),
     }
-    for row in rows_in(catalog, KeyRange::prefix(key::times(stream)), Direction::Descending) {
-        let (_, number) = key::time_of(&row?.key).ok_or(QueryError::Damaged("time"))?;
-        let Some(value) = catalog.get(&Row::ByNumber(stream, number).key())? else {
-            continue;
-        };
-        let (_, stored) = Stored::decode_row(&value).ok_or(QueryError::Damaged("fragment"))?;
-        if let Some(head) = stored.head() {
-            end.head = Some(head);
-            break;
-        }
-    }
-    Ok(end)
 }
 
 /// All rows of a range, upwards, read page by page.
@@ -256,4 +401,81 @@ pub(crate) fn rows_in(
         Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(error) => vec![Err(error)],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
+    use vault::CommitError;
+    use vault::catalog::MemoryCatalog;
+
+    use super::*;
+    use crate::stream::Retention;
+
+    #[test]
+    fn a_batch_holds_only_if_its_stream_is_still_as_its_entries_found_it() {
+        for (changed_to, holds) in [(State::Active, true), (State::Deleting, false)] {
+            let (catalog, stream) = (MemoryCatalog::default(), stream());
+            put(&catalog, &stream, State::Active);
+            let (index, owner) = (Index::new(), OwnerId::new(Domain::ARCHIVE, stream.id).unwrap());
+            index.refresh(&catalog).unwrap();
+            index.begin(&catalog, owner).unwrap();
+            index.assign(&catalog, owner, draft(0)).unwrap();
+            // By another server.
+            put(&catalog, &stream, changed_to);
+            index.refresh(&catalog).unwrap();
+            let mut batch = Batch::new();
+            index.advance(owner, &mut batch);
+            assert_eq!(catalog.commit(batch).is_ok(), holds);
+            index.abandoned(owner);
+            index.begin(&catalog, owner).unwrap();
+            assert_eq!(index.assign(&catalog, owner, draft(0)).is_ok(), holds);
+        }
+    }
+
+    #[test]
+    fn of_two_batches_that_were_made_for_one_end_the_second_does_not_hold() {
+        let (catalog, stream) = (MemoryCatalog::default(), stream());
+        put(&catalog, &stream, State::Active);
+        let owner = OwnerId::new(Domain::ARCHIVE, stream.id).unwrap();
+        let mut batches = [1, 2].map(|n| {
+            let (index, mut batch) = (Index::new(), Batch::new());
+            index.refresh(&catalog).unwrap();
+            index.begin(&catalog, owner).unwrap();
+            index.assign(&catalog, owner, draft(n)).unwrap();
+            index.advance(owner, &mut batch);
+            batch
+        });
+        let (first, second) = batches.split_at_mut(1);
+        catalog.commit(std::mem::take(&mut first[0])).unwrap();
+        assert!(matches!(catalog.commit(std::mem::take(&mut second[0])), Err(CommitError::Precondition)));
+    }
+
+    fn stream() -> Stream {
+        let (name, created) = ("front".parse().unwrap(), WallTime::from_millis(1));
+        Stream { id: 1, name, created, retention: Retention::DEFAULT, ceiling: Duration::MAX, kept_from: FragmentNumber(0) }
+    }
+
+    fn put(catalog: &dyn Catalog, stream: &Stream, state: State) {
+        let mut batch = Batch::new();
+        batch.insert(Row::Stream(stream.id).key(), stream.encode(state));
+        catalog.commit(batch).unwrap();
+    }
+
+    fn draft(sequence: u32) -> Bytes {
+        let stored = Stored {
+            number: FragmentNumber(0),
+            id: FragmentId { session: SessionId(1), sequence: Sequence(sequence) },
+            start: WallTime::from_millis(2),
+            duration: Duration::from_secs(2),
+            quality: ClockQuality::Synchronised,
+            tracks_fingerprint: 1,
+            independent: true,
+            arrived: WallTime::from_millis(3),
+            bytes: 10,
+            live: None,
+            codecs: Vec::new(),
+        };
+        stored.encode()
+    }
 }

@@ -6,6 +6,8 @@
 //! [3][stream: 8][number: 8]                  [location: 20][index entry]; also the index by arrival
 //! [4][stream: 8][start: 8][number: 8]        empty: the index by producer time
 //! [5][stream: 8][session: 8][sequence: 4]    [number: 8]: what makes a resend recognisable
+//! [6][stream: 8]                             the end of a stream; tail.rs has its value
+//! [7][stream: 8]                             how much of it was removed; tail.rs
 //! ```
 //!
 //! A start is stored with its sign bit flipped, so that times before 1970 come first.
@@ -26,6 +28,10 @@ pub(crate) enum Row {
     ByTime(u64, WallTime, FragmentNumber),
     /// A fragment by its identity.
     ByIdentity(u64, FragmentId),
+    /// The end of a stream.
+    Tail(u64),
+    /// How much was removed of a stream.
+    Removed(u64),
 }
 
 impl Row {
@@ -40,6 +46,8 @@ impl Row {
             Self::ByIdentity(stream, id) => {
                 build(5, &[&stream.to_be_bytes(), &id.session.0.to_be_bytes(), &id.sequence.0.to_be_bytes()])
             }
+            Self::Tail(stream) => build(6, &[&stream.to_be_bytes()]),
+            Self::Removed(stream) => build(7, &[&stream.to_be_bytes()]),
         }
     }
 }

@@ -21,7 +21,7 @@ mod live;
 mod query;
 mod rebuild;
 mod stream;
-mod totals;
+mod tail;
 
 pub use archive::{Archive, Fragment, StoreOutcome};
 pub use check::{Checked, Finding};

@@ -7,8 +7,11 @@ use vault::ExpirySlot;
 /// The shortest retention: below an hour, segments would be smaller than is good for a disk.
 pub const RETENTION_MIN: Duration = Duration::from_secs(3600);
 
-/// The longest retention: the longest that the product promises.
-pub const RETENTION_MAX: Duration = Duration::from_secs(168 * 3600);
+/// The longest retention that can be written down: Kinesis Video Streams' ten years.
+pub const RETENTION_MAX: Duration = Duration::from_secs(87_600 * 3600);
+
+/// The longest retention that may be asked for, unless the operator sets another ceiling: a week is what is measured.
+pub const RETENTION_CEILING_DEFAULT: Duration = Duration::from_secs(168 * 3600);
 
 /// The retention of a stream that was created without one.
 pub const RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 3600);
@@ -38,6 +41,12 @@ pub const SEAM_MAX: Duration = Duration::from_millis(400);
 /// How far beyond its arrival a fragment's own time may lie and still lead the live playlist. A camera
 /// whose clock is wrong by a time zone is common; one that says next month would end live for good.
 pub const LIVE_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How often the end of a stream is looked at that another server has claimed, before it is taken for dead, and the
+/// pause in between: a second in all. A batch takes some 10 ms on a disk, and 100 ms to an object store.
+pub const CLAIM_LOOKS: usize = 200;
+/// See [`CLAIM_LOOKS`].
+pub const CLAIM_PAUSE: Duration = Duration::from_millis(5);
 
 /// Fragments whose rows are removed in one commit when they expire: keeps each commit, which delays
 /// uploads by its length, to a few milliseconds.

@@ -4,15 +4,15 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use fragment::{FragmentId, FragmentNumber, StreamName, WallTime};
-use vault::{Direction, KeyRange, Location};
+use vault::{Batch, Direction, KeyRange, Location};
 
 use crate::archive::Archive;
 use crate::entry::Stored;
 use crate::error::{QueryError, ReadError};
-use crate::index::{all_rows, rows_in};
+use crate::index::rows_in;
 use crate::key::{self, Row};
 use crate::stream::{Retention, Stream, number_at};
-use crate::totals::Totals;
+use crate::tail::{self, Tail, Totals};
 
 /// A stream and what is stored of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,32 +175,37 @@ impl Archive {
         let all = || KeyRange::prefix(key::times(stream.id));
         let first = self.by_time(stream, all(), Direction::Ascending, now).next().transpose()?;
         let last = self.by_time(stream, all(), Direction::Descending, now).next().transpose()?;
-        let totals = self.totals(stream.id)?;
+        let tail = self.tail(stream.id)?;
+        let totals = self.totals(&tail, stream.id)?;
         Ok(Overview {
             id: stream.id,
             name: stream.name.clone(),
-            retention: stream.retention,
+            retention: stream.retention.at_most(stream.kept_for()),
             first: first.map(|stored| stored.start),
             last: last.map(|stored| stored.end()),
-            last_arrival: totals.last_arrival,
+            last_arrival: tail.last.map(|last| last.arrived),
             fragments: totals.fragments,
             bytes: totals.bytes,
         })
     }
 
-    /// The stream's totals; counted once after a start, then kept along with the commits.
-    pub(crate) fn totals(&self, stream: u64) -> Result<Totals, QueryError> {
-        let mut table = self.index().totals.lock();
-        if let Some(totals) = table.get(&stream) {
-            return Ok(*totals);
+    /// How much a stream holds. In this order: what is removed in between is missed, and nothing more is removed for it.
+    pub(crate) fn totals(&self, tail: &Tail, stream: u64) -> Result<Totals, QueryError> {
+        let (removed, _) = tail::removed(self.catalog(), stream)?;
+        Ok(tail.stored.without(removed))
+    }
+
+    /// The end of a stream. It is written where there is none, so that nobody has to count again.
+    pub(crate) fn tail(&self, stream: u64) -> Result<Tail, QueryError> {
+        let (tail, row) = Tail::read(self.catalog(), stream)?;
+        if row.is_none() {
+            let mut batch = Batch::new();
+            let key = Row::Tail(stream).key();
+            batch.require_absent(key.clone()).insert(key, tail.encode());
+            // Whoever was first is right too.
+            let _ = self.catalog().commit(batch);
         }
-        let mut totals = Totals::default();
-        for row in all_rows(self.catalog(), KeyRange::prefix(key::numbers(stream))) {
-            let (_, stored) = Stored::decode_row(&row?.value).ok_or(QueryError::Damaged("fragment"))?;
-            totals.add(&stored);
-        }
-        table.insert(stream, totals);
-        Ok(totals)
+        Ok(tail)
     }
 }
 

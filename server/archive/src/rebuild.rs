@@ -131,13 +131,14 @@ impl Rebuild<'_> {
             let state = if is_taken { State::Deleting } else { State::Active };
             let (name, created) = (found.name.clone(), found.created);
             let retention = found.retention.retention();
-            let stream = Stream { id, name, created, retention, kept_from: FragmentNumber(0) };
+            let ceiling = self.archive.index().streams().ceiling;
+            let stream = Stream { id, name, created, retention, ceiling, kept_from: FragmentNumber(0) };
             batch.insert(Row::Stream(id).key(), stream.encode(state));
             self.rebuilt.streams += u64::from(!is_taken);
         }
         batch.insert(Row::NextStream.key(), next.to_be_bytes().to_vec());
         self.archive.catalog().commit(batch)?;
-        self.archive.reload()?;
+        self.archive.refresh()?;
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ const VERSION: u8 = 2;
 const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "000000000000";
 
-/// How long a stream's fragments are kept after their arrival, 1 hour to 7 days, in whole seconds; and how many
+/// How long a stream's fragments are kept after their arrival, 1 hour to 10 years, in whole seconds; and how many
 /// bytes of them at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Retention {
@@ -51,6 +51,11 @@ impl Retention {
         Ok(Self { bytes: bytes.and_then(NonZeroU64::new), ..self })
     }
 
+    /// No longer than this.
+    pub(crate) fn at_most(self, time: Duration) -> Self {
+        Self { time: self.time.min(time), ..self }
+    }
+
     /// How long.
     pub fn time(self) -> Duration {
         self.time
@@ -71,17 +76,24 @@ pub struct Stream {
     pub name: StreamName,
     /// When it was created.
     pub created: WallTime,
-    /// How long its fragments are kept.
+    /// How long its fragments are to be kept. The server's ceiling may be lower.
     pub retention: Retention,
+    /// The longest that this server keeps anything.
+    pub(crate) ceiling: Duration,
     /// Fragments with a lower number were given up, whatever the retention says by now.
     pub(crate) kept_from: FragmentNumber,
 }
 
 impl Stream {
+    /// How long its fragments are kept here.
+    pub fn kept_for(&self) -> Duration {
+        self.retention.time().min(self.ceiling)
+    }
+
     /// The number below which fragments have expired at `now`: numbers are times of arrival, so that a
     /// changed retention holds at once for what is stored.
     pub(crate) fn first_kept(&self, now: WallTime) -> FragmentNumber {
-        number_at(now - self.retention.time()).max(self.kept_from)
+        number_at(now - self.kept_for()).max(self.kept_from)
     }
 
     /// Its ARN, as Kinesis Video Streams writes them: by it others know the stream.
@@ -93,7 +105,7 @@ impl Stream {
     pub(crate) fn encode(&self, state: State) -> Bytes {
         let mut out = vec![VERSION, state as u8];
         out.extend_from_slice(&self.created.as_nanos().to_be_bytes());
-        let secs = u32::try_from(self.retention.time().as_secs()).expect("at most 7 days");
+        let secs = u32::try_from(self.retention.time().as_secs()).expect("at most 10 years");
         out.extend_from_slice(&secs.to_be_bytes());
         out.extend_from_slice(&self.retention.bytes().unwrap_or(0).to_be_bytes());
         out.extend_from_slice(&self.kept_from.0.to_be_bytes());
@@ -101,7 +113,7 @@ impl Stream {
         out.into()
     }
 
-    pub(crate) fn decode(id: u64, row: &[u8]) -> Option<(Self, State)> {
+    pub(crate) fn decode(id: u64, row: &[u8], ceiling: Duration) -> Option<(Self, State)> {
         let (&[version, state], rest) = row.split_first_chunk::<2>()?;
         let (created, rest) = rest.split_first_chunk::<8>()?;
         let (secs, rest) = rest.split_first_chunk::<4>()?;
@@ -125,6 +137,7 @@ impl Stream {
             name: std::str::from_utf8(name).ok()?.parse().ok()?,
             created: WallTime::from_nanos(i64::from_be_bytes(*created)),
             retention: retention.with_bytes(Some(bytes).filter(|bytes| *bytes > 0)).ok()?,
+            ceiling,
             kept_from: FragmentNumber(kept_from),
         };
         Some((stream, state))
@@ -173,16 +186,16 @@ mod tests {
         for bytes in [None, Some(64 << 20)] {
             let stream = Stream { retention: retention.with_bytes(bytes).unwrap(), kept_from, ..front() };
             for state in [State::Active, State::Deleting] {
-                assert_eq!(Stream::decode(5, &stream.encode(state)), Some((stream.clone(), state)));
+                assert_eq!(decode(&stream.encode(state)), Some((stream.clone(), state)));
             }
         }
-        assert_eq!(Stream::decode(5, b""), None);
+        assert_eq!(decode(b""), None);
     }
 
     #[test]
     fn a_row_of_version_1_is_read() {
         let row = b"\x01\x00\0\0\0\0\x04\x96\xed\x40\x00\x01\x51\x80front";
-        assert_eq!(Stream::decode(5, row), Some((front(), State::Active)));
+        assert_eq!(decode(row), Some((front(), State::Active)));
     }
 
     #[test]
@@ -192,11 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn a_retention_lies_between_an_hour_and_a_week() {
+    fn a_retention_lies_between_an_hour_and_ten_years() {
         assert!(Retention::new(Duration::from_secs(3599)).is_err());
         assert!(Retention::new(Duration::from_secs(3600)).is_ok());
-        assert!(Retention::new(Duration::from_secs(168 * 3600)).is_ok());
-        assert!(Retention::new(Duration::from_secs(168 * 3600 + 1)).is_err());
+        assert!(Retention::new(Duration::from_secs(87_600 * 3600)).is_ok());
+        assert!(Retention::new(Duration::from_secs(87_600 * 3600 + 1)).is_err());
     }
 
     #[test]
@@ -206,12 +219,17 @@ mod tests {
         assert_eq!(Retention::DEFAULT.with_bytes(None).unwrap(), Retention::DEFAULT);
     }
 
+    fn decode(row: &[u8]) -> Option<(Stream, State)> {
+        Stream::decode(5, row, limits::RETENTION_CEILING_DEFAULT)
+    }
+
     fn front() -> Stream {
         Stream {
             id: 5,
             name: "front".parse().unwrap(),
             created: WallTime::from_millis(77),
             retention: Retention::DEFAULT,
+            ceiling: limits::RETENTION_CEILING_DEFAULT,
             kept_from: FragmentNumber(0),
         }
     }

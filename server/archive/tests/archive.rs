@@ -10,7 +10,7 @@ use archive::{Archive, Finding, Fragment, LivePosition, RebuildError, Retention,
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, FragmentNumber, Sequence, SessionId, WallTime};
 use tempfile::TempDir;
-use vault::{Batch, Catalog, Direction, Key, KeyRange, Space};
+use vault::{Batch, Catalog, Direction, Key, KeyRange, Parts, Space};
 
 /// 2026-01-01T00:00:00Z: some hour's beginning.
 const BEGIN_SECS: i64 = 1_767_225_600;
@@ -116,7 +116,7 @@ async fn a_range_holds_the_fragment_that_contains_its_start_and_not_the_one_at_i
     assert_eq!(sequences(3, 8, 100), [1, 2, 3]);
     assert_eq!(sequences(4, 8, 100), [2, 3]);
     assert_eq!(sequences(0, 100, 3), [0, 1, 2]);
-    assert_eq!(sequences(30, 100, 3), []);
+    assert_eq!(sequences(30, 100, 3), [0_u32; 0]);
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn a_range_of_server_time_holds_what_arrived_in_it_whenever_it_was_capture
     assert_eq!(sequences(0, 100, 100, 50), [5, 0, 6, 7]);
     assert_eq!(sequences(44, 48, 100, 50), [0, 6], "the start is within, the end is not");
     assert_eq!(sequences(0, 100, 2, 50), [5, 0]);
-    assert_eq!(sequences(48, 44, 100, 50), []);
+    assert_eq!(sequences(48, 44, 100, 50), [0_u32; 0]);
     let day = 24 * 3600;
     assert_eq!(sequences(0, 100, 100, day + 45), [6, 7], "what has expired is in no answer");
 }
@@ -343,6 +343,33 @@ async fn a_frame_without_a_row_is_not_taken_for_given_up() {
 }
 
 #[tokio::test]
+async fn nothing_is_kept_longer_than_the_servers_ceiling_whatever_its_stream_says() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.create_stream(&"front".parse().unwrap(), hours(168), at(0)).unwrap();
+    assert!(matches!(archive.set_retention(stream.id, hours(169)), Err(StreamError::Ceiling { .. })));
+    for sequence in 0..4 {
+        archive.store(stream.id, fragment(1, sequence, i64::from(sequence) * 3600)).await.unwrap();
+    }
+    drop(archive);
+
+    let archive = bench.open_under(Duration::from_secs(2 * 3600));
+    let now = at(3 * 3600 + 10);
+    let found = archive.range(stream.id, at(0)..at(20_000), 10, now).unwrap();
+    assert_eq!(found.iter().map(|stored| stored.id.sequence.0).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(archive.expire(now).await.unwrap().fragments, 2);
+    assert_eq!(archive.extent(stream.id, now).unwrap().unwrap().retention, hours(2));
+    assert!(matches!(archive.set_retention(stream.id, hours(3)), Err(StreamError::Ceiling { .. })));
+    let back = archive.find_or_create_stream(&"back".parse().unwrap(), now).unwrap();
+    assert_eq!(back.retention, hours(2), "not the day that is usual");
+    drop(archive);
+
+    let archive = bench.open_under(Duration::from_secs(400 * 3600));
+    assert_eq!(archive.extent(stream.id, now).unwrap().unwrap().retention, hours(168), "as it was asked for");
+    archive.set_retention(stream.id, hours(400)).unwrap();
+}
+
+#[tokio::test]
 async fn the_space_of_a_deleted_stream_comes_back_when_nobody_else_is_in_its_files() {
     let bench = Bench::new();
     let archive = bench.open();
@@ -540,6 +567,11 @@ impl Bench {
 
     fn open(&self) -> Archive {
         open(self.0.path())
+    }
+
+    fn open_under(&self, ceiling: Duration) -> Archive {
+        let ring = Arc::new(vault::Keyring::of_vault(self.0.path()).unwrap());
+        Archive::assemble(Parts::local(self.0.path(), ring).unwrap(), ceiling).unwrap()
     }
 
     /// In the middle of what lies between the beginnings of the second and the third payload.

@@ -11,7 +11,7 @@ use fragment::{
     AccessUnit, ClockQuality, Codec, FragmentId, MediaTime, Sequence, SessionId, Track, TrackKind, TrackNumber, Tracks,
     WallTime, mkv,
 };
-use millrace::config::{Config, KeySettings};
+use millrace::config::{Config, KeySettings, StorageSettings};
 use millrace::serve::{Server, StartError};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
@@ -295,8 +295,9 @@ pub(crate) async fn millrace(folder: &Path, arguments: &[&str]) -> Output {
 
 /// Starts a server on a data folder.
 pub(crate) async fn start(folder: &Path, keys: KeySettings) -> Result<Server, StartError> {
+    let storage = StorageSettings { keys, ..StorageSettings::default() };
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    Server::start(Config { data: folder.to_owned(), http: any, quic: any, keep_free: None, keys }).await
+    Server::start(Config { data: folder.to_owned(), http: any, quic: any, keep_free: None, storage }).await
 }
 
 async fn read_message(recv: &mut RecvStream, reader: &mut MessageReader) -> FromServer {

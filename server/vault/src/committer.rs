@@ -22,7 +22,7 @@ use crate::id::{ExpirySlot, KeyScope, Location, OwnerId};
 use crate::key_use::Usage;
 use crate::limits;
 use crate::segment::Appender;
-use crate::segment_store::SegmentName;
+use crate::segment_store::{SegmentName, SyncError};
 use crate::vault::{Entry, Put, Shared};
 
 /// An entry that waits for its commit.
@@ -47,6 +47,29 @@ pub(crate) enum Job {
     Close(BTreeSet<SegmentName>, oneshot::Sender<()>),
     /// Destroy an owner's keys.
     DestroyKeys(OwnerId, oneshot::Sender<Result<(), KeyError>>),
+}
+
+/// Why a batch was not stored.
+enum Failure {
+    /// A row that an owner's part of the batch is built upon has changed since: another server stored something too.
+    Overtaken,
+    /// Anything else, which the callers are told.
+    Refused(PutError),
+}
+
+impl From<PutError> for Failure {
+    fn from(error: PutError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<Failure> for PutError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(error) => error,
+            Failure::Overtaken => Self::Catalog("other servers store so much in the same streams".to_owned()),
+        }
+    }
 }
 
 /// Ordered, so that what is done to all of them is done in the same order in every run.
@@ -144,26 +167,32 @@ impl Committer {
         }
     }
 
-    fn commit(&mut self, pending: Vec<Pending>) {
+    fn commit(&mut self, mut pending: Vec<Pending>) {
         let shared = self.shared.clone();
         if let Err(error) = self.settle() {
             return batch::refuse(pending, &error);
         }
-        // Steps 2 and 3: drop what is stored already; the owners complete the rest.
-        let (mut works, duplicates) = batch::admit(&shared, self.floor, pending);
-        let outcome = if works.is_empty() { Ok(Batch::new()) } else { self.store(&mut works) };
-        match outcome {
-            Ok(rows) => {
-                self.count(&works);
-                batch::answer_stored(&shared, works, duplicates, &rows);
+        let mut overtaken = 0;
+        while !pending.is_empty() {
+            // Steps 2 and 3: drop what is stored already; the owners complete the rest.
+            let (mut works, duplicates) = batch::admit(&shared, self.floor, std::mem::take(&mut pending));
+            let outcome = if works.is_empty() { Ok(Batch::new()) } else { self.store(&mut works) };
+            match outcome {
+                Ok(rows) => {
+                    self.count(&works);
+                    batch::answer_stored(&shared, works, duplicates, &rows);
+                    self.close_retired();
+                }
+                Err(Failure::Overtaken) if overtaken < limits::OVERTAKEN_MAX => {
+                    overtaken += 1;
+                    self.abandon(&works);
+                    pending = batch::take_back(&shared, works, duplicates);
+                }
+                Err(failure) => {
+                    self.abandon(&works);
+                    batch::answer_failed(&shared, works, duplicates, &failure.into());
+                }
             }
-            Err(error) => {
-                self.abandon(&works);
-                batch::answer_failed(&shared, works, duplicates, &error);
-            }
-        }
-        for full in self.retired.drain(..) {
-            full.close();
         }
         self.shared.segments.tidy();
         self.shrink();
@@ -180,7 +209,7 @@ impl Committer {
     }
 
     /// Steps 4 to 9, after which every entry is on disk.
-    fn store(&mut self, works: &mut [Work]) -> Result<Batch, PutError> {
+    fn store(&mut self, works: &mut [Work]) -> Result<Batch, Failure> {
         let shared = self.shared.clone();
         shared.poison.check()?;
         // Step 4: every key that seals this batch is on disk.
@@ -196,22 +225,17 @@ impl Committer {
         // Step 8: sync each segment once.
         self.sync(&segments)?;
         // Step 9: the rows, which make the entries exist.
-        let mut rows = Batch::new();
-        for work in works.iter() {
-            work.rows(&shared, &mut rows);
-        }
+        let rows = batch::rows(&shared, works);
         match shared.catalog.commit(rows.clone()) {
             Ok(()) => {}
-            Err(CommitError::Precondition) => {
-                return Err(PutError::Refused("a row that the owner requires has changed".to_owned()));
-            }
-            Err(CommitError::NotCommitted(e)) => return Err(PutError::Catalog(e.to_string())),
+            Err(CommitError::Precondition) => return Err(Failure::Overtaken),
+            Err(CommitError::NotCommitted(e)) => return Err(PutError::Catalog(e.to_string()).into()),
             Err(CommitError::Unknown(e)) => {
                 self.unsettled = true;
-                return Err(PutError::Unknown(e.to_string()));
+                return Err(PutError::Unknown(e.to_string()).into());
             }
             Err(CommitError::Broken(e)) => {
-                return Err(shared.poison.set(format!("a commit of the catalog failed: {e}")));
+                return Err(shared.poison.set(format!("a commit of the catalog failed: {e}")).into());
             }
         }
         for segment in segments {
@@ -275,7 +299,10 @@ impl Committer {
     fn sync(&mut self, segments: &[SegmentName]) -> Result<(), PutError> {
         for &segment in segments {
             let synced = appender(&mut self.appenders, &mut self.retired, segment).sync();
-            synced.map_err(|e| self.shared.poison.set(format!("syncing a segment failed: {e}")))?;
+            synced.map_err(|error| match error {
+                SyncError::Doubtful(e) => self.shared.poison.set(format!("syncing a segment failed: {e}")),
+                SyncError::NotStored(e) => write_error(&e),
+            })?;
         }
         Ok(())
     }
@@ -294,6 +321,13 @@ impl Committer {
         if self.unsettled || self.shared.poison.reason().is_some() {
             // The catalog may turn out to hold the batch's rows: its frames stay.
             self.retired.clear();
+        }
+        self.close_retired();
+    }
+
+    fn close_retired(&mut self) {
+        for full in self.retired.drain(..) {
+            full.close();
         }
     }
 

@@ -4,10 +4,15 @@
 //! journal and tables until it compacts. It also lets frames and keys alone rebuild a lost catalog. A store
 //! knows neither owners nor services: it keeps a few hundred bytes under each name.
 
+#[cfg(feature = "objects")]
+mod objects;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+#[cfg(feature = "objects")]
+pub use self::objects::ObjectKeys;
 use crate::id::KeyName;
 
 /// Why a key store did not do what it was asked.

@@ -30,6 +30,8 @@ mod keys;
 mod kms;
 pub mod limits;
 mod masters;
+#[cfg(feature = "objects")]
+mod objects;
 mod owner;
 mod poison;
 mod reader;
@@ -39,7 +41,7 @@ mod segment;
 pub mod segment_store;
 mod stored_key;
 mod sweep;
-#[cfg(any(feature = "kms", feature = "postgres"))]
+#[cfg(any(feature = "kms", feature = "objects", feature = "postgres"))]
 mod threads;
 mod vault;
 mod walk;
@@ -54,12 +56,16 @@ pub use error::{
 pub use frame::FrameHeader;
 pub use id::{Domain, ExpirySlot, KeyEpoch, KeyId, KeyName, Location, OwnerId, SegmentId};
 pub use key::{Key, Space};
+#[cfg(feature = "objects")]
+pub use key_store::ObjectKeys;
 pub use key_store::{KeyStore, MemoryKeys};
 pub use keyring::{Home, Keyring, Passphrase};
 pub use keys::{DataKey, KeyContext, KeyService, WrappedKey};
 #[cfg(feature = "kms")]
 pub use kms::{Kms, KmsKey};
 pub use masters::{MasterId, MasterKey, MasterReport, MasterState, Rotated};
+#[cfg(feature = "objects")]
+pub use objects::Objects;
 pub use owner::{AssignError, Owner, Refused};
 pub use recovery::Lock;
 pub use segment_store::{SegmentFile, SegmentName, SegmentStore};

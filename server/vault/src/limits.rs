@@ -24,6 +24,20 @@ pub const BATCH_BYTES_MAX: usize = 32 << 20;
 /// grouping has levelled off.
 pub const BATCH_ENTRIES_MAX: usize = 1024;
 
+/// How often a batch is made anew in one go because another server stored in the same streams meanwhile. Of two
+/// that meet each time one gets through, so that each of them is overtaken so often once in some hundred batches.
+pub const OVERTAKEN_MAX: usize = 8;
+
+/// How long a connection to an object store may take to be made: one lost packet costs a second.
+pub const OBJECT_CONNECT_WAIT: Duration = Duration::from_secs(3);
+
+/// How long one attempt of a call to an object store may take: a batch of 32 MiB over 20 Mbit/s takes 13 s.
+pub const OBJECT_ATTEMPT_WAIT: Duration = Duration::from_secs(20);
+
+/// How long after its beginning a call to an object store is still tried again. The commits of all streams wait for it
+/// meanwhile, and devices for their acks for a minute at most.
+pub const OBJECT_PATIENCE: Duration = Duration::from_secs(15);
+
 /// Bytes at which a segment is closed and a new one begun. Small enough that a scan of one is quick; large
 /// enough that a terabyte is some 4,000 files.
 pub const SEGMENT_BYTES_MAX: u32 = 256 << 20;

@@ -14,7 +14,7 @@ use crate::entropy::Entropy;
 use crate::id::{ExpirySlot, SegmentId};
 use crate::keys::random_number;
 use crate::limits;
-use crate::segment_store::{SegmentName, SegmentStore, SegmentWriter};
+use crate::segment_store::{SegmentName, SegmentStore, SegmentWriter, SyncError};
 
 pub(crate) const HEADER_BYTES: u32 = 32;
 const MAGIC: &[u8; 8] = b"MRSEGMT1";
@@ -76,7 +76,7 @@ impl Appender {
     }
 
     /// Makes everything written durable.
-    pub(crate) fn sync(&mut self) -> io::Result<()> {
+    pub(crate) fn sync(&mut self) -> Result<(), SyncError> {
         self.writer.sync()
     }
 

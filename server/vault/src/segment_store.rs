@@ -4,11 +4,14 @@
 //! something counts as stored for the committer.
 
 mod local;
+#[cfg(feature = "objects")]
+mod objects;
 
 use std::io;
 
 pub use self::local::LocalSegments;
-pub(crate) use self::local::file_name;
+#[cfg(feature = "objects")]
+pub use self::objects::ObjectSegments;
 use crate::id::{ExpirySlot, Location, SegmentId};
 
 /// A segment's name: enough to find it.
@@ -34,6 +37,17 @@ pub struct SegmentFile {
     pub name: SegmentName,
     /// Its length.
     pub bytes: u64,
+}
+
+/// Why a segment was not made durable.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// What the place says of the segment can't be trusted until it is read again, as with a disk.
+    #[error("{0}")]
+    Doubtful(io::Error),
+    /// This segment does not count; the same entries can be stored in another one.
+    #[error("{0}")]
+    NotStored(io::Error),
 }
 
 /// A place for segments. Calls block.
@@ -73,7 +87,7 @@ pub trait SegmentWriter: Send {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Makes everything written durable.
-    fn sync(&mut self) -> io::Result<()>;
+    fn sync(&mut self) -> Result<(), SyncError>;
 
     /// Whether more can be written after a sync. An object in a store is written once.
     fn goes_on(&self) -> bool;
@@ -81,3 +95,19 @@ pub trait SegmentWriter: Send {
     /// Ends the segment at `end`, or removes it if there is none. What lies beyond was never acknowledged.
     fn close(self: Box<Self>, end: Option<u64>) -> io::Result<()>;
 }
+
+/// The name of a segment's file or object.
+pub(crate) fn file_name(name: SegmentName) -> String {
+    format!("{:08}-{}.seg", name.expiry.0, name.id)
+}
+
+fn parse_name(file: &str) -> Option<SegmentName> {
+    let (slot, id) = file.strip_suffix(".seg")?.split_once('-')?;
+    if id.len() != 16 {
+        return None;
+    }
+    Some(SegmentName { expiry: ExpirySlot(slot.parse().ok()?), id: SegmentId(u64::from_str_radix(id, 16).ok()?) })
+}
+
+#[cfg(test)]
+mod tests;

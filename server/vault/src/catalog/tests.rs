@@ -83,7 +83,7 @@ fn fjall_agrees_with_the_model() {
 #[cfg(feature = "postgres")]
 #[test]
 fn postgres_agrees_with_the_model() {
-    let server = super::postgres::tests::Server::shared();
+    let server = services::Postgres::shared();
     model::check(12, || super::postgres::tests::Schema::on(&server).open());
 }
 

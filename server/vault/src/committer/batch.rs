@@ -1,8 +1,9 @@
 //! A batch's entries from their admission to their answers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Answer, Pending};
 use crate::catalog::{Batch, Catalog};
@@ -10,6 +11,7 @@ use crate::error::PutError;
 use crate::frame::{self, FrameHeader};
 use crate::id::{ExpirySlot, KeyId, KeyScope, Location, OwnerId, SegmentId};
 use crate::key::Key;
+use crate::limits;
 use crate::owner::{AssignError, Owner};
 use crate::segment_store::SegmentName;
 use crate::vault::{Entry, Put, Receipt, Shared};
@@ -21,13 +23,13 @@ pub(super) struct Work {
     pub(super) index: Bytes,
     place: Option<(Location, u32)>,
     answer: Answer,
-    _room: tokio::sync::OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 /// An entry that is stored already, or is the same as an earlier one of the batch.
 pub(super) struct Duplicate {
     key: Key,
-    answer: Answer,
+    pending: Pending,
 }
 
 impl Work {
@@ -74,11 +76,6 @@ impl Work {
         }
     }
 
-    pub(super) fn rows(&self, shared: &Shared, rows: &mut Batch) {
-        let (location, _) = self.placed();
-        self.owner(shared).rows(self.entry.owner, &self.index, location, rows);
-    }
-
     fn placed(&self) -> (Location, u32) {
         self.place.expect("placed before it is sealed")
     }
@@ -96,21 +93,47 @@ pub(super) fn refuse(pending: Vec<Pending>, error: &PutError) {
     }
 }
 
+/// The rows of these entries, which were placed, and the conditions under which they hold.
+pub(super) fn rows(shared: &Shared, works: &[Work]) -> Batch {
+    let mut rows = Batch::new();
+    let mut owners = BTreeMap::new();
+    for work in works {
+        let (location, _) = work.placed();
+        work.owner(shared).rows(work.entry.owner, &work.index, location, &mut rows);
+        owners.insert(work.entry.owner, work);
+    }
+    for (owner, work) in owners {
+        work.owner(shared).advance(owner, &mut rows);
+    }
+    rows
+}
+
+/// The entries of a batch that is to be tried again, as they came.
+pub(super) fn take_back(shared: &Shared, works: Vec<Work>, duplicates: Vec<Duplicate>) -> Vec<Pending> {
+    tell_owners(shared, &works, |owner, id| owner.overtaken(id));
+    let taken = works.into_iter().map(|Work { entry, answer, room, .. }| Pending { entry, answer, room });
+    // An entry's duplicates stay behind it.
+    taken.chain(duplicates.into_iter().map(|duplicate| duplicate.pending)).collect()
+}
+
 /// Sorts the batch by expiry, refuses what can't be stored, sets duplicates aside and has the owners
 /// complete the rest in the order of the commit.
 pub(super) fn admit(shared: &Shared, floor: ExpirySlot, mut pending: Vec<Pending>) -> (Vec<Work>, Vec<Duplicate>) {
     // Frames of one segment then lie side by side; entries of one owner keep their order unless their
-    // retention was changed in between.
-    pending.sort_by_key(|pending| pending.entry.expiry);
+    // retention was changed in between. Owners in one order on all servers: what they may wait for each other for.
+    pending.sort_by_key(|pending| (pending.entry.expiry, pending.entry.owner));
     let mut works = Vec::with_capacity(pending.len());
     let mut duplicates = Vec::new();
     let mut new_keys = HashSet::new();
-    for Pending { entry, answer, room } in pending {
-        match admit_one(shared, floor, &entry, &mut new_keys) {
-            Ok(Admitted::New(index)) => works.push(Work { entry, index, place: None, answer, _room: room }),
-            Ok(Admitted::InBatch(key)) => duplicates.push(Duplicate { key, answer }),
-            Ok(Admitted::Stored(value)) => drop(answer.send(Ok(Put::AlreadyStored { value }))),
-            Err(error) => drop(answer.send(Err(error))),
+    for pending in pending {
+        match admit_one(shared, floor, &pending.entry, &mut new_keys) {
+            Ok(Admitted::New(index)) => {
+                let Pending { entry, answer, room } = pending;
+                works.push(Work { entry, index, place: None, answer, room });
+            }
+            Ok(Admitted::InBatch(key)) => duplicates.push(Duplicate { key, pending }),
+            Ok(Admitted::Stored(value)) => drop(pending.answer.send(Ok(Put::AlreadyStored { value }))),
+            Err(error) => drop(pending.answer.send(Err(error))),
         }
     }
     (works, duplicates)
@@ -131,26 +154,38 @@ fn admit_one(
     if entry.expiry < floor {
         return Err(PutError::Expired);
     }
-    if let Some(key) = &entry.unless_exists {
-        if new_keys.contains(key) {
-            return Ok(Admitted::InBatch(key.clone()));
-        }
-        let stored = shared.catalog.get(key).map_err(|e| PutError::Catalog(e.to_string()))?;
-        if let Some(value) = stored {
-            return Ok(Admitted::Stored(value));
-        }
-    }
     let owner = shared.owners.of(entry.owner);
     let owner = owner.ok_or_else(|| PutError::Refused(format!("owner {} has no domain here", entry.owner)))?;
     let catalog: &dyn Catalog = &*shared.catalog;
-    let index = owner.assign(catalog, entry.owner, entry.index.clone());
-    let index = index.map_err(|error| match error {
+    for _ in 0..limits::OVERTAKEN_MAX {
+        owner.begin(catalog, entry.owner).map_err(refused)?;
+        if let Some(key) = &entry.unless_exists {
+            if new_keys.contains(key) {
+                return Ok(Admitted::InBatch(key.clone()));
+            }
+            let stored = catalog.get(key).map_err(|e| PutError::Catalog(e.to_string()))?;
+            if let Some(value) = stored {
+                return Ok(Admitted::Stored(value));
+            }
+        }
+        match owner.assign(catalog, entry.owner, entry.index.clone()) {
+            Ok(index) => {
+                assert!(index.len() <= limits::INDEX_BYTES_MAX, "an owner completes its index within the limit");
+                new_keys.extend(entry.unless_exists.clone());
+                return Ok(Admitted::New(index));
+            }
+            Err(AssignError::Overtaken) => {}
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    Err(refused(AssignError::Overtaken))
+}
+
+fn refused(error: AssignError) -> PutError {
+    match error {
         AssignError::Refused(refused) => PutError::Refused(refused.0),
-        AssignError::Catalog(error) => PutError::Catalog(error.to_string()),
-    })?;
-    assert!(index.len() <= crate::limits::INDEX_BYTES_MAX, "an owner completes its index within the limit");
-    new_keys.extend(entry.unless_exists.clone());
-    Ok(Admitted::New(index))
+        other => PutError::Catalog(other.to_string()),
+    }
 }
 
 /// Step 10: everything is on disk; tells the owners, then the callers.
@@ -160,13 +195,16 @@ pub(super) fn answer_stored(shared: &Shared, works: Vec<Work>, duplicates: Vec<D
     }
     for work in works {
         let (location, _) = work.placed();
+        let Work { index, answer, room, .. } = work;
+        // First, so that whoever has the answer finds the room.
+        drop(room);
         // A caller that went away no longer cares; the entry is stored all the same.
-        let _ = work.answer.send(Ok(Put::Stored(Receipt { location, index: work.index })));
+        let _ = answer.send(Ok(Put::Stored(Receipt { location, index })));
     }
     for duplicate in duplicates {
         let value = rows.inserted(&duplicate.key);
         let answer = value.map(|value| Put::AlreadyStored { value });
-        let _ = duplicate.answer.send(answer.ok_or_else(|| {
+        let _ = duplicate.pending.answer.send(answer.ok_or_else(|| {
             PutError::Refused("the row that makes this entry unique is not among its owner's rows".to_owned())
         }));
     }
@@ -174,15 +212,17 @@ pub(super) fn answer_stored(shared: &Shared, works: Vec<Work>, duplicates: Vec<D
 
 /// Nothing of the batch is known to be stored.
 pub(super) fn answer_failed(shared: &Shared, works: Vec<Work>, duplicates: Vec<Duplicate>, error: &PutError) {
-    let mut owners: HashMap<OwnerId, &Work> = HashMap::new();
-    for work in &works {
-        owners.insert(work.entry.owner, work);
-    }
-    for (owner, work) in owners {
-        work.owner(shared).abandoned(owner);
-    }
+    tell_owners(shared, &works, |owner, id| owner.abandoned(id));
     let answers = works.into_iter().map(|work| work.answer);
-    for answer in answers.chain(duplicates.into_iter().map(|duplicate| duplicate.answer)) {
+    for answer in answers.chain(duplicates.into_iter().map(|duplicate| duplicate.pending.answer)) {
         let _ = answer.send(Err(error.clone()));
+    }
+}
+
+/// Tells each owner once that what it made of these entries is void.
+fn tell_owners(shared: &Shared, works: &[Work], tell: impl Fn(&dyn Owner, OwnerId)) {
+    let owners: BTreeMap<OwnerId, &Work> = works.iter().map(|work| (work.entry.owner, work)).collect();
+    for (owner, work) in owners {
+        tell(work.owner(shared), owner);
     }
 }

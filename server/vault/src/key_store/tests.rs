@@ -5,12 +5,18 @@ use std::sync::Arc;
 use super::*;
 use crate::id::{KeyEpoch, KeyId, OwnerId};
 use crate::key_files::KeyFiles;
+use crate::objects::Objects;
 
 /// The stores that are held to these tests, each empty.
 fn stores() -> Vec<(&'static str, Box<dyn KeyStore>, Option<tempfile::TempDir>)> {
     let folder = tempfile::tempdir().unwrap();
     let files = KeyFiles::open(Arc::new(disk::OsDisk), folder.path()).unwrap();
-    vec![("memory", Box::new(MemoryKeys::default()), None), ("files", Box::new(files), Some(folder))]
+    vec![
+        ("memory", Box::new(MemoryKeys::default()), None),
+        ("files", Box::new(files), Some(folder)),
+        ("objects in memory", Box::new(ObjectKeys::new(Objects::in_memory())), None),
+        ("objects in S3", Box::new(ObjectKeys::new(Objects::in_s3())), None),
+    ]
 }
 
 #[test]

@@ -16,8 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::recent::Recent;
-use super::{SegmentFile, SegmentName, SegmentStore, SegmentWriter};
-use crate::id::{ExpirySlot, SegmentId};
+use super::{SegmentFile, SegmentName, SegmentStore, SegmentWriter, SyncError, file_name, parse_name};
 use crate::limits;
 use disk::{Disk, File};
 
@@ -199,8 +198,8 @@ impl SegmentWriter for LocalWriter {
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()?;
+    fn sync(&mut self) -> Result<(), SyncError> {
+        self.file.sync().map_err(SyncError::Doubtful)?;
         let synced = self.written.clone();
         self.written.start = synced.end;
         self.recent.note(self.name, &self.file, synced);
@@ -222,24 +221,12 @@ impl SegmentWriter for LocalWriter {
     }
 }
 
-/// The name of a segment's file.
-pub(crate) fn file_name(name: SegmentName) -> String {
-    format!("{:08}-{}.seg", name.expiry.0, name.id)
-}
-
-fn parse_name(file: &str) -> Option<SegmentName> {
-    let (slot, id) = file.strip_suffix(".seg")?.split_once('-')?;
-    if id.len() != 16 {
-        return None;
-    }
-    Some(SegmentName { expiry: ExpirySlot(slot.parse().ok()?), id: SegmentId(u64::from_str_radix(id, 16).ok()?) })
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::*;
+    use crate::id::{ExpirySlot, SegmentId};
     use disk::OsDisk;
 
     #[test]

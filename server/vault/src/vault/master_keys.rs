@@ -12,6 +12,7 @@ use crate::data_keys::DataKeys;
 use crate::entropy::OsEntropy;
 use crate::error::{KeyError, OpenError};
 use crate::key_files::KeyFiles;
+use crate::key_store::KeyStore;
 use crate::key_use::Budgets;
 use crate::keys::KeyService;
 use crate::masters::{MasterId, MasterReport, MasterState, Rotated};
@@ -48,7 +49,7 @@ impl Vault {
 /// A vault that nobody has open, held closed while its master keys are changed.
 pub struct ClosedVault {
     keys: DataKeys,
-    _lock: Lock,
+    _lock: Option<Lock>,
 }
 
 impl ClosedVault {
@@ -58,8 +59,13 @@ impl ClosedVault {
         let lock = recovery::lock(folder)?;
         recovery::check_format(&*disk, folder)?;
         let store = Arc::new(KeyFiles::open(disk, folder).map_err(KeyError::from)?);
+        Ok(Self { _lock: Some(lock), ..Self::of_store(store, service)? })
+    }
+
+    /// Takes a vault whose keys lie in this store, which servers may have open all the same. Blocks.
+    pub fn of_store(store: Arc<dyn KeyStore>, service: Arc<dyn KeyService>) -> Result<Self, OpenError> {
         let keys = DataKeys::new(store, service, Arc::new(OsEntropy), Clock::default(), Budgets::default())?;
-        Ok(Self { keys, _lock: lock })
+        Ok(Self { keys, _lock: None })
     }
 
     /// See [`Vault::masters`].

@@ -2,7 +2,7 @@
 //! killed, other processes on the same tables. What every catalog promises is in `catalog/tests.rs`.
 
 mod proxy;
-mod server;
+mod schema;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use self::proxy::{Proxy, Trap};
-pub(crate) use self::server::{Schema, Server};
+pub(crate) use self::schema::Schema;
+use services::Postgres;
+
 use super::*;
 use crate::key::Space;
 
@@ -142,7 +144,7 @@ fn tables_of_a_later_version_are_refused() {
 
 #[test]
 fn a_server_that_is_away_is_said_to_be_and_missed_no_longer_than_it_is() {
-    let server = Arc::new(Server::start());
+    let server = Arc::new(Postgres::start());
     let schema = Schema::on(&server);
     let catalog = PostgresCatalog::open_with(&schema.url(), Duration::ZERO).unwrap();
     catalog.commit(set("a", "1")).unwrap();
@@ -163,7 +165,7 @@ fn a_server_that_is_away_is_said_to_be_and_missed_no_longer_than_it_is() {
 
 #[test]
 fn connections_that_broke_while_idle_are_not_noticed() {
-    let server = Arc::new(Server::start());
+    let server = Arc::new(Postgres::start());
     let schema = Schema::on(&server);
     let catalog = schema.open();
     catalog.commit(set("a", "1")).unwrap();
@@ -178,7 +180,7 @@ fn connections_that_broke_while_idle_are_not_noticed() {
 #[test]
 fn what_was_answered_survives_a_server_that_is_killed_and_what_was_not_made_is_not_there() {
     const KILLS: usize = 4;
-    let server = Arc::new(Server::start());
+    let server = Arc::new(Postgres::start());
     let schema = Schema::on(&server);
     let patient = PostgresCatalog::open(&schema.url()).unwrap();
     let hasty = PostgresCatalog::open_with(&schema.url(), Duration::ZERO).unwrap();
@@ -235,7 +237,7 @@ fn more_snapshots_than_connections_are_refused_and_can_be_taken_later() {
 
 #[test]
 fn over_tls_the_server_is_verified_and_the_password_is_asked_for() {
-    let server = Arc::new(Server::start_on_tcp());
+    let server = Arc::new(Postgres::start_on_tcp());
     let authority = secure(&server);
     let schema = Schema::on(&server);
     server.sql(&format!("CREATE ROLE guarded LOGIN PASSWORD 'secret'; GRANT ALL ON SCHEMA {} TO guarded", schema.name));
@@ -287,7 +289,7 @@ fn write_until(catalog: &PostgresCatalog, name: &str, over: &AtomicBool) -> Repo
 }
 
 /// Gives a server TLS for `localhost`, closes it to everybody without, and answers the file of the authority that signed its certificate.
-fn secure(server: &Server) -> String {
+fn secure(server: &Postgres) -> String {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
     let data = server.folder().join("data");
@@ -296,7 +298,7 @@ fn secure(server: &Server) -> String {
         fs::write(&path, pem).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         if rustix::process::geteuid().is_root() {
-            server::give_to_postgres(&path);
+            services::give_to_postgres(&path);
         }
     }
     fs::write(data.join("pg_hba.conf"), "local all millrace trust\nhostssl all all all scram-sha-256\n").unwrap();

@@ -11,7 +11,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
-use super::server::Server;
+use services::Postgres;
 
 /// What happens to the next transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ struct Late {
 }
 
 impl Proxy {
-    pub(super) fn before(server: &Server) -> Self {
+    pub(super) fn before(server: &Postgres) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = Arc::new(State {
             server: server.folder().join(".s.PGSQL.5432"),

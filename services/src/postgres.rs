@@ -1,51 +1,35 @@
-//! A PostgreSQL server of the tests' own, from Debian's package: on a socket in a folder that is removed
-//! with it, with fsync on, and asked to answer commits early, which the catalog must not let it do.
+//! A PostgreSQL server, from Debian's package: on a socket in a folder that is removed with it, with fsync on, and asked
+//! to answer commits early, which the catalog must not let it do.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
-use std::thread::{self, JoinHandle};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
-use crate::catalog::Catalog;
-use crate::catalog::postgres::PostgresCatalog;
+use crate::process::Kept;
 
 const USUAL_PORT: u16 = 5432;
 
 /// A server. Stopped when dropped, and by the kernel if the test's process dies.
-pub(crate) struct Server {
+pub struct Postgres {
     folder: TempDir,
     /// Of the socket's name; of TCP too, if it is not the usual one.
     port: u16,
-    running: Mutex<Option<Running>>,
+    running: Mutex<Option<Kept>>,
 }
 
-/// A started server, held by a thread: the kernel ends it with the thread that started it, and a test's
-/// own thread may end while another test still uses the server.
-struct Running {
-    pid: Pid,
-    stop: mpsc::Sender<()>,
-    keeper: JoinHandle<()>,
-}
-
-/// A schema of its own for one catalog.
-pub(crate) struct Schema {
-    pub(super) server: Arc<Server>,
-    pub(super) name: String,
-}
-
-impl Server {
+impl Postgres {
     /// The server that tests share which do it no harm.
-    pub(crate) fn shared() -> Arc<Self> {
-        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
             let server = Arc::new(Self::start());
@@ -55,12 +39,12 @@ impl Server {
     }
 
     /// A server that can be reached by its socket only.
-    pub(super) fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_on(USUAL_PORT)
     }
 
     /// A server that listens on a free port of this machine too.
-    pub(super) fn start_on_tcp() -> Self {
+    pub fn start_on_tcp() -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         Self::start_on(free.port())
     }
@@ -79,16 +63,18 @@ impl Server {
         server
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    /// The folder of its socket, among others.
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub(super) fn port(&self) -> u16 {
+    /// The port in its socket's name.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Starts it, after a stop or a kill, and waits until it takes connections.
-    pub(super) fn resume(&self) {
+    pub fn resume(&self) {
         let mut running = self.running.lock().unwrap();
         loop {
             let started = self.spawn();
@@ -103,18 +89,18 @@ impl Server {
     }
 
     /// Stops it as an operator would, breaking connections.
-    pub(super) fn stop(&self) {
+    pub fn stop(&self) {
         if let Some(running) = self.running.lock().unwrap().take() {
             running.end();
         }
     }
 
     /// Kills all its processes at once: nothing is written any more, and memory is gone.
-    pub(super) fn kill(&self) {
+    pub fn kill(&self) {
         if let Some(running) = self.running.lock().unwrap().take() {
             // The parent first, so that it does not see its children go and start others.
-            let children = children_of(running.pid);
-            let _ = kill_process(running.pid, Signal::KILL);
+            let children = children_of(running.pid());
+            let _ = kill_process(running.pid(), Signal::KILL);
             for child in children {
                 let _ = kill_process(child, Signal::KILL);
             }
@@ -122,8 +108,14 @@ impl Server {
         }
     }
 
+    /// Where it is.
+    pub fn url(&self) -> String {
+        let host = self.folder().display().to_string().replace('/', "%2F");
+        format!("postgres://millrace@{host}:{}/postgres", self.port)
+    }
+
     /// Runs a statement and answers its first column.
-    pub(super) fn sql(&self, statement: &str) -> String {
+    pub fn sql(&self, statement: &str) -> String {
         let output = Command::new("psql")
             .args([
                 "-X",
@@ -151,7 +143,7 @@ impl Server {
         ["-h".into(), self.folder().into(), "-p".into(), self.port.to_string().into()]
     }
 
-    fn spawn(&self) -> Running {
+    fn spawn(&self) -> Kept {
         let folder = self.folder().to_owned();
         let mut command = as_postgres("postgres");
         command.arg("-D").arg(folder.join("data"));
@@ -170,27 +162,17 @@ impl Server {
         }
         let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let (stop, stopped) = mpsc::channel::<()>();
-        let (started, pid) = mpsc::channel();
-        let keeper = thread::spawn(move || {
-            let mut child = command.spawn().unwrap();
-            started.send(pid_of(&child)).unwrap();
-            // Ends with an error when the other end is dropped.
-            let _ = stopped.recv();
-            let _ = kill_process(pid_of(&child), Signal::INT);
-            child.wait().unwrap();
-        });
-        Running { pid: pid.recv().unwrap(), stop, keeper }
+        Kept::start(command, Signal::INT)
     }
 
     /// Waits until it takes connections; false if it ended instead.
-    fn is_ready(&self, running: &Running) -> bool {
+    fn is_ready(&self, running: &Kept) -> bool {
         let ready = || {
             let tool = binaries().join("pg_isready");
             Command::new(tool).arg("-q").args(self.place()).status().unwrap().success()
         };
         while !ready() {
-            if fs::read(format!("/proc/{}/cmdline", running.pid.as_raw_nonzero())).unwrap_or_default().is_empty() {
+            if !running.is_running() {
                 return false;
             }
             thread::sleep(Duration::from_millis(20));
@@ -199,47 +181,9 @@ impl Server {
     }
 }
 
-impl Running {
-    fn end(self) {
-        drop(self.stop);
-        self.keeper.join().unwrap();
-    }
-}
-
-impl Drop for Server {
+impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-impl Schema {
-    /// A new schema on the shared server.
-    pub(crate) fn new() -> Self {
-        Self::on(&Server::shared())
-    }
-
-    /// A new schema on this server.
-    pub(crate) fn on(server: &Arc<Server>) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("s{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        server.sql(&format!("CREATE SCHEMA {name}"));
-        Self { server: server.clone(), name }
-    }
-
-    /// A catalog in it.
-    pub(crate) fn open(&self) -> Arc<dyn Catalog> {
-        Arc::new(PostgresCatalog::open(&self.url()).unwrap())
-    }
-
-    /// Where it is.
-    pub(super) fn url(&self) -> String {
-        self.url_by(self.server.folder())
-    }
-
-    /// Where it is, by a socket in another folder.
-    pub(super) fn url_by(&self, folder: &Path) -> String {
-        let host = folder.to_str().unwrap().replace('/', "%2F");
-        format!("postgres://millrace@{host}/postgres?options=-csearch_path%3D{}", self.name)
     }
 }
 
@@ -264,16 +208,12 @@ fn binaries() -> PathBuf {
 }
 
 /// Makes the user `postgres` the owner of a file or folder.
-pub(super) fn give_to_postgres(path: &Path) {
+pub fn give_to_postgres(path: &Path) {
     let id = |option| {
         let output = Command::new("id").args([option, "postgres"]).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().parse().ok()
     };
     chown(path, id("-u"), id("-g")).unwrap();
-}
-
-fn pid_of(child: &Child) -> Pid {
-    Pid::from_child(child)
 }
 
 fn children_of(pid: Pid) -> Vec<Pid> {

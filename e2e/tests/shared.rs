@@ -1,0 +1,144 @@
+//! Two servers on one PostgreSQL and one S3: they take writes for the same streams at the same time, serve each other's
+//! archive, and are killed at random without losing anything that they acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use e2e::{Agent, Persisted, Server, Source, until};
+use services::{Postgres, S3};
+
+const STREAMS: &[(&str, &str)] = &[("yard", "h264-aac.mp4"), ("door", "h264-vfr.mkv")];
+
+/// KILLS=n for another number, as in `make torture`.
+fn rounds() -> usize {
+    std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10)
+}
+
+/// What the servers share.
+struct Place {
+    folder: tempfile::TempDir,
+    postgres: Postgres,
+    s3: S3,
+    bucket: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        let s3 = S3::start();
+        let bucket = format!("{}/millrace", s3.bucket());
+        Self { folder: tempfile::tempdir().expect("a temporary folder"), postgres: Postgres::start(), s3, bucket }
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
+        folder
+    }
+
+    /// A server with a data folder of its own.
+    fn server(&self, name: &str) -> Server {
+        let keyring = self.folder.path().join("keyring");
+        let (postgres, endpoint) = (self.postgres.url(), self.s3.endpoint());
+        let keyring = keyring.to_str().expect("a path in UTF-8");
+        let arguments =
+            ["--catalog", &postgres, "--store", &self.bucket, "--store-endpoint", &endpoint, "--keyring", keyring];
+        Server::start_with(&self.folder(name), &arguments, S3::ENVIRONMENT)
+    }
+}
+
+#[test]
+fn two_servers_that_are_killed_at_random_lose_and_double_nothing() {
+    let place = Place::new();
+    let mut servers = [place.server("one"), place.server("two")];
+    // Each enrolled at one server, and uploading to the other: the CA is that of both.
+    let agents = [("left", 0, 1), ("right", 1, 0)].map(|(name, enrolled, uploads)| {
+        let sources: Vec<_> = STREAMS.iter().map(|(stream, clip)| (*stream, Source::Loop(clip))).collect();
+        let address = servers[uploads].upload_address();
+        Agent::start_at(&place.folder(name), &servers[enrolled], &address, &sources)
+    });
+    let mut chance = fastrand::Rng::new();
+    let mut read = BTreeMap::new();
+    for _ in 0..rounds() {
+        for agent in &agents {
+            let before = agent.persisted().len();
+            until("both servers store what is captured", Duration::from_secs(60), || {
+                (agent.persisted().len() > before).then_some(())
+            });
+        }
+        thread::sleep(Duration::from_millis(chance.u64(0..1500)));
+        let victim = chance.usize(0..2);
+        servers[victim].kill();
+        // The other one has everything meanwhile.
+        check(&servers[1 - victim], &agents, &mut read);
+        servers[victim].restart();
+    }
+    let mut agents = agents;
+    for agent in &mut agents {
+        let waiting = agent.spooled();
+        until("the spool empties", Duration::from_secs(60), || waiting.iter().all(|file| !file.exists()).then_some(()));
+        agent.stop();
+        assert_eq!(agent.rejected(), 0, "a server refused fragments for good");
+    }
+    for server in &servers {
+        check(server, &agents, &mut read);
+        let said = server.admin(&["check"]);
+        assert!(said.contains("agree"), "{said}");
+    }
+    let listed = servers.each_ref().map(|server| server.admin(&["stream", "list"]));
+    assert_eq!(listed[0], listed[1]);
+}
+
+#[test]
+fn what_one_server_is_told_holds_for_the_other() {
+    let place = Place::new();
+    let one = place.server("one");
+    let stranger = ["--catalog", &place.postgres.url(), "--store", &place.bucket]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(["--store-endpoint".to_owned(), place.s3.endpoint()])
+        .collect::<Vec<_>>();
+    let stranger: Vec<&str> = stranger.iter().map(String::as_str).collect();
+    let elsewhere = Server::of_others(&place.folder("stranger"));
+    let (started, said) = elsewhere.try_start_with(&stranger, S3::ENVIRONMENT);
+    assert!(!started && said.contains("copy it from another server"), "{said}");
+
+    let two = place.server("two");
+    let agent = Agent::enrolled(&place.folder("agent"), &one);
+    let uploaded = agent.once(&e2e::clip("h264-aac.mp4"), "yard");
+    assert!(uploaded.status.success(), "{}", String::from_utf8_lossy(&uploaded.stderr));
+    until("the other server plays it", Duration::from_secs(5), || two.try_everything("yard"));
+    two.admin(&["stream", "update", "yard", "--retention", "2h"]);
+    until("its retention is known", Duration::from_secs(5), || {
+        one.admin(&["stream", "list"]).contains("2h").then_some(())
+    });
+    two.admin(&["device", "revoke", "e2e-agent"]);
+    let refused = agent.once(&e2e::clip("h264-aac.mp4"), "yard");
+    assert!(!refused.status.success(), "a device that was revoked elsewhere is let in");
+    two.admin(&["stream", "delete", "yard"]);
+    until("it is gone", Duration::from_secs(5), || one.try_everything("yard").is_none().then_some(()));
+    let (done, said) = one.try_admin(&["backup", "/tmp/not-made"]);
+    assert!(!done && said.contains("snapshots of the database"), "{said}");
+}
+
+/// Everything that any agent was acknowledged is there once, and can be read: the same bytes from each server, each time.
+fn check(server: &Server, agents: &[Agent; 2], read: &mut BTreeMap<(String, u64), Vec<u8>>) {
+    let acknowledged: BTreeSet<Persisted> = agents.iter().flat_map(Agent::persisted).collect();
+    for (stream, _) in STREAMS {
+        let listed = server.everything(stream).segments;
+        let segments: BTreeMap<_, _> = listed.iter().map(|segment| (segment.number(), segment)).collect();
+        assert_eq!(segments.len(), listed.len(), "{stream}: a fragment is listed twice");
+        let mut ids = BTreeMap::new();
+        for Persisted { number, id, .. } in acknowledged.iter().filter(|fragment| fragment.stream == *stream) {
+            assert_eq!(*ids.entry(id).or_insert(*number), *number, "{stream}/{id} is stored twice");
+            let segment = segments.get(number);
+            let segment = segment.unwrap_or_else(|| panic!("{stream}/{id} ({number}) was acknowledged and is gone"));
+            let bytes = server.segment(segment);
+            let first = read.entry(((*stream).to_owned(), *number)).or_insert_with(|| bytes.clone());
+            assert!(*first == bytes, "{stream}/{id} ({number}) is not what it was");
+        }
+        let numbers: BTreeSet<u64> = ids.values().copied().collect();
+        assert_eq!(numbers.len(), ids.len(), "{stream}: two fragments have one number");
+    }
+}
