@@ -9,14 +9,13 @@ mod server;
 use std::path::Path;
 use std::time::Duration;
 
-use agent::calendar::Start;
 use agent::limits;
-use agent::spool::{Spool, Writer};
 use agent::uplink::Notice;
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId};
 use quinn::TransportConfig;
 use server::{Server, Uplink};
+use spool::{Spool, Start, Writer};
 use tempfile::TempDir;
 use upload::{AckKind, CloseCode, ErrorCode, FragmentKey};
 

@@ -8,9 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use upload::Trailer;
 
-use super::file::{self, Header};
 use super::{Spool, recovery};
-use crate::state;
+use crate::file::{self, Header};
 
 /// A fragment that is being captured. Dropped before [`Self::finish`], it is ended at its last whole
 /// chunk, as after a crash.
@@ -27,7 +26,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(super) fn create(spool: Spool, header: Header, path: PathBuf) -> io::Result<Self> {
+    pub(crate) fn create(spool: Spool, header: Header, path: PathBuf) -> io::Result<Self> {
         let mut file = File::create_new(&path)?;
         file.write_all(&file::encode_header(&header))?;
         Ok(Self { spool, header, path, file, bytes: 0, crc32c: 0, elapsed: Duration::ZERO, finished: false })
@@ -56,7 +55,7 @@ impl Writer {
         self.file.write_all(&record)?;
         self.file.sync_data()?;
         if let Some(folder) = self.path.parent() {
-            state::sync_folder(folder)?;
+            File::open(folder)?.sync_all()?;
         }
         self.finished = true;
         self.spool.note_finished(self.header.ordinal, trailer, record.len() as u64);

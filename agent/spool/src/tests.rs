@@ -10,8 +10,7 @@ use bytes::{Bytes, BytesMut};
 use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, WallTime};
 use upload::FragmentKey;
 
-use super::{ReadError, Spool};
-use crate::calendar::Start;
+use super::{ReadError, Spool, Start};
 
 const CLOSING: Bytes = Bytes::from_static(b"</fragment>");
 const PIECES: [&[u8]; 3] = [b"first unit", b"a second one", b"3"];

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::{Buf as _, Bytes};
 
-use super::file::{self, Header, ReadError, Record};
+use crate::file::{self, Header, ReadError, Record};
 
 /// Gives a fragment's bytes in order. It keeps the file open, so that a fragment which leaves the spool
 /// while it is being sent can be sent to its end.
@@ -20,7 +20,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, ReadError> {
         let mut from = BufReader::with_capacity(64 * 1024, File::open(path)?);
         file::read_magic(&mut from)?;
         match file::read_record(&mut from)? {

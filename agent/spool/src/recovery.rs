@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use upload::Trailer;
 
-use super::file::{self, Header, ReadError, Record, TRAILER_RECORD_BYTES};
+use crate::file::{self, Header, ReadError, Record, TRAILER_RECORD_BYTES};
 
 /// What a file turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Recovered {
+pub(crate) enum Recovered {
     /// It has its trailer.
     Whole { header: Header, trailer: Trailer, file_bytes: u64 },
     /// It was ended at its last whole chunk.
@@ -26,7 +26,7 @@ pub(super) enum Recovered {
 }
 
 /// Recovers one file, by a look at its two ends where that is enough.
-pub(super) fn recover(path: &Path) -> io::Result<Recovered> {
+pub(crate) fn recover(path: &Path) -> io::Result<Recovered> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let file_bytes = file.metadata()?.len();
     let header = {
@@ -44,7 +44,7 @@ pub(super) fn recover(path: &Path) -> io::Result<Recovered> {
 }
 
 /// Reads every record and ends the file at the last one that is whole.
-pub(super) fn repair(path: &Path) -> io::Result<Recovered> {
+pub(crate) fn repair(path: &Path) -> io::Result<Recovered> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let mut from = BufReader::new(&file);
     match file::read_magic(&mut from).and_then(|()| file::read_record(&mut from)) {

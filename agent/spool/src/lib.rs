@@ -1,12 +1,15 @@
-//! The spool: fragments on disk from their first unit until the server has them on its disk.
+//! The spool: fragments on the device's disk from their first unit until the server has them on its own.
 //!
 //! One file per fragment (file.rs), written before anything of it is sent, synced at its end, removed
 //! when PERSISTED is in. What is in memory is an index that is rebuilt from the files at the start
 //! (recovery.rs). The spool is bounded: when it is full the oldest whole fragment makes room for the
-//! newest, which is counted and logged. It knows no Matroska and no network.
+//! newest, which is counted and logged. It knows no camera, no Matroska and no network.
+//!
+//! Start reading at [`Spool`], then [`Writer`] and `recovery.rs`.
 
 mod file;
 mod index;
+pub mod limits;
 mod reader;
 mod recovery;
 #[cfg(test)]
@@ -25,15 +28,13 @@ use fragment::StreamName;
 use tokio::sync::Notify;
 use upload::{FragmentKey, Trailer};
 
-use crate::calendar::Start;
-use crate::{limits, state};
-use index::Index;
-use recovery::Recovered;
+use self::index::Index;
+use self::recovery::Recovered;
 
-pub use file::{Header, ReadError};
-pub use index::{Counters, Entry};
-pub use reader::Reader;
-pub use writer::Writer;
+pub use self::file::{Header, ReadError, Start};
+pub use self::index::{Counters, Entry};
+pub use self::reader::Reader;
+pub use self::writer::Writer;
 
 /// A handle to the spool. Clones share it.
 #[derive(Clone, Debug)]
@@ -80,7 +81,7 @@ impl Spool {
             && !folder.exists()
         {
             fs::create_dir_all(folder)?;
-            state::sync_folder(&self.shared.folder)?;
+            fs::File::open(&self.shared.folder)?.sync_all()?;
         }
         let header = Header { key: key.clone(), ordinal, start, closing };
         let writer = Writer::create(self.clone(), header, path)?;
