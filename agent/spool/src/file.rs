@@ -18,9 +18,11 @@
 //! fragments by capture, across boots with wrong clocks.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use disk::File;
 use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, WallTime};
 use prost::Message as _;
 use upload::{FragmentKey, Trailer};
@@ -69,6 +71,26 @@ pub(crate) enum Record {
     Header(Header),
     Chunk { elapsed: Duration, payload: Bytes },
     Trailer(Trailer),
+}
+
+/// Reads a file from a place onwards.
+pub(crate) struct InOrder {
+    file: Arc<dyn File>,
+    at: u64,
+}
+
+impl InOrder {
+    pub(crate) fn new(file: Arc<dyn File>, at: u64) -> Self {
+        Self { file, at }
+    }
+}
+
+impl Read for InOrder {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(out, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// Why a record can't be read.

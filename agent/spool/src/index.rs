@@ -96,6 +96,11 @@ impl Index {
         self.next_ordinal - 1
     }
 
+    /// Leaves out the ordinal of a file that is on disk and can't be taken in.
+    pub(crate) fn pass_over(&mut self, ordinal: u64) {
+        self.next_ordinal = self.next_ordinal.max(ordinal + 1);
+    }
+
     pub(crate) fn take_changes(&mut self) -> BTreeSet<u64> {
         std::mem::take(&mut self.changes)
     }
@@ -108,14 +113,17 @@ impl Index {
         self.changes.insert(ordinal);
     }
 
+    /// Takes in what was found at the start, which comes in the order of capture. A place that is taken already,
+    /// because a removal did not reach the disk, is not given twice: what follows moves up.
     pub(crate) fn insert_recovered(&mut self, header: Header, trailer: Trailer, file_bytes: u64) {
-        let newest = (header.ordinal, header.start, trailer.duration);
+        let ordinal = header.ordinal.max(self.next_ordinal);
+        let newest = (ordinal, header.start, trailer.duration);
         let known = self.recovered.entry(header.key.stream.clone()).or_insert(newest);
         if known.0 < newest.0 {
             *known = newest;
         }
         let entry = Entry { key: header.key, bytes: trailer.bytes, file_bytes, trailer: Some(trailer) };
-        self.insert(header.ordinal, entry);
+        self.insert(ordinal, entry);
     }
 
     pub(crate) fn last_recovered(&self, stream: &StreamName) -> Option<(Start, Duration)> {

@@ -126,7 +126,7 @@ impl World {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Finish { key, .. } => self.acks.push_back(key),
-            Action::Persisted { key, .. } => spool::remove(&self.spool.release(&key).unwrap()),
+            Action::Persisted { key, .. } => self.spool.remove(&self.spool.release(&key).unwrap()),
             _ => {}
         }
     }

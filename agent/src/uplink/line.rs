@@ -201,7 +201,8 @@ impl<'a> Line<'a> {
                 );
                 (self.settings.observer)(&Notice::Persisted(key.clone(), number));
                 if let Some(path) = spool.release(&key) {
-                    self.removals.spawn_blocking(move || spool::remove(&path));
+                    let spool = spool.clone();
+                    self.removals.spawn_blocking(move || spool.remove(&path));
                 }
                 return true;
             }
