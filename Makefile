@@ -6,7 +6,7 @@
 #   make check         the quick part of it
 #   make bench         measurements, written to bench/README.md
 #   make torture       kill -9 of server and agent, LENGTH times each (200), and ten times as many simulated lives
-#                      of the vault, which lose their power about ten times each
+#                      of the vault and the spool, which lose their power about five times each
 #   make fuzz          one minute per parser (SECONDS=n for another time)
 
 # Everything up to `bench` uses this one profile, so that nothing is compiled twice.

@@ -14,21 +14,11 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, SessionId, WallTime};
+use fragment::{BootId, ClockQuality, FragmentId, SessionId, WallTime};
+use spool::Start;
 
 use crate::clock::Instant;
 use crate::{limits, state};
-
-/// When a fragment began, as far as was known at its capture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// By the monotonic clock; `None` for a fragment that was not captured, but read from a file.
-    pub monotonic: Option<MonotonicTime>,
-    /// By the calendar.
-    pub wall: WallTime,
-    /// How far the calendar could be trusted.
-    pub quality: ClockQuality,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mapping {
@@ -119,7 +109,7 @@ fn parse_line(line: &str) -> Option<(BootId, Mapping)> {
 mod tests {
     use std::time::Duration;
 
-    use fragment::Sequence;
+    use fragment::{MonotonicTime, Sequence};
 
     use super::*;
 

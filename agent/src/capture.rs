@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use fragment::cutter::Settings;
 use pipelines::file::Pace;
 use pipelines::{Event, Handle, Pipeline, Receiver, file, libcamera, rtsp, test_pattern, v4l2};
+use spool::Spool;
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,6 @@ use crate::clock::Clock;
 use crate::config::{Camera, Source, Transport, V4l2Format};
 use crate::limits;
 use crate::recorder::{Recorder, TimeSource};
-use crate::spool::Spool;
 use crate::status::CameraStatus;
 
 /// How one run of a pipeline ended.

@@ -11,9 +11,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use spool::{Entry, Spool};
 use upload::{Action, FragmentKey, Priority, Sender};
-
-use crate::spool::{Entry, Spool};
 
 /// What the sender has been told.
 #[derive(Debug)]

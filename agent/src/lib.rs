@@ -26,7 +26,6 @@ pub mod once;
 pub mod recorder;
 pub mod renewal;
 pub mod run;
-pub mod spool;
 pub mod state;
 pub mod status;
 pub mod trust;

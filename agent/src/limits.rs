@@ -9,19 +9,6 @@ pub const SPOOL_BYTES_DEFAULT: u64 = 8 * 1024 * 1024 * 1024;
 /// The smallest spool: room for one fragment of the largest size, and for its successor to be begun.
 pub const SPOOL_BYTES_MIN: u64 = 128 * 1024 * 1024;
 
-/// Fragments in the spool. Each costs about 200 bytes of memory, so this is 40 MB; at 2 s each it is
-/// 4.6 days of one camera, or the quota in bytes ends it before.
-pub const SPOOL_FRAGMENTS_MAX: usize = 200_000;
-
-/// The header record of a spool file: a stream name of 256 bytes and the closing bytes of a document.
-pub const SPOOL_HEADER_BYTES_MAX: usize = 4 * 1024;
-
-/// One record of a spool file: an access unit is never cut, and none is larger than a fragment.
-pub const SPOOL_RECORD_BYTES_MAX: usize = fragment::limits::FRAGMENT_BYTES_MAX + 1024;
-
-/// Refused fragments that are kept for a look; older ones make room.
-pub const REJECTED_FRAGMENTS_MAX: usize = 64;
-
 /// Cameras in one configuration. Each takes a thread and a pipeline; more belong on another device.
 pub const CAMERAS_MAX: usize = 256;
 

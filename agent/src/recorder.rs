@@ -13,12 +13,11 @@ use fragment::{
     AccessUnit, ClockQuality, FragmentId, MediaTime, MonotonicTime, Sequence, SessionId, StreamName, Tracks, WallTime,
     mkv,
 };
+use spool::{Spool, Start, Writer};
 use upload::FragmentKey;
 
-use crate::calendar::Start;
 use crate::clock::Clock;
 use crate::limits;
-use crate::spool::{Spool, Writer};
 
 /// Where the fragments' times come from.
 #[derive(Clone, Copy, Debug)]

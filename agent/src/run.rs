@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use spool::Spool;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::enrol::{self, EnrolError};
 use crate::limits;
-use crate::spool::Spool;
 use crate::state::{self, StateFolder};
 use crate::status::{CameraStatus, Status};
 use crate::uplink::{self, Notice};

@@ -16,9 +16,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use disk::{Disk as _, OsDisk};
 use rustix::fs::FlockOperation;
 
 /// Why a state folder can't be used.
@@ -50,7 +51,7 @@ impl StateFolder {
     /// Makes the folder where it is missing, and locks it.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let folder = |source| OpenError::Folder { path: path.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(folder)?;
+        make(path).map_err(folder)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -69,6 +70,17 @@ impl StateFolder {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// A state folder that loses its name in a power cut takes everything with it.
+fn make(path: &Path) -> io::Result<()> {
+    if !path.is_dir() {
+        return OsDisk.create_folder(path);
+    }
+    // The run that made it may have ended before its name was on disk. In a folder that this user can't read, another
+    // has made it.
+    let _ = sync_folder(disk::folder_of(path));
+    Ok(())
 }
 
 /// Replaces a small file so that it holds the old or the new bytes, whatever happens: write beside it,

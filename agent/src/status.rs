@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use spool::{Counters, Spool};
 use tokio_util::sync::CancellationToken;
 
 use crate::recorder::Recorded;
-use crate::spool::{Counters, Spool};
 use crate::uplink::Notice;
 
 /// How often it is written.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fragment::FragmentNumber;
+use spool::Spool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use upload::{ErrorCode, FragmentKey};
@@ -24,7 +25,6 @@ use crate::clock::Clock;
 use crate::config;
 use crate::enrol::{self, EnrolError};
 use crate::renewal::{self, ServerTime};
-use crate::spool::Spool;
 
 pub use dial::{DialError, exchange, probe, probe_upload};
 use line::Line;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use agent::clock::Clock;
 use agent::config::{Camera, Source, Transport};
-use agent::spool::Spool;
 use agent::status::CameraStatus;
 use agent::{capture, limits};
 use fragment::SessionId;
 use samples::rtsp::{self, Command};
+use spool::Spool;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 

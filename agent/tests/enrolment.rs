@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use agent::enrol::EnrolError;
 use agent::identity::Identity;
-use agent::spool::Spool;
 use bytes::Bytes;
 use server::{Server, Uplink, within};
+use spool::Spool;
 use tempfile::TempDir;
 use upload::join::{JoinCode, JoinReply, JoinRequest, Proof};
 use upload::{JoinToken, wire};
@@ -198,7 +198,7 @@ async fn replaced(state: &Path, before: &Identity) -> Identity {
 fn write_fragment(spool: &Spool) {
     let id = fragment::FragmentId { session: fragment::SessionId(7), sequence: fragment::Sequence(0) };
     let key = upload::FragmentKey { stream: "front".parse().unwrap(), id };
-    let start = agent::calendar::Start { monotonic: None, wall: server::now(), quality: fragment::ClockQuality::Given };
+    let start = spool::Start { monotonic: None, wall: server::now(), quality: fragment::ClockQuality::Given };
     let mut writer = spool.create(key, start, Bytes::from_static(b"</fragment>")).unwrap();
     writer.append(Duration::from_millis(40), &[Bytes::from_static(b"a unit")]).unwrap();
     writer.finish(Duration::from_millis(40)).unwrap();

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use agent::config::{self, Config};
 use agent::once::{OnceError, Upload, once};
-use agent::spool::Spool;
 use server::{Server, within};
+use spool::Spool;
 use upload::{AckKind, ErrorCode};
 
 /// Half of it holds no more than two fragments of the clip, which has five.

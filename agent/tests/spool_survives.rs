@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use agent::clock::Clock;
 use agent::recorder::{Recorder, TimeSource};
-use agent::spool::Spool;
 use bytes::Bytes;
 use fragment::cutter::Settings;
 use fragment::{AccessUnit, ClockQuality, Codec, MediaTime, Track, TrackKind, TrackNumber, Tracks, WallTime, mkv};
+use spool::Spool;
 
 const ROOM: u64 = 1 << 30;
 const START: WallTime = WallTime::from_millis(1_700_000_000_000);

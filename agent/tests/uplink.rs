@@ -9,14 +9,12 @@ mod server;
 use std::path::Path;
 use std::time::Duration;
 
-use agent::calendar::Start;
 use agent::limits;
-use agent::spool::{Spool, Writer};
 use agent::uplink::Notice;
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId};
-use quinn::TransportConfig;
 use server::{Server, Uplink};
+use spool::{Spool, Start, Writer};
 use tempfile::TempDir;
 use upload::{AckKind, CloseCode, ErrorCode, FragmentKey};
 
@@ -163,34 +161,6 @@ async fn the_servers_window_holds_back_what_is_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_read_holds_the_agent_back_and_gets_all_of_it_later() {
-    const MEDIA: usize = 40 << 20;
-    let mut windows = TransportConfig::default();
-    windows.stream_receive_window(65_536u32.into()).receive_window(262_144u32.into());
-    let server = Server::start_with(windows);
-    let state = tempfile::tempdir().unwrap();
-    server.enrol_for_long(state.path());
-    let spool = Spool::open(state.path(), 1 << 30).unwrap();
-    let mut writer = create(&spool, 0);
-    for _ in 0..MEDIA >> 20 {
-        append(&mut writer, &[7; 1 << 20]);
-    }
-    writer.finish(Duration::from_secs(2)).unwrap();
-    let mut uplink = Uplink::start(&server, state.path(), &spool, None);
-    let mut line = server.upload().await;
-    let incoming = line.fragment().await;
-    let read = server::within(read_so_far(state.path())).await;
-    // QUIC's window, the server's, and what lies between the file and QUIC.
-    let bound = limits::SEND_WINDOW + (4 << 20);
-    assert!(read > 0 && read < bound, "the agent has read {read} bytes for a server that takes none");
-    let (media, _) = incoming.rest().await;
-    assert_eq!(media.len(), MEDIA + "</fragment>".len());
-    line.ack(&key(0), AckKind::Persisted).await;
-    uplink.until(persisted).await;
-    uplink.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn after_a_lost_connection_what_is_not_persisted_is_sent_again_and_nothing_else() {
     let (server, state, spool) = stage();
     (0..3).for_each(|sequence| assert_eq!(write_whole(&spool, sequence, b"media"), key(sequence)));
@@ -282,23 +252,4 @@ fn write_whole(spool: &Spool, sequence: u32, media: &'static [u8]) -> FragmentKe
 /// How many files the spool's folder holds.
 fn files(state: &Path) -> usize {
     std::fs::read_dir(state.join("spool/front")).unwrap().count()
-}
-
-/// How far this process has read the spool file that it has open, once it reads no further.
-async fn read_so_far(state: &Path) -> u64 {
-    let spool = state.join("spool");
-    let mut last = None;
-    loop {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let position = std::fs::read_dir("/proc/self/fd").unwrap().flatten().find_map(|file| {
-            let is_it = std::fs::read_link(file.path()).ok()?.starts_with(&spool);
-            let number = file.file_name().into_string().ok().filter(|_| is_it)?;
-            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
-            info.lines().find_map(|line| line.strip_prefix("pos:"))?.trim().parse().ok()
-        });
-        match (position, last) {
-            (Some(now), Some(before)) if now == before => return now,
-            _ => last = position,
-        }
-    }
 }

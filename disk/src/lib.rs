@@ -15,7 +15,9 @@ pub use self::os::OsDisk;
 
 /// A file system.
 pub trait Disk: Send + Sync {
-    /// Creates a folder and those above it, closed to others; its own name is on disk on return.
+    /// Creates a folder and those above it that are missing, closed to others. On return the name of each that it made
+    /// is on disk, and its own also if it was there. One whose name could not be brought to disk is not left behind:
+    /// it would look as if it were safe.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
 
     /// Creates a file that does not exist, readable by its owner only. Its name is on disk only after
@@ -34,7 +36,7 @@ pub trait Disk: Send + Sync {
     /// Removes a file. On disk after [`Disk::sync_folder`].
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// The names of the files in a folder, in no order.
+    /// The names of the files and folders in a folder, in no order.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
 
     /// The length of a file.

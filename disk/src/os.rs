@@ -20,8 +20,22 @@ pub struct OsDisk;
 
 impl Disk for OsDisk {
     fn create_folder(&self, path: &Path) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        self.sync_folder(folder_of(path))
+        if path.is_dir() {
+            return self.sync_folder(folder_of(path));
+        }
+        let above = folder_of(path);
+        if !above.is_dir() {
+            self.create_folder(above)?;
+        }
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            // Another has just made it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            made => made?,
+        }
+        self.sync_folder(above).inspect_err(|_| {
+            // It is empty, or another uses it and it stays.
+            let _ = fs::remove_dir(path);
+        })
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -127,5 +141,34 @@ impl File for fs::File {
             }
         }
         Ok(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_made_with_those_above_it_closed_to_others_and_made_again_without_harm() {
+        let root = tempfile::tempdir().expect("a folder for the test");
+        let folder = root.path().join("a/b/c");
+        for _ in 0..2 {
+            OsDisk.create_folder(&folder).expect("it can be made");
+        }
+        for path in [&folder, folder_of(&folder)] {
+            let mode = fs::metadata(path).expect("it was made").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_folder_is_an_error() {
+        let root = tempfile::tempdir().expect("a folder for the test");
+        let path = root.path().join("a");
+        fs::write(&path, b"").expect("it can be written");
+        assert!(OsDisk.create_folder(&path).is_err());
+        assert!(OsDisk.create_folder(&path.join("b")).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What a spool file of the agent holds, read by its layout and by no code of the agent's. `agent/src/spool/file.rs`
+//! What a spool file of the agent holds, read by its layout and by no code of the agent's. `agent/spool/src/file.rs`
 //! draws it.
 
 use std::fs;

@@ -4,7 +4,9 @@
 //! sync carries what waits for one file (or for the names of one folder) over to the second. When the power goes,
 //! each change that waited may have reached the disk or not, in any order, whole, cut at any byte, or in some of
 //! its pages only. Names are changes of their folder: a file that was written and synced but whose folder was not
-//! may be gone.
+//! may be gone, and with a folder goes what is in it.
+//!
+//! A process can also end alone, at any step: its open files are gone, and all that it wrote is seen, and waits.
 //!
 //! A sync that fails forgets: what waited may be on the disk or not, the running system sees it all the same, and
 //! the next sync succeeds. That is what Linux does.
@@ -14,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use disk::{Disk, File};
+use disk::{Disk, File, folder_of};
 use fastrand::Rng;
 
 use crate::content::{Content, PAGE_BYTES};
@@ -23,7 +25,7 @@ use crate::log::Log;
 /// What is wrong with the disk.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// The power goes before this step.
+    /// The power goes before this step, or the process ends: what comes back decides.
     pub cut_at: Option<u64>,
     /// The first sync at or after this step fails.
     pub fail_sync_at: Option<u64>,
@@ -42,12 +44,13 @@ pub struct VirtualDisk {
 struct State {
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
-    folders: BTreeSet<PathBuf>,
     names: Names,
     names_on_disk: Names,
     waiting_names: Vec<NameChange>,
     faults: Faults,
     steps: u64,
+    /// Syncs that failed so far.
+    failed_syncs: u64,
     /// Rises with each cut: what was open before is closed.
     boot: u64,
     is_off: bool,
@@ -55,7 +58,14 @@ struct State {
     log: Log,
 }
 
-type Names = BTreeMap<PathBuf, u64>;
+type Names = BTreeMap<PathBuf, Node>;
+
+/// What has a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Node {
+    Folder,
+    File(u64),
+}
 
 /// A file's bytes, as seen and as stored.
 #[derive(Default)]
@@ -77,9 +87,9 @@ struct NameChange {
 }
 
 enum NameChangeKind {
-    Link(PathBuf, u64),
+    Link(PathBuf, Node),
     Unlink(PathBuf),
-    Rename(PathBuf, PathBuf, u64),
+    Rename(PathBuf, PathBuf, Node),
 }
 
 impl VirtualDisk {
@@ -88,12 +98,12 @@ impl VirtualDisk {
         let state = State {
             inodes: BTreeMap::new(),
             next_inode: 0,
-            folders: BTreeSet::new(),
             names: Names::new(),
             names_on_disk: Names::new(),
             waiting_names: Vec::new(),
             faults: Faults::default(),
             steps: 0,
+            failed_syncs: 0,
             boot: 0,
             is_off: false,
             rng: Rng::with_seed(seed),
@@ -112,9 +122,32 @@ impl VirtualDisk {
         self.state().steps
     }
 
+    /// Syncs that failed so far.
+    pub fn failed_syncs(&self) -> u64 {
+        self.state().failed_syncs
+    }
+
+    /// From now on syncs of paths that end so say that they succeeded and do nothing; with `None`, all work again.
+    pub fn ignore_syncs_of(&self, end: Option<&'static str>) {
+        self.state().faults.ignore_syncs_of = end;
+    }
+
     /// Whether the power is gone.
     pub fn is_off(&self) -> bool {
         self.state().is_off
+    }
+
+    /// Takes the power away, or the process: nothing works until [`Self::cycle_power`] or [`Self::restart`].
+    pub fn cut(&self) {
+        self.state().is_off = true;
+    }
+
+    /// Begins a new process: what was open is closed, and all that was done is seen, whether it is on the disk or
+    /// waits. All faults end.
+    pub fn restart(&self) {
+        let mut state = self.state();
+        state.revive();
+        state.log.push("the process starts again".to_owned());
     }
 
     /// Takes the power away, if it is not gone already, and brings it back: what is seen from now on is what
@@ -150,9 +183,21 @@ impl VirtualDisk {
 impl Disk for VirtualDisk {
     fn create_folder(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.step(|| format!("create folder {}", path.display()))?;
-        // Folders are made once, when there is nothing to lose yet: that they last is not simulated.
-        state.folders.extend(path.ancestors().map(Path::to_path_buf));
+        state.check_power()?;
+        let missing: Vec<&Path> = path.ancestors().take_while(|path| !state.is_folder(path)).collect();
+        if missing.is_empty() {
+            return state.sync_names(folder_of(path));
+        }
+        for path in missing.into_iter().rev() {
+            state.step(|| format!("create folder {}", path.display()))?;
+            state.rename(path, NameChangeKind::Link(path.to_owned(), Node::Folder));
+            if let Err(error) = state.sync_names(folder_of(path)) {
+                if !state.is_off {
+                    state.rename(path, NameChangeKind::Unlink(path.to_owned()));
+                }
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
@@ -162,10 +207,13 @@ impl Disk for VirtualDisk {
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        if !state.is_folder(folder_of(path)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let inode = state.next_inode;
         state.next_inode += 1;
         state.inodes.insert(inode, Inode::default());
-        state.rename(path, NameChangeKind::Link(path.to_owned(), inode));
+        state.rename(path, NameChangeKind::Link(path.to_owned(), Node::File(inode)));
         Ok(self.handle(&state, inode))
     }
 
@@ -183,7 +231,7 @@ impl Disk for VirtualDisk {
         let mut state = self.state();
         state.step(|| format!("rename {} to {}", from.display(), to.display()))?;
         let inode = state.find(from)?;
-        state.rename(to, NameChangeKind::Rename(from.to_owned(), to.to_owned(), inode));
+        state.rename(to, NameChangeKind::Rename(from.to_owned(), to.to_owned(), Node::File(inode)));
         Ok(())
     }
 
@@ -198,6 +246,11 @@ impl Disk for VirtualDisk {
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let state = self.state();
         state.check_power()?;
+        match state.names.get(folder) {
+            Some(Node::Folder) => {}
+            Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
+            None => return Err(io::ErrorKind::NotFound.into()),
+        }
         let names = state.names.keys().filter(|path| path.parent() == Some(folder));
         Ok(names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
     }
@@ -209,22 +262,7 @@ impl Disk for VirtualDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.step(|| format!("sync folder {}", folder.display()))?;
-        if state.ignores(folder) {
-            return Ok(());
-        }
-        let failed = state.sync_fails();
-        let mut later = Vec::new();
-        for change in std::mem::take(&mut state.waiting_names) {
-            if change.folder != folder {
-                later.push(change);
-            } else if !failed || state.rng.bool() {
-                change.kind.apply(&mut state.names_on_disk);
-            }
-        }
-        state.waiting_names = later;
-        if failed { Err(io::Error::other("the disk failed to sync a folder")) } else { Ok(()) }
+        self.state().sync_names(folder)
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
@@ -255,12 +293,43 @@ impl State {
 
     fn find(&self, path: &Path) -> io::Result<u64> {
         self.check_power()?;
-        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        match self.names.get(path) {
+            Some(Node::File(inode)) => Ok(*inode),
+            Some(Node::Folder) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// The folder that a relative path begins in has no name and is always there.
+    fn is_folder(&self, path: &Path) -> bool {
+        path == Path::new(".") || path == Path::new("") || self.names.get(path) == Some(&Node::Folder)
+    }
+
+    fn sync_names(&mut self, folder: &Path) -> io::Result<()> {
+        if !self.is_folder(folder) {
+            self.check_power()?;
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.step(|| format!("sync folder {}", folder.display()))?;
+        if self.ignores(folder) {
+            return Ok(());
+        }
+        let failed = self.sync_fails();
+        let mut later = Vec::new();
+        for change in std::mem::take(&mut self.waiting_names) {
+            if change.folder != folder {
+                later.push(change);
+            } else if !failed || self.rng.bool() {
+                change.kind.apply(&mut self.names_on_disk);
+            }
+        }
+        self.waiting_names = later;
+        if failed { Err(io::Error::other("the disk failed to sync a folder")) } else { Ok(()) }
     }
 
     fn rename(&mut self, path: &Path, kind: NameChangeKind) {
         kind.apply(&mut self.names);
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let folder = folder_of(path).to_owned();
         self.waiting_names.push(NameChange { folder, kind });
     }
 
@@ -273,25 +342,35 @@ impl State {
         let fails = self.faults.fail_sync_at.is_some_and(|at| self.steps > at);
         if fails {
             self.faults.fail_sync_at = None;
+            self.failed_syncs += 1;
             self.log.push("the sync fails".to_owned());
         }
         fails
     }
 
     fn path_of(&self, inode: u64) -> PathBuf {
-        let named = self.names.iter().find(|(_, other)| **other == inode);
+        let named = self.names.iter().find(|(_, node)| **node == Node::File(inode));
         named.map(|(path, _)| path.clone()).unwrap_or_default()
     }
 
     fn used(&self) -> u64 {
-        self.names.values().map(|inode| self.inodes[inode].seen.len().next_multiple_of(PAGE_BYTES as u64)).sum()
+        let bytes = |inode: &u64| self.inodes[inode].seen.len().next_multiple_of(PAGE_BYTES as u64);
+        self.files().map(|(_, inode)| bytes(inode)).sum()
     }
 
-    fn has_room_for(&self, inode: u64, len: u64) -> io::Result<()> {
-        let more = len.saturating_sub(self.inodes[&inode].seen.len());
+    fn files(&self) -> impl Iterator<Item = (&PathBuf, &u64)> {
+        self.names.iter().filter_map(|(path, node)| match node {
+            Node::File(inode) => Some((path, inode)),
+            Node::Folder => None,
+        })
+    }
+
+    /// How long a file can be that is to be `len` long.
+    fn room_for(&self, inode: u64, len: u64) -> u64 {
+        let now = self.inodes[&inode].seen.len();
         match self.faults.capacity {
-            Some(capacity) if more > 0 && self.used() + more > capacity => Err(io::ErrorKind::StorageFull.into()),
-            _ => Ok(()),
+            Some(capacity) if len > now => len.min(now + capacity.saturating_sub(self.used())),
+            _ => len,
         }
     }
 
@@ -303,8 +382,15 @@ impl State {
                 change.kind.apply(&mut self.names_on_disk);
             }
         }
+        // A folder comes before what is in it, so what a lost one held goes with it.
+        for (path, node) in std::mem::take(&mut self.names_on_disk) {
+            let folder = folder_of(&path);
+            if folder == Path::new(".") || self.names_on_disk.contains_key(folder) {
+                self.names_on_disk.insert(path, node);
+            }
+        }
         self.names = self.names_on_disk.clone();
-        let named: BTreeSet<u64> = self.names.values().copied().collect();
+        let named: BTreeSet<u64> = self.files().map(|(_, inode)| *inode).collect();
         self.inodes.retain(|inode, _| named.contains(inode));
         for inode in self.inodes.values_mut() {
             for change in std::mem::take(&mut inode.waiting) {
@@ -314,16 +400,19 @@ impl State {
             }
             inode.seen = inode.on_disk.clone();
         }
+        self.revive();
+        self.log.push("the power is back".to_owned());
+    }
+
+    fn revive(&mut self) {
         self.faults = Faults::default();
         self.boot += 1;
         self.is_off = false;
-        self.log.push("the power is back".to_owned());
     }
 
     fn flip_bit(&mut self, part: &str) -> Option<(PathBuf, u64)> {
         let files: Vec<(PathBuf, u64)> = self
-            .names
-            .iter()
+            .files()
             .filter(|(path, inode)| path.to_string_lossy().contains(part) && self.inodes[inode].seen.len() > 0)
             .map(|(path, inode)| (path.clone(), *inode))
             .collect();
@@ -345,15 +434,15 @@ impl State {
 impl NameChangeKind {
     fn apply(&self, names: &mut Names) {
         match self {
-            Self::Link(path, inode) => {
-                names.insert(path.clone(), *inode);
+            Self::Link(path, node) => {
+                names.insert(path.clone(), *node);
             }
             Self::Unlink(path) => {
                 names.remove(path);
             }
-            Self::Rename(from, to, inode) => {
+            Self::Rename(from, to, node) => {
                 names.remove(from);
-                names.insert(to.clone(), *inode);
+                names.insert(to.clone(), *node);
             }
         }
     }
@@ -407,11 +496,20 @@ impl VirtualFile {
         let mut state = self.state()?;
         let path = state.path_of(self.inode);
         state.step(|| format!("{name} {} to {end}", path.display()))?;
-        state.has_room_for(self.inode, end)?;
+        let room = state.room_for(self.inode, end);
         let inode = state.inodes.get_mut(&self.inode).expect("an open file has its inode");
+        let change = match change {
+            // On a full disk a write gets as far as there is room.
+            DataChange::Write { mut bytes, offset } if room < end => {
+                bytes.truncate(usize::try_from(room.saturating_sub(offset)).expect("not longer than before"));
+                DataChange::Write { bytes, offset }
+            }
+            DataChange::SetLen(_) if room < end => return Err(io::ErrorKind::StorageFull.into()),
+            change => change,
+        };
         change.apply(&mut inode.seen);
         inode.waiting.push(change);
-        Ok(())
+        if room < end { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 }
 

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
+use spool::{Spool, Start, Writer};
 use upload::{Ack, AckKind, Action, FragmentKey, FromServer, Priority, Sender, Welcome, limits};
 
 use super::Feed;
-use crate::calendar::Start;
-use crate::spool::{Spool, Writer};
 
 /// More than is told ahead, twice over: what comes after that has to be asked for.
 const BACKLOG: u32 = 200;
@@ -127,7 +126,7 @@ impl World {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Finish { key, .. } => self.acks.push_back(key),
-            Action::Persisted { key, .. } => crate::spool::remove(&self.spool.release(&key).unwrap()),
+            Action::Persisted { key, .. } => self.spool.remove(&self.spool.release(&key).unwrap()),
             _ => {}
         }
     }

@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use quinn::{Connection, SendStream, VarInt, WriteError};
+use spool::Reader;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use upload::wire::chunk_head;
 use upload::{FragmentKey, Priority, Trailer};
-
-use crate::spool::Reader;
 
 /// The loop's end of a lane.
 pub(super) struct Lane {

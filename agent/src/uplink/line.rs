@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use spool::Spool;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +16,6 @@ use crate::enrol::EnrolError;
 use crate::feed::Feed;
 use crate::identity::Identity;
 use crate::renewal::ServerTime;
-use crate::spool::{self, Spool};
 use crate::uplink::dial::{self, DialError, dial, explain, say_hello};
 use crate::uplink::lane::{Command, Lane, Report, Work, stream_priority};
 use crate::uplink::{Notice, Settings};
@@ -201,7 +201,8 @@ impl<'a> Line<'a> {
                 );
                 (self.settings.observer)(&Notice::Persisted(key.clone(), number));
                 if let Some(path) = spool.release(&key) {
-                    self.removals.spawn_blocking(move || spool::remove(&path));
+                    let spool = spool.clone();
+                    self.removals.spawn_blocking(move || spool.remove(&path));
                 }
                 return true;
             }

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent::clock::Clock;
 use agent::identity::Identity;
-use agent::spool::Spool;
 use agent::uplink::{self, Notice};
 use bytes::Bytes;
 use fragment::{FragmentNumber, WallTime};
@@ -21,6 +20,7 @@ use rcgen::{
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
+use spool::Spool;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use upload::join::{JoinReply, JoinRequest};

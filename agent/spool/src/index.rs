@@ -6,8 +6,7 @@ use std::time::Duration;
 use fragment::StreamName;
 use upload::{FragmentKey, Trailer};
 
-use super::file::Header;
-use crate::calendar::Start;
+use crate::file::{Header, Start};
 use crate::limits;
 
 /// One fragment in the spool.
@@ -44,7 +43,7 @@ pub struct Counters {
 
 /// Fragments by their place in the order of capture.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(crate) struct Index {
     entries: BTreeMap<u64, Entry>,
     ordinals: HashMap<FragmentKey, u64>,
     changes: BTreeSet<u64>,
@@ -55,53 +54,58 @@ pub(super) struct Index {
 }
 
 impl Index {
-    pub(super) fn next_ordinal(&self) -> u64 {
+    pub(crate) fn next_ordinal(&self) -> u64 {
         self.next_ordinal
     }
 
-    pub(super) fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         Counters { fragments: self.entries.len() as u64, ..self.counters }
     }
 
-    pub(super) fn entry(&self, ordinal: u64) -> Option<&Entry> {
+    pub(crate) fn entry(&self, ordinal: u64) -> Option<&Entry> {
         self.entries.get(&ordinal)
     }
 
-    pub(super) fn next(&self, after: Option<u64>) -> Option<(u64, &Entry)> {
+    pub(crate) fn next(&self, after: Option<u64>) -> Option<(u64, &Entry)> {
         let from = after.map_or(0, |after| after + 1);
         self.entries.range(from..).next().map(|(&ordinal, entry)| (ordinal, entry))
     }
 
-    pub(super) fn holds(&self, key: &FragmentKey) -> bool {
+    pub(crate) fn holds(&self, key: &FragmentKey) -> bool {
         self.ordinals.contains_key(key)
     }
 
     /// The payload bytes of a fragment; none, if it is not here.
-    pub(super) fn bytes_of(&self, key: &FragmentKey) -> u64 {
+    pub(crate) fn bytes_of(&self, key: &FragmentKey) -> u64 {
         self.ordinals.get(key).and_then(|ordinal| self.entries.get(ordinal)).map_or(0, |entry| entry.bytes)
     }
 
     /// Whether another fragment fits without dropping one: one of the largest size, or half of a spool that is
     /// smaller than two of those.
-    pub(super) fn has_room(&self, bytes_max: u64) -> bool {
+    pub(crate) fn has_room(&self, bytes_max: u64) -> bool {
         let largest = (fragment::limits::FRAGMENT_BYTES_MAX as u64).min(bytes_max / 2);
-        self.counters.bytes + largest <= bytes_max && self.entries.len() < limits::SPOOL_FRAGMENTS_MAX
+        self.counters.bytes + largest <= bytes_max && self.entries.len() < limits::FRAGMENTS_MAX
     }
 
-    pub(super) fn is_over(&self, bytes_max: u64) -> bool {
-        self.counters.bytes > bytes_max || self.entries.len() > limits::SPOOL_FRAGMENTS_MAX
+    pub(crate) fn is_over(&self, bytes_max: u64) -> bool {
+        self.counters.bytes > bytes_max || self.entries.len() > limits::FRAGMENTS_MAX
     }
 
-    pub(super) fn take_ordinal(&mut self) -> u64 {
+    pub(crate) fn take_ordinal(&mut self) -> u64 {
         self.next_ordinal += 1;
         self.next_ordinal - 1
     }
 
-    pub(super) fn take_changes(&mut self) -> BTreeSet<u64> {
+    /// Leaves out the ordinal of a file that is on disk and can't be taken in.
+    pub(crate) fn pass_over(&mut self, ordinal: u64) {
+        self.next_ordinal = self.next_ordinal.max(ordinal + 1);
+    }
+
+    pub(crate) fn take_changes(&mut self) -> BTreeSet<u64> {
         std::mem::take(&mut self.changes)
     }
 
-    pub(super) fn insert(&mut self, ordinal: u64, entry: Entry) {
+    pub(crate) fn insert(&mut self, ordinal: u64, entry: Entry) {
         self.next_ordinal = self.next_ordinal.max(ordinal + 1);
         self.counters.bytes += entry.file_bytes;
         self.ordinals.insert(entry.key.clone(), ordinal);
@@ -109,21 +113,24 @@ impl Index {
         self.changes.insert(ordinal);
     }
 
-    pub(super) fn insert_recovered(&mut self, header: Header, trailer: Trailer, file_bytes: u64) {
-        let newest = (header.ordinal, header.start, trailer.duration);
+    /// Takes in what was found at the start, which comes in the order of capture. A place that is taken already,
+    /// because a removal did not reach the disk, is not given twice: what follows moves up.
+    pub(crate) fn insert_recovered(&mut self, header: Header, trailer: Trailer, file_bytes: u64) {
+        let ordinal = header.ordinal.max(self.next_ordinal);
+        let newest = (ordinal, header.start, trailer.duration);
         let known = self.recovered.entry(header.key.stream.clone()).or_insert(newest);
         if known.0 < newest.0 {
             *known = newest;
         }
         let entry = Entry { key: header.key, bytes: trailer.bytes, file_bytes, trailer: Some(trailer) };
-        self.insert(header.ordinal, entry);
+        self.insert(ordinal, entry);
     }
 
-    pub(super) fn last_recovered(&self, stream: &StreamName) -> Option<(Start, Duration)> {
+    pub(crate) fn last_recovered(&self, stream: &StreamName) -> Option<(Start, Duration)> {
         self.recovered.get(stream).map(|&(_, start, duration)| (start, duration))
     }
 
-    pub(super) fn grow(&mut self, ordinal: u64, bytes: u64, record_bytes: u64) {
+    pub(crate) fn grow(&mut self, ordinal: u64, bytes: u64, record_bytes: u64) {
         if let Some(entry) = self.entries.get_mut(&ordinal) {
             entry.bytes = bytes;
             entry.file_bytes += record_bytes;
@@ -132,7 +139,7 @@ impl Index {
         }
     }
 
-    pub(super) fn finish(&mut self, ordinal: u64, trailer: Trailer, record_bytes: u64) {
+    pub(crate) fn finish(&mut self, ordinal: u64, trailer: Trailer, record_bytes: u64) {
         self.grow(ordinal, trailer.bytes, record_bytes);
         if let Some(entry) = self.entries.get_mut(&ordinal) {
             entry.trailer = Some(trailer);
@@ -140,7 +147,7 @@ impl Index {
         }
     }
 
-    pub(super) fn replace(&mut self, key: &FragmentKey, trailer: Trailer, file_bytes: u64) {
+    pub(crate) fn replace(&mut self, key: &FragmentKey, trailer: Trailer, file_bytes: u64) {
         let Some(&ordinal) = self.ordinals.get(key) else {
             return;
         };
@@ -152,7 +159,7 @@ impl Index {
         }
     }
 
-    pub(super) fn remove(&mut self, key: &FragmentKey, count: impl FnOnce(&mut Counters)) -> Option<Entry> {
+    pub(crate) fn remove(&mut self, key: &FragmentKey, count: impl FnOnce(&mut Counters)) -> Option<Entry> {
         let ordinal = self.ordinals.remove(key)?;
         let entry = self.entries.remove(&ordinal).expect("each ordinal has its entry");
         self.counters.bytes -= entry.file_bytes;
@@ -162,12 +169,12 @@ impl Index {
     }
 
     /// Takes out the oldest fragment that is whole: one being captured can't make room.
-    pub(super) fn drop_oldest(&mut self) -> Option<Entry> {
+    pub(crate) fn drop_oldest(&mut self) -> Option<Entry> {
         let oldest = self.entries.values().find(|entry| entry.trailer.is_some())?.key.clone();
         self.remove(&oldest, |counters| counters.dropped += 1)
     }
 
-    pub(super) fn note_lost(&mut self) {
+    pub(crate) fn note_lost(&mut self) {
         self.counters.lost += 1;
     }
 }

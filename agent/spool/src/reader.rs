@@ -1,27 +1,26 @@
 //! Reads a fragment's payload out of its spool file, checked, while it may still be growing.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
 use bytes::{Buf as _, Bytes};
+use disk::Disk;
 
-use super::file::{self, Header, ReadError, Record};
+use crate::file::{self, Header, InOrder, ReadError, Record};
 
 /// Gives a fragment's bytes in order. It keeps the file open, so that a fragment which leaves the spool
 /// while it is being sent can be sent to its end.
-#[derive(Debug)]
 pub struct Reader {
     header: Header,
-    from: BufReader<File>,
+    from: BufReader<InOrder>,
     /// What has been read of the file and not been asked for yet.
     ahead: Bytes,
 }
 
 impl Reader {
-    pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
-        let mut from = BufReader::with_capacity(64 * 1024, File::open(path)?);
+    pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, ReadError> {
+        let mut from = BufReader::with_capacity(64 * 1024, InOrder::new(disk.open(path)?, 0));
         file::read_magic(&mut from)?;
         match file::read_record(&mut from)? {
             Record::Header(header) => Ok(Self { header, from, ahead: Bytes::new() }),

@@ -18,22 +18,23 @@
 //! fragments by capture, across boots with wrong clocks.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use disk::File;
 use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, WallTime};
 use prost::Message as _;
 use upload::{FragmentKey, Trailer};
 
-use crate::calendar::Start;
 use crate::limits;
 
 /// What a spool file begins with.
-pub(super) const MAGIC: [u8; 5] = *b"MRSP\x01";
+pub(crate) const MAGIC: [u8; 5] = *b"MRSP\x01";
 /// Kind, length and checksum.
-pub(super) const RECORD_HEAD_BYTES: usize = 9;
+pub(crate) const RECORD_HEAD_BYTES: usize = 9;
 /// Always the same, so that it can be looked for at a file's end.
-pub(super) const TRAILER_RECORD_BYTES: usize = RECORD_HEAD_BYTES + 20;
+pub(crate) const TRAILER_RECORD_BYTES: usize = RECORD_HEAD_BYTES + 20;
 const ELAPSED_BYTES: usize = 8;
 
 const KIND_HEADER: u8 = b'H';
@@ -53,12 +54,43 @@ pub struct Header {
     pub closing: Bytes,
 }
 
+/// When a fragment began, as far as was known at its capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// By the monotonic clock; `None` for a fragment that was not captured, but read from a file.
+    pub monotonic: Option<MonotonicTime>,
+    /// By the calendar.
+    pub wall: WallTime,
+    /// How far the calendar could be trusted.
+    pub quality: ClockQuality,
+}
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Record {
+pub(crate) enum Record {
     Header(Header),
     Chunk { elapsed: Duration, payload: Bytes },
     Trailer(Trailer),
+}
+
+/// Reads a file from a place onwards.
+pub(crate) struct InOrder {
+    file: Arc<dyn File>,
+    at: u64,
+}
+
+impl InOrder {
+    pub(crate) fn new(file: Arc<dyn File>, at: u64) -> Self {
+        Self { file, at }
+    }
+}
+
+impl Read for InOrder {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(out, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// Why a record can't be read.
@@ -72,7 +104,7 @@ pub enum ReadError {
     Damaged(&'static str),
 }
 
-pub(super) fn encode_header(header: &Header) -> Bytes {
+pub(crate) fn encode_header(header: &Header) -> Bytes {
     let (boot, since_boot) = match header.start.monotonic {
         Some(time) => (Bytes::copy_from_slice(&time.boot.0.to_be_bytes()), time.since_boot),
         None => (Bytes::new(), Duration::ZERO),
@@ -94,7 +126,7 @@ pub(super) fn encode_header(header: &Header) -> Bytes {
     out.freeze()
 }
 
-pub(super) fn encode_chunk(elapsed: Duration, pieces: &[Bytes]) -> Bytes {
+pub(crate) fn encode_chunk(elapsed: Duration, pieces: &[Bytes]) -> Bytes {
     let elapsed = nanos(elapsed).to_be_bytes();
     let payload: usize = pieces.iter().map(Bytes::len).sum();
     let mut out = BytesMut::with_capacity(RECORD_HEAD_BYTES + ELAPSED_BYTES + payload);
@@ -105,7 +137,7 @@ pub(super) fn encode_chunk(elapsed: Duration, pieces: &[Bytes]) -> Bytes {
     out.freeze()
 }
 
-pub(super) fn encode_trailer(trailer: &Trailer) -> Bytes {
+pub(crate) fn encode_trailer(trailer: &Trailer) -> Bytes {
     let mut body = BytesMut::with_capacity(20);
     body.put_u64(nanos(trailer.duration));
     body.put_u64(trailer.bytes);
@@ -115,7 +147,7 @@ pub(super) fn encode_trailer(trailer: &Trailer) -> Bytes {
     out.freeze()
 }
 
-pub(super) fn read_magic(from: &mut impl Read) -> Result<(), ReadError> {
+pub(crate) fn read_magic(from: &mut impl Read) -> Result<(), ReadError> {
     let mut magic = [0; MAGIC.len()];
     match from.read_exact(&mut magic) {
         Ok(()) if magic == MAGIC => Ok(()),
@@ -125,15 +157,15 @@ pub(super) fn read_magic(from: &mut impl Read) -> Result<(), ReadError> {
 }
 
 /// The next record. A file that ends within or before it is damaged, too: the trailer tells the end.
-pub(super) fn read_record(from: &mut impl Read) -> Result<Record, ReadError> {
+pub(crate) fn read_record(from: &mut impl Read) -> Result<Record, ReadError> {
     let mut head = [0; RECORD_HEAD_BYTES];
     from.read_exact(&mut head).map_err(short)?;
     let (kind, mut rest) = (head[0], &head[1..]);
     let length = rest.get_u32() as usize;
     let checksum = rest.get_u32();
     let max = match kind {
-        KIND_HEADER => limits::SPOOL_HEADER_BYTES_MAX,
-        KIND_CHUNK => limits::SPOOL_RECORD_BYTES_MAX,
+        KIND_HEADER => limits::HEADER_BYTES_MAX,
+        KIND_CHUNK => limits::RECORD_BYTES_MAX,
         KIND_TRAILER => TRAILER_RECORD_BYTES,
         _ => return Err(ReadError::Damaged("a record of no known kind")),
     };

@@ -1,52 +1,56 @@
-//! The spool: fragments on disk from their first unit until the server has them on its disk.
+//! The spool: fragments on the device's disk from their first unit until the server has them on its own.
 //!
 //! One file per fragment (file.rs), written before anything of it is sent, synced at its end, removed
 //! when PERSISTED is in. What is in memory is an index that is rebuilt from the files at the start
 //! (recovery.rs). The spool is bounded: when it is full the oldest whole fragment makes room for the
-//! newest, which is counted and logged. It knows no Matroska and no network.
+//! newest, which is counted and logged. It knows no camera, no Matroska and no network.
+//!
+//! Start reading at [`Spool`], then [`Writer`] and `recovery.rs`.
 
 mod file;
 mod index;
+pub mod limits;
 mod reader;
 mod recovery;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use disk::{Disk, OsDisk};
 use fragment::StreamName;
 use tokio::sync::Notify;
 use upload::{FragmentKey, Trailer};
 
-use crate::calendar::Start;
-use crate::{limits, state};
-use index::Index;
-use recovery::Recovered;
+use self::index::Index;
+use self::recovery::{Recovered, Whole};
 
-pub use file::{Header, ReadError};
-pub use index::{Counters, Entry};
-pub use reader::Reader;
-pub use writer::Writer;
+pub use self::file::{Header, ReadError, Start};
+pub use self::index::{Counters, Entry};
+pub use self::reader::Reader;
+pub use self::writer::Writer;
 
 /// A handle to the spool. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Spool {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     rejected: PathBuf,
     bytes_max: u64,
     index: Mutex<Index>,
+    /// Streams whose folder is known to be on disk.
+    folders: Mutex<HashSet<StreamName>>,
     /// Ordinals below this were captured by an earlier run.
     first_own_ordinal: u64,
     changed: Notify,
@@ -55,16 +59,23 @@ struct Shared {
 impl Spool {
     /// Opens the spool of a state folder, which the caller has locked, and recovers what is in it.
     pub fn open(state: &Path, bytes_max: u64) -> io::Result<Self> {
-        let folder = state.join("spool");
-        fs::create_dir_all(&folder)?;
-        let index = load(&folder)?;
+        Self::open_on(Arc::new(OsDisk), state, bytes_max)
+    }
+
+    /// The same on another disk than the machine's.
+    pub fn open_on(disk: Arc<dyn Disk>, state: &Path, bytes_max: u64) -> io::Result<Self> {
+        let (folder, rejected) = (state.join("spool"), state.join("rejected"));
+        disk.create_folder(&folder)?;
+        let index = recovery::load(&*disk, &folder, &rejected)?;
         let first_own_ordinal = index.next_ordinal();
         Ok(Self {
             shared: Arc::new(Shared {
+                disk,
                 folder,
-                rejected: state.join("rejected"),
+                rejected,
                 bytes_max,
                 index: Mutex::new(index),
+                folders: Mutex::default(),
                 first_own_ordinal,
                 changed: Notify::new(),
             }),
@@ -75,13 +86,8 @@ impl Spool {
     pub fn create(&self, key: FragmentKey, start: Start, closing: Bytes) -> io::Result<Writer> {
         self.make_room();
         let ordinal = self.index().take_ordinal();
+        self.make_folder(&key.stream)?;
         let path = self.path(&key);
-        if let Some(folder) = path.parent()
-            && !folder.exists()
-        {
-            fs::create_dir_all(folder)?;
-            state::sync_folder(&self.shared.folder)?;
-        }
         let header = Header { key: key.clone(), ordinal, start, closing };
         let writer = Writer::create(self.clone(), header, path)?;
         self.index().insert(ordinal, Entry { key, bytes: 0, file_bytes: 0, trailer: None });
@@ -91,7 +97,7 @@ impl Spool {
 
     /// Reads a fragment from its beginning.
     pub fn read(&self, key: &FragmentKey) -> Result<Reader, ReadError> {
-        Reader::open(&self.path(key))
+        Reader::open(&*self.shared.disk, &self.path(key))
     }
 
     /// Whether this run of the agent captured it.
@@ -99,7 +105,7 @@ impl Spool {
         header.ordinal >= self.shared.first_own_ordinal
     }
 
-    /// The server has it on disk: forgets it and gives the file that remains to be removed. A crash
+    /// The server has it on disk: forgets it and gives the file that remains for [`Self::remove`]. A crash
     /// before that sends it once more, and the server knows it.
     #[must_use = "the file has to be removed"]
     pub fn release(&self, key: &FragmentKey) -> Option<PathBuf> {
@@ -114,10 +120,12 @@ impl Spool {
             return Ok(());
         }
         self.shared.changed.notify_one();
-        fs::create_dir_all(&self.shared.rejected)?;
-        let name = format!("{}-{}.frag", key.stream, key.id);
-        fs::rename(self.path(key), self.shared.rejected.join(name))?;
-        prune_rejected(&self.shared.rejected)
+        self.set_aside(key)
+    }
+
+    /// Removes the file of a fragment that was released.
+    pub fn remove(&self, path: &Path) {
+        recovery::remove(&*self.shared.disk, path);
     }
 
     /// Ends a fragment that turned out to be damaged at its last whole chunk. What is behind that is lost, which
@@ -125,8 +133,8 @@ impl Spool {
     pub fn repair(&self, key: &FragmentKey) {
         let path = self.path(key);
         let before = self.index().bytes_of(key);
-        let repaired = recovery::repair(&path);
-        let counts_itself = repaired.is_err();
+        let repaired = recovery::repair(&*self.shared.disk, &path);
+        let counts_itself = matches!(repaired, Err(_) | Ok(Recovered::Torn(..)));
         self.note_repaired(key, &path, repaired);
         let mut index = self.index();
         if !counts_itself && index.bytes_of(key) < before {
@@ -197,15 +205,18 @@ impl Spool {
 
     fn note_repaired(&self, key: &FragmentKey, path: &Path, repaired: io::Result<Recovered>) {
         match repaired {
-            Ok(Recovered::Whole { trailer, file_bytes, .. } | Recovered::Shortened { trailer, file_bytes, .. }) => {
+            Ok(
+                Recovered::Whole(Whole { trailer, file_bytes, .. })
+                | Recovered::Shortened(Whole { trailer, file_bytes, .. }),
+            ) => {
                 tracing::warn!(fragment = %key, duration = ?trailer.duration, "ended a fragment early");
                 self.index().replace(key, trailer, file_bytes);
             }
             Ok(Recovered::Empty) => {
                 self.index().remove(key, |_| {});
-                remove(path);
+                self.remove(path);
             }
-            Err(error) => {
+            Ok(Recovered::Torn(_, error)) | Err(error) => {
                 tracing::error!(fragment = %key, %error, "a fragment can't be recovered; it stays on disk");
                 self.index().remove(key, |counters| counters.lost += 1);
             }
@@ -225,7 +236,7 @@ impl Spool {
                 break;
             };
             drop(index);
-            remove(&self.path(&entry.key));
+            self.remove(&self.path(&entry.key));
             dropped += 1;
         }
         if dropped > 0 {
@@ -238,6 +249,37 @@ impl Spool {
         }
     }
 
+    /// The folder of a stream, made once in a run. A folder that is there proves nothing: the run that made it
+    /// may have ended before its name was on disk.
+    fn make_folder(&self, stream: &StreamName) -> io::Result<()> {
+        let known = || self.shared.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known().contains(stream) {
+            self.shared.disk.create_folder(&self.shared.folder.join(stream.as_str()))?;
+            known().insert(stream.clone());
+        }
+        Ok(())
+    }
+
+    /// Moves a file to the rejected ones, whose names begin with a number that rises, and removes the oldest of
+    /// those. It is not synced: one that comes back after a power cut is refused once more.
+    fn set_aside(&self, key: &FragmentKey) -> io::Result<()> {
+        let Shared { disk, rejected, .. } = &*self.shared;
+        let mut names = match disk.list(rejected) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                disk.create_folder(rejected)?;
+                Vec::new()
+            }
+            listed => listed?,
+        };
+        let number = |name: &String| name.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0u64);
+        names.sort_by_key(number);
+        let next = names.last().map_or(0, number).saturating_add(1);
+        disk.rename(&self.path(key), &rejected.join(format!("{next}-{}-{}.frag", key.stream, key.id)))?;
+        let surplus = (names.len() + 1).saturating_sub(limits::REJECTED_FRAGMENTS_MAX);
+        names[..surplus].iter().for_each(|name| self.remove(&rejected.join(name)));
+        Ok(())
+    }
+
     fn path(&self, key: &FragmentKey) -> PathBuf {
         self.shared.folder.join(key.stream.as_str()).join(format!("{}.frag", key.id))
     }
@@ -248,56 +290,8 @@ impl Spool {
     }
 }
 
-/// Removes a spool file. One that can't be removed is recovered at the next start and sent again.
-pub fn remove(path: &Path) {
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "a spool file can't be removed");
+impl fmt::Debug for Spool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spool").field("folder", &self.shared.folder).finish_non_exhaustive()
     }
-}
-
-fn load(folder: &Path) -> io::Result<Index> {
-    let mut index = Index::default();
-    let mut shortened = 0u64;
-    for stream in fs::read_dir(folder)? {
-        let stream = stream?.path();
-        if !stream.is_dir() {
-            continue;
-        }
-        for file in fs::read_dir(&stream)? {
-            let path = file?.path();
-            if path.extension().is_none_or(|extension| extension != "frag") {
-                continue;
-            }
-            match recovery::recover(&path) {
-                Ok(Recovered::Whole { header, trailer, file_bytes }) => {
-                    index.insert_recovered(header, trailer, file_bytes);
-                }
-                Ok(Recovered::Shortened { header, trailer, file_bytes }) => {
-                    shortened += 1;
-                    index.insert_recovered(header, trailer, file_bytes);
-                }
-                Ok(Recovered::Empty) => remove(&path),
-                Err(error) => tracing::error!(path = %path.display(), %error, "a spool file can't be recovered"),
-            }
-        }
-    }
-    let Counters { fragments, bytes, .. } = index.counters();
-    if fragments > 0 {
-        tracing::info!(fragments, bytes, shortened, "found fragments of an earlier run in the spool");
-    }
-    Ok(index)
-}
-
-fn prune_rejected(folder: &Path) -> io::Result<()> {
-    let mut files = Vec::new();
-    for file in fs::read_dir(folder)? {
-        let file = file?;
-        files.push((file.metadata()?.modified()?, file.path()));
-    }
-    files.sort();
-    let surplus = files.len().saturating_sub(limits::REJECTED_FRAGMENTS_MAX);
-    files[..surplus].iter().for_each(|(_, path)| remove(path));
-    Ok(())
 }

@@ -1,25 +1,27 @@
 //! Appends to the spool file of one fragment while it is captured.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use disk::File;
 use upload::Trailer;
 
-use super::file::{self, Header};
 use super::{Spool, recovery};
-use crate::state;
+use crate::file::{self, Header};
 
 /// A fragment that is being captured. Dropped before [`Self::finish`], it is ended at its last whole
 /// chunk, as after a crash.
-#[derive(Debug)]
 pub struct Writer {
     spool: Spool,
     header: Header,
     path: PathBuf,
-    file: File,
+    file: Arc<dyn File>,
+    /// Where the next record goes.
+    end: u64,
+    /// Of the payload.
     bytes: u64,
     crc32c: u32,
     elapsed: Duration,
@@ -27,16 +29,22 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(super) fn create(spool: Spool, header: Header, path: PathBuf) -> io::Result<Self> {
-        let mut file = File::create_new(&path)?;
-        file.write_all(&file::encode_header(&header))?;
-        Ok(Self { spool, header, path, file, bytes: 0, crc32c: 0, elapsed: Duration::ZERO, finished: false })
+    pub(crate) fn create(spool: Spool, header: Header, path: PathBuf) -> io::Result<Self> {
+        let file = spool.shared.disk.create(&path)?;
+        let record = file::encode_header(&header);
+        if let Err(error) = file.write_at(&record, 0) {
+            // A full disk must not gather a file for each fragment that it has no room for.
+            spool.remove(&path);
+            return Err(error);
+        }
+        let end = record.len() as u64;
+        Ok(Self { spool, header, path, file, end, bytes: 0, crc32c: 0, elapsed: Duration::ZERO, finished: false })
     }
 
     /// Appends whole Matroska elements. With them the fragment plays for `elapsed`.
     pub fn append(&mut self, elapsed: Duration, pieces: &[Bytes]) -> io::Result<()> {
         let record = file::encode_chunk(elapsed, pieces);
-        self.file.write_all(&record)?;
+        self.write(&record)?;
         for piece in pieces {
             self.bytes += piece.len() as u64;
             self.crc32c = crc32c::crc32c_append(self.crc32c, piece);
@@ -53,21 +61,25 @@ impl Writer {
         self.append(duration, std::slice::from_ref(&closing))?;
         let trailer = Trailer { duration, bytes: self.bytes, crc32c: self.crc32c };
         let record = file::encode_trailer(&trailer);
-        self.file.write_all(&record)?;
-        self.file.sync_data()?;
-        if let Some(folder) = self.path.parent() {
-            state::sync_folder(folder)?;
-        }
+        self.write(&record)?;
+        self.file.sync()?;
+        self.spool.shared.disk.sync_folder(disk::folder_of(&self.path))?;
         self.finished = true;
         self.spool.note_finished(self.header.ordinal, trailer, record.len() as u64);
         Ok(trailer)
+    }
+
+    fn write(&mut self, record: &[u8]) -> io::Result<()> {
+        self.file.write_at(record, self.end)?;
+        self.end += record.len() as u64;
+        Ok(())
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
         if !self.finished {
-            let repaired = recovery::repair(&self.path);
+            let repaired = recovery::repair(&*self.spool.shared.disk, &self.path);
             self.spool.note_repaired(&self.header.key, &self.path, repaired);
         }
     }

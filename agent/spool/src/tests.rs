@@ -10,8 +10,8 @@ use bytes::{Bytes, BytesMut};
 use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, WallTime};
 use upload::FragmentKey;
 
-use super::{ReadError, Spool};
-use crate::calendar::Start;
+use super::limits::REJECTED_FRAGMENTS_MAX;
+use super::{ReadError, Spool, Start};
 
 const CLOSING: Bytes = Bytes::from_static(b"</fragment>");
 const PIECES: [&[u8]; 3] = [b"first unit", b"a second one", b"3"];
@@ -64,6 +64,40 @@ fn a_file_torn_at_any_byte_comes_back_as_its_whole_chunks_and_a_proper_end() {
 }
 
 #[test]
+fn a_torn_file_is_not_read_on_behind_its_end() {
+    let origin = tempfile::tempdir().unwrap();
+    write_whole(&Spool::open(origin.path(), ROOM).unwrap(), 0);
+    let bytes = fs::read(path_in(origin.path(), 0)).unwrap();
+    // A second unit as long as the end, which has taken its place; the cut behind it did not reach the disk.
+    let record = |piece: &[u8]| super::file::encode_chunk(Duration::from_millis(40), &[Bytes::copy_from_slice(piece)]);
+    let header = bytes.windows(9).position(|window| window.starts_with(&record(PIECES[0])[..9])).unwrap();
+    let torn = [&bytes[..header], &record(PIECES[0]), &record(&CLOSING), &record(PIECES[2])].concat();
+    let state = torn_state(&torn);
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    assert_eq!(read_all(&spool, &key(0), 100), [PIECES[0], &CLOSING].concat());
+}
+
+#[test]
+fn two_fragments_of_one_place_are_both_kept_in_the_order_of_their_clock() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let earlier = Start { wall: WallTime::from_millis(0), ..start() };
+    for (state, sequence, start) in [(&first, 0, start()), (&second, 1, earlier)] {
+        let spool = Spool::open(state.path(), ROOM).unwrap();
+        let mut writer = spool.create(key(sequence), start, CLOSING).unwrap();
+        writer.append(Duration::from_millis(40), &[Bytes::from_static(PIECES[0])]).unwrap();
+        writer.finish(Duration::from_millis(40)).unwrap();
+    }
+    fs::rename(path_in(second.path(), 1), path_in(first.path(), 1)).unwrap();
+    let spool = Spool::open(first.path(), ROOM).unwrap();
+    write_whole(&spool, 2);
+    let order: Vec<_> = [None, Some(0), Some(1)].map(|after| spool.next(after).unwrap().1.key).into();
+    assert_eq!(order, [key(1), key(0), key(2)]);
+    assert!(spool.is_own(spool.read(&key(2)).unwrap().header()));
+    (0..3).for_each(|sequence| spool.remove(&spool.release(&key(sequence)).unwrap()));
+    assert_eq!(spool.counters().bytes, 0);
+}
+
+#[test]
 fn a_fragment_that_grew_no_trailer_before_its_writer_went_is_ended_early() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path(), ROOM).unwrap();
@@ -109,7 +143,7 @@ fn who_can_wait_is_told_that_there_is_no_room_before_anything_is_dropped() {
     let written = (0..100).take_while(|_| spool.has_room()).map(|sequence| write_whole(&spool, sequence)).count();
     assert!(written > 3 && written < 100, "{written}");
     assert_eq!(spool.counters().dropped, 0);
-    super::remove(&spool.release(&key(0)).unwrap());
+    spool.remove(&spool.release(&key(0)).unwrap());
     assert!(spool.has_room());
 }
 
@@ -132,12 +166,31 @@ fn what_is_released_is_forgotten_and_what_is_rejected_is_kept_aside() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path(), ROOM).unwrap();
     (0..2).for_each(|sequence| write_whole(&spool, sequence));
-    super::remove(&spool.release(&key(0)).unwrap());
+    spool.remove(&spool.release(&key(0)).unwrap());
     spool.reject(&key(1)).unwrap();
     assert_eq!(spool.next(None), None);
     assert_eq!(spool.counters().bytes, 0);
     assert_eq!(fs::read_dir(state.path().join("spool/front")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(state.path().join("rejected")).unwrap().count(), 1);
+}
+
+#[test]
+fn of_the_rejected_ones_the_last_are_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let rejected = state.path().join("rejected");
+    fs::create_dir(&rejected).unwrap();
+    fs::write(rejected.join("front-of-an-earlier-version.frag"), b"").unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    let count = u32::try_from(REJECTED_FRAGMENTS_MAX).unwrap() + 10;
+    for sequence in 0..count {
+        write_whole(&spool, sequence);
+        spool.reject(&key(sequence)).unwrap();
+    }
+    let mut names: Vec<String> =
+        fs::read_dir(&rejected).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort_by_key(|name| name.split('-').next().unwrap().parse::<u32>().unwrap());
+    assert_eq!(names.len(), REJECTED_FRAGMENTS_MAX);
+    assert_eq!(names.last().unwrap(), &format!("{count}-front-{}.frag", key(count - 1).id));
 }
 
 #[test]
@@ -147,7 +200,7 @@ fn whatever_leaves_the_spool_is_a_change_that_is_told() {
     (0..2).for_each(|sequence| write_whole(&spool, sequence));
     assert!(is_told(&spool), "what was captured");
     assert!(!is_told(&spool), "nothing since");
-    super::remove(&spool.release(&key(0)).unwrap());
+    spool.remove(&spool.release(&key(0)).unwrap());
     assert!(is_told(&spool), "what was persisted");
     spool.reject(&key(1)).unwrap();
     assert!(is_told(&spool), "what was refused");
@@ -219,6 +272,11 @@ fn read_all(spool: &Spool, key: &FragmentKey, step: usize) -> Vec<u8> {
         missing -= bytes;
     }
     out
+}
+
+/// The file of a fragment in a state folder.
+fn path_in(state: &Path, sequence: u32) -> std::path::PathBuf {
+    state.join("spool/front").join(format!("{}.frag", key(sequence).id))
 }
 
 fn torn_state(bytes: &[u8]) -> tempfile::TempDir {

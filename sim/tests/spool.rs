@@ -1,0 +1,150 @@
+//! The agent's spool loses power, thousands of times, or its process ends.
+//!
+//! `SIM_RUNS=n` runs n seeds of each kind instead of a few hundred, `SIM_SEED=n` begins with that seed. A failure
+//! prints the seed and the end of the run's log.
+
+use sim::spool_run::{Operation, Plan, Sync, run};
+
+#[test]
+fn the_same_seed_gives_the_same_log() {
+    let mut lines = 0;
+    for seed in 0..20 {
+        for plan in [restarts(seed), Plan { failing_syncs: true, full_disk: true, ..cuts(seed) }] {
+            let (first, second) = (run(&plan), run(&plan));
+            assert_eq!(first.log, second.log, "seed {seed}");
+            lines += first.log.digest().0;
+        }
+    }
+    assert!(lines > 4000, "runs that do nothing show nothing: {lines}");
+}
+
+#[test]
+fn other_seeds_give_other_logs() {
+    assert_ne!(run(&cuts(1)).log.digest(), run(&cuts(2)).log.digest());
+}
+
+#[test]
+fn no_power_cut_loses_doubles_or_changes_a_fragment_that_was_finished() {
+    let counts = hold(cuts);
+    assert!(counts.cuts >= 3 * runs(), "most of the cuts happen while the spool works: {counts:?}");
+    assert!(counts.finished >= 5 * runs() && counts.ended_early >= runs() / 5, "{counts:?}");
+}
+
+#[test]
+fn nor_does_an_end_of_the_process_which_loses_nothing_that_was_appended() {
+    let counts = hold(restarts);
+    assert!(counts.kills >= runs() && counts.cuts >= runs(), "{counts:?}");
+}
+
+#[test]
+fn nor_does_a_cut_after_a_sync_that_failed() {
+    hold(|seed| Plan { failing_syncs: true, ..cuts(seed) });
+}
+
+#[test]
+fn nor_does_one_on_a_disk_that_is_full_at_times() {
+    hold(|seed| Plan { full_disk: true, ..restarts(seed) });
+    hold(|seed| Plan { full_disk: true, failing_syncs: true, ..cuts(seed) });
+}
+
+#[test]
+fn without_the_sync_of_a_finished_fragment_something_is_lost() {
+    loses_without(".frag", Operation::Finish);
+}
+
+#[test]
+fn without_the_sync_of_the_folder_of_a_finished_fragment_something_is_lost() {
+    loses_without("spool/front", Operation::Finish);
+}
+
+#[test]
+fn without_the_sync_of_a_fragment_that_is_ended_early_something_is_lost() {
+    loses_without(".frag", Operation::Repair);
+}
+
+#[test]
+fn without_the_sync_of_the_folder_of_a_fragment_that_is_ended_early_something_is_lost() {
+    loses_without("spool/front", Operation::Repair);
+}
+
+#[test]
+fn without_the_sync_of_fragments_that_are_found_something_is_lost() {
+    loses_without(".frag", Operation::Open);
+}
+
+#[test]
+fn without_the_sync_of_their_folder_something_is_lost() {
+    loses_without("spool/front", Operation::Open);
+}
+
+#[test]
+fn without_the_sync_of_the_folder_of_rejected_ones_something_comes_back() {
+    loses_without("state/rejected", Operation::Open);
+}
+
+#[test]
+fn without_the_sync_of_the_folder_that_names_streams_something_is_lost() {
+    loses_without("state/spool", Operation::Create);
+}
+
+#[test]
+fn without_the_sync_of_the_folder_that_names_the_spool_something_is_lost() {
+    loses_without("state", Operation::Open);
+}
+
+/// A power cut after a few rounds of work, a few times.
+fn cuts(seed: u64) -> Plan {
+    Plan { seed, cuts: 6, rounds: 30, ..Plan::default() }
+}
+
+/// The same, with the process alone ending at every other time.
+fn restarts(seed: u64) -> Plan {
+    Plan { restarts: true, ..cuts(seed) }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    finished: u64,
+    recovered: u64,
+    ended_early: u64,
+    cuts: u64,
+    kills: u64,
+}
+
+/// Runs many seeds, of which none may break a promise; answers what happened in them.
+fn hold(plan: impl Fn(u64) -> Plan) -> Counts {
+    let mut counts = Counts::default();
+    for seed in first_seed()..first_seed() + runs() {
+        let outcome = run(&plan(seed));
+        if let Some(violation) = &outcome.violation {
+            panic!("seed {seed}: {violation}\n{}", outcome.log);
+        }
+        counts.finished += outcome.finished;
+        counts.recovered += outcome.recovered;
+        counts.ended_early += outcome.ended_early;
+        counts.cuts += u64::from(outcome.cuts);
+        counts.kills += u64::from(outcome.kills);
+    }
+    println!("{} runs: {counts:?}", runs());
+    counts
+}
+
+/// A simulation that does not find what a missing sync loses would prove nothing.
+fn loses_without(of: &'static str, during: Operation) {
+    let broken = |seed| run(&Plan { without: Some(Sync { of, during }), ..restarts(seed) });
+    let found = (0..2000).find_map(|seed| broken(seed).violation.map(|violation| (seed, violation)));
+    let (seed, violation) = found.expect("a missing sync loses something");
+    println!("without the sync of {of} in {during:?}, seed {seed}: {violation}");
+}
+
+fn runs() -> u64 {
+    setting("SIM_RUNS").unwrap_or(300)
+}
+
+fn first_seed() -> u64 {
+    setting("SIM_SEED").unwrap_or(0)
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
