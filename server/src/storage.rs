@@ -32,6 +32,9 @@ pub enum StorageError {
     /// The archive can't be opened.
     #[error(transparent)]
     Archive(archive::OpenError),
+    /// There are keys of streams, and no streams.
+    #[error("the index is lost, and the video is there: run `millrace rebuild-index`, which makes the index again")]
+    IndexLost,
     /// The index can't be rebuilt.
     #[error("the index can't be rebuilt: {0}")]
     Rebuild(String),
@@ -67,6 +70,8 @@ pub(crate) struct Reindexed {
     pub(crate) aside: PathBuf,
     /// How many rows of devices and tokens came over from the old one, or why none did.
     pub(crate) server_rows: Result<u64, String>,
+    /// Whether the newest changes of the old one could not be read.
+    pub(crate) cut: bool,
 }
 
 /// What retention has deleted.
@@ -93,6 +98,15 @@ pub(crate) fn now() -> WallTime {
 impl Storage {
     /// Takes the data folder's lock and opens its vault. Blocks.
     pub(crate) fn open(folder: &DataFolder, keys: &KeySettings) -> Result<Self, StorageError> {
+        let storage = Self::open_without_index(folder, keys)?;
+        match storage.archive.has_lost_its_index() {
+            Ok(false) => Ok(storage),
+            Ok(true) => Err(StorageError::IndexLost),
+            Err(error) => Err(StorageError::Rebuild(error.to_string())),
+        }
+    }
+
+    fn open_without_index(folder: &DataFolder, keys: &KeySettings) -> Result<Self, StorageError> {
         let lock = lock(folder)?;
         let path = folder.vault();
         // With the lock held: of two that start on a new folder, one makes the keyring.
@@ -112,21 +126,19 @@ impl Storage {
     pub(crate) fn rebuild_index(folder: &DataFolder, keys: &KeySettings) -> Result<Reindexed, StorageError> {
         let failed = |error: &dyn std::fmt::Display| StorageError::Rebuild(error.to_string());
         let lock = lock(folder)?;
-        let (catalog, aside) = (folder.catalog(), folder.catalog_set_aside(now()));
-        match std::fs::rename(&catalog, &aside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&error)),
-            _ => {}
-        }
+        let aside = folder.catalog_set_aside(now());
+        FjallCatalog::set_aside(&folder.vault(), &aside).map_err(|error| failed(&error))?;
         drop(lock);
-        let storage = Self::open(folder, keys)?;
-        let old = aside.exists().then(|| FjallCatalog::open(&aside));
+        let storage = Self::open_without_index(folder, keys)?;
+        let old = aside.exists().then(|| FjallCatalog::open_damaged(&aside));
+        let cut = matches!(old, Some(Ok((_, lost))) if lost > 0);
         let devices = match old {
-            Some(Ok(old)) => take_over(&old, &**storage.archive.vault().catalog()),
+            Some(Ok((old, _))) => take_over(&old, &**storage.archive.vault().catalog()),
             Some(Err(error)) => Err(error),
             None => Ok(0),
         };
         let rebuilt = storage.archive.rebuild_index().map_err(|error| failed(&error))?;
-        Ok(Reindexed { rebuilt, aside, server_rows: devices.map_err(|error| error.to_string()) })
+        Ok(Reindexed { rebuilt, aside, server_rows: devices.map_err(|error| error.to_string()), cut })
     }
 
     /// Reads everything and says what disagrees. Blocks.
