@@ -444,7 +444,7 @@ fn print_check(out: &mut impl io::Write, report: &CheckReport) -> anyhow::Result
 
 fn rebuild_index(data: &Path, storage: &StorageArguments) -> anyhow::Result<()> {
     let folder = DataFolder::open(data)?;
-    let Reindexed { rebuilt, aside, server_rows } = Storage::rebuild_index(&folder, &storage.resolve(data)?)?;
+    let Reindexed { rebuilt, aside, server_rows, cut } = Storage::rebuild_index(&folder, &storage.resolve(data)?)?;
     let Rebuilt { streams, fragments, skipped, damaged } = rebuilt;
     println!("{fragments} fragments of {streams} streams have their rows again.");
     if skipped + damaged > 0 {
@@ -452,6 +452,10 @@ fn rebuild_index(data: &Path, storage: &StorageArguments) -> anyhow::Result<()> 
     }
     match server_rows {
         Ok(0) => println!("No device is known: let them join anew (millrace device add NAME)."),
+        Ok(_) if cut => println!(
+            "Devices are known as before the place where the old index is damaged: what was added or revoked last may be \
+             undone (millrace device list)."
+        ),
         Ok(_) => println!("Devices are known as before."),
         Err(why) => println!("The old catalog can't be read ({why}): devices have to join anew."),
     }

@@ -77,11 +77,6 @@ impl DataFolder {
         path.join("vault")
     }
 
-    /// The vault's catalog.
-    pub(crate) fn catalog(&self) -> PathBuf {
-        self.vault().join("catalog")
-    }
-
     /// Where a catalog goes that another takes the place of.
     pub(crate) fn catalog_set_aside(&self, now: WallTime) -> PathBuf {
         self.vault().join(format!("catalog.{}", now.as_millis()))

@@ -37,6 +37,9 @@ pub enum StorageError {
     /// What several servers share can't be opened.
     #[error(transparent)]
     Shared(#[from] SharedStoreError),
+    /// There are keys of streams, and no streams.
+    #[error("the index is lost, and the video is there: run `millrace rebuild-index`, which makes the index again")]
+    IndexLost,
     /// The index can't be rebuilt.
     #[error("the index can't be rebuilt: {0}")]
     Rebuild(String),
@@ -72,6 +75,8 @@ pub(crate) struct Reindexed {
     pub(crate) aside: Option<PathBuf>,
     /// How many rows of devices and tokens came over from the old one, or why none did.
     pub(crate) server_rows: Result<u64, String>,
+    /// Whether the newest changes of the old one could not be read.
+    pub(crate) cut: bool,
 }
 
 /// What retention has deleted.
@@ -100,6 +105,15 @@ pub(crate) fn now() -> WallTime {
 impl Storage {
     /// Takes the data folder's lock and opens its vault. Blocks.
     pub(crate) fn open(folder: &DataFolder, settings: &StorageSettings) -> Result<Self, StorageError> {
+        let storage = Self::open_without_index(folder, settings)?;
+        match storage.archive.has_lost_its_index() {
+            Ok(false) => Ok(storage),
+            Ok(true) => Err(StorageError::IndexLost),
+            Err(error) => Err(StorageError::Rebuild(error.to_string())),
+        }
+    }
+
+    fn open_without_index(folder: &DataFolder, settings: &StorageSettings) -> Result<Self, StorageError> {
         let lock = lock(folder)?;
         let path = folder.vault();
         let StorageSettings { keys, shared, retention_max } = settings;
@@ -124,27 +138,26 @@ impl Storage {
     pub(crate) fn rebuild_index(folder: &DataFolder, settings: &StorageSettings) -> Result<Reindexed, StorageError> {
         let failed = |error: &dyn std::fmt::Display| StorageError::Rebuild(error.to_string());
         if settings.shared.is_some() {
-            let storage = Self::open(folder, settings)?;
+            let storage = Self::open_without_index(folder, settings)?;
             let rebuilt = storage.archive.rebuild_index().map_err(|error| failed(&error))?;
-            return Ok(Reindexed { rebuilt, aside: None, server_rows: Ok(0) });
+            return Ok(Reindexed { rebuilt, aside: None, server_rows: Ok(0), cut: false });
         }
         let lock = lock(folder)?;
-        let (catalog, aside) = (folder.catalog(), folder.catalog_set_aside(now()));
-        match std::fs::rename(&catalog, &aside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&error)),
-            _ => {}
-        }
+        let aside = folder.catalog_set_aside(now());
+        FjallCatalog::set_aside(&folder.vault(), &aside).map_err(|error| failed(&error))?;
         drop(lock);
-        let storage = Self::open(folder, settings)?;
-        let old = aside.exists().then(|| FjallCatalog::open(&aside));
+        let storage = Self::open_without_index(folder, settings)?;
+        let old = aside.exists().then(|| FjallCatalog::open_damaged(&aside));
+        let cut = matches!(old, Some(Ok((_, lost))) if lost > 0);
         let devices = match old {
-            Some(Ok(old)) => take_over(&old, &**storage.archive.vault().catalog()),
+            Some(Ok((old, _))) => take_over(&old, &**storage.archive.vault().catalog()),
             Some(Err(error)) => Err(error),
             None => Ok(0),
         };
         let rebuilt = storage.archive.rebuild_index().map_err(|error| failed(&error))?;
         let aside = aside.exists().then_some(aside);
-        Ok(Reindexed { rebuilt, aside, server_rows: devices.map_err(|error| error.to_string()) })
+        let server_rows = devices.map_err(|error| error.to_string());
+        Ok(Reindexed { rebuilt, aside, server_rows, cut })
     }
 
     /// Reads everything and says what disagrees. Blocks.

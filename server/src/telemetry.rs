@@ -9,6 +9,7 @@
 //! millrace_fragments_refused_total{code}             fragments refused
 //! millrace_fragments_expired_total                   rows that retention has deleted
 //! millrace_fragments_damaged_total                   fragments that were found damaged when they were read
+//! millrace_index_damaged_total                       reads of the index that met damage: `millrace rebuild-index` makes it anew
 //! millrace_fragments_given_up_total                  rows deleted before their time, to keep disk space free
 //! millrace_bytes_deleted_total                       bytes of files that retention has deleted
 //! millrace_commits_total                             group commits of the vault: one sync of a segment for each
@@ -131,6 +132,7 @@ pub(crate) fn expired(rows: u64, bytes: u64) {
 pub(crate) fn vault(health: &Health) {
     counter!("millrace_commits_total").absolute(health.commits);
     counter!("millrace_committed_bytes_total").absolute(health.payload_bytes);
+    counter!("millrace_index_damaged_total").absolute(health.catalog_damaged);
     gauge!("millrace_queued_bytes").set(health.queued_bytes as f64);
     gauge!("millrace_vault_poisoned").set(if health.poisoned.is_some() { 1.0 } else { 0.0 });
     if let Some(free) = health.free_bytes {

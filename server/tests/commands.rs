@@ -62,6 +62,33 @@ fn devices_survive_a_rebuilt_index_while_the_old_catalog_can_be_read() {
 // --- Commands beside a server that starts
 
 #[test]
+fn an_index_that_is_damaged_or_lost_is_told_and_devices_are_taken_over_from_what_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = folder.path().join("vault");
+    succeeds(folder.path(), &["device", "add", "porch"]);
+    let whole = fs::read(vault.join("catalog/0.jnl")).unwrap();
+    let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    succeeds(folder.path(), &["device", "add", "yard"]);
+    succeeds(folder.path(), &["device", "add", "door"]);
+    let mut damaged = fs::read(vault.join("catalog/0.jnl")).unwrap();
+    damaged[end + 30] ^= 1;
+    fs::write(vault.join("catalog/0.jnl"), damaged).unwrap();
+
+    for arguments in [SERVE, &["check"], &["device", "list"]] {
+        let error = fails(folder.path(), arguments);
+        assert!(error.contains("0.jnl") && error.contains("millrace rebuild-index"), "{error}");
+    }
+    let said = succeeds(folder.path(), &["rebuild-index"]);
+    assert!(said.contains("may be undone"), "{said}");
+    let devices = succeeds(folder.path(), &["device", "list"]);
+    assert!(devices.contains("porch") && !devices.contains("door"), "{devices}");
+
+    fs::remove_dir_all(vault.join("catalog")).unwrap();
+    let error = fails(folder.path(), SERVE);
+    assert!(error.contains("millrace rebuild-index"), "{error}");
+}
+
+#[test]
 fn a_device_can_be_added_at_the_instant_at_which_the_server_starts() {
     for _ in 0..5 {
         let folder = tempfile::tempdir().unwrap();

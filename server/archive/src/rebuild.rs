@@ -46,6 +46,13 @@ impl Archive {
         Ok(rebuild.rebuilt)
     }
 
+    /// Whether the catalog never had a stream, while there are data keys of streams: it was lost. What is stored now
+    /// would take the numbers of those streams.
+    pub fn has_lost_its_index(&self) -> Result<bool, RebuildError> {
+        let has_index = self.catalog().get(&Row::NextStream.key())?.is_some();
+        Ok(!has_index && !self.streams_of_keys()?.is_empty())
+    }
+
     fn streams_of_keys(&self) -> Result<BTreeMap<u64, Found>, RebuildError> {
         let domain = self.index().domain();
         let mut streams = BTreeMap::new();

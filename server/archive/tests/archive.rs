@@ -10,6 +10,7 @@ use archive::{Archive, Finding, Fragment, LivePosition, RebuildError, Retention,
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, FragmentNumber, Sequence, SessionId, WallTime};
 use tempfile::TempDir;
+use vault::catalog::FjallCatalog;
 use vault::{Batch, Catalog, Direction, Key, KeyRange, Parts, Space};
 
 /// 2026-01-01T00:00:00Z: some hour's beginning.
@@ -526,7 +527,7 @@ async fn a_lost_catalog_is_made_again_out_of_segments_and_keys() {
     let before = archive.range(front.id, at(0)..at(1000), 100, at(300)).unwrap();
     let number = before[3].number;
     drop(archive);
-    std::fs::remove_dir_all(bench.0.path().join("catalog")).unwrap();
+    bench.lose_catalog();
 
     let archive = bench.open();
     let rebuilt = archive.rebuild_index().unwrap();
@@ -549,13 +550,15 @@ async fn an_empty_catalog_deletes_no_media_that_has_not_expired() {
     let stream = archive.front();
     archive.store(stream.id, fragment(1, 0, 0)).await.unwrap();
     drop(archive);
-    std::fs::remove_dir_all(bench.0.path().join("catalog")).unwrap();
+    bench.lose_catalog();
     let archive = bench.open();
+    assert!(archive.has_lost_its_index().unwrap());
     archive.expire(at(23 * 3600)).await.unwrap();
     drop(archive);
-    std::fs::remove_dir_all(bench.0.path().join("catalog")).unwrap();
+    bench.lose_catalog();
     let archive = bench.open();
     assert_eq!(archive.rebuild_index().unwrap().fragments, 1);
+    assert!(!archive.has_lost_its_index().unwrap());
 }
 
 struct Bench(TempDir);
@@ -572,6 +575,11 @@ impl Bench {
     fn open_under(&self, ceiling: Duration) -> Archive {
         let ring = Arc::new(vault::Keyring::of_vault(self.0.path()).unwrap());
         Archive::assemble(Parts::local(self.0.path(), ring).unwrap(), ceiling).unwrap()
+    }
+
+    fn lose_catalog(&self) {
+        FjallCatalog::set_aside(self.0.path(), &self.0.path().join("aside")).unwrap();
+        std::fs::remove_dir_all(self.0.path().join("aside")).unwrap();
     }
 
     /// In the middle of what lies between the beginnings of the second and the third payload.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::id::{KeyName, Location};
 pub use crate::key_store::KeyStoreError;
@@ -354,9 +354,31 @@ pub enum CatalogError {
     /// It failed, and trying again without a change of something else fails again.
     #[error("the catalog failed: {0}")]
     Failed(String),
+    /// What lies on disk is not what was written, or not all of it. No media is lost by that.
+    #[error(
+        "the catalog is damaged: {0}; stop the server and run `millrace rebuild-index`, which makes it again out of \
+             segments and keys"
+    )]
+    Damaged(String),
 }
 
 impl CatalogError {
+    pub(crate) fn damaged(path: &Path, what: impl fmt::Display) -> Self {
+        Self::Damaged(format!("{}: {what}", path.display()))
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path, source: &io::Error) -> Self {
+        Self::Failed(format!("can't {action} {}: {source}", path.display()))
+    }
+
+    /// [`CatalogError::io`] of a file that has to exist.
+    pub(crate) fn missing_or_io(action: &'static str, path: &Path, source: &io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::damaged(path, "it is missing"),
+            _ => Self::io(action, path, source),
+        }
+    }
+
     /// Whether the same call may succeed if it is tried again later.
     pub fn retryable(&self) -> bool {
         matches!(self, Self::Unavailable(_))

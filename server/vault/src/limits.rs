@@ -158,6 +158,9 @@ pub const CATALOG_JOURNAL_BYTES_MAX: u64 = 128 << 20;
 /// The catalog's memory for rows that are not yet in tables.
 pub const CATALOG_MEMTABLE_BYTES_MAX: u64 = 16 << 20;
 
+/// The longest table of contents of a file of the catalog that is believed: a table's has ten short entries.
+pub const CATALOG_CONTENTS_BYTES_MAX: u64 = 64 << 10;
+
 /// The longest key of the catalog that every backend takes. PostgreSQL refuses an entry of its index above
 /// a third of a page, 2,704 bytes; the longest key in use is a stream's name, 256 bytes.
 pub const CATALOG_KEY_BYTES_MAX: usize = 1024;

@@ -67,7 +67,7 @@ impl Parts {
         if let Err(error) = backup::clear(folder) {
             tracing::warn!(%error, "what a backup left that was broken off stays, with the disk space that it holds");
         }
-        let catalog = Arc::new(FjallCatalog::open(&folder.join("catalog"))?);
+        let catalog = Arc::new(FjallCatalog::of_vault(folder)?);
         let parts = Self::on(disk, folder, service, catalog, Arc::new(OsEntropy))?;
         Ok(Self { lock: Some(lock), ..parts })
     }
@@ -152,6 +152,8 @@ pub struct Health {
     pub payload_bytes: u64,
     /// Space left where its segments lie, if there is an end to it.
     pub free_bytes: Option<u64>,
+    /// Reads of the catalog that met damage since it was opened.
+    pub catalog_damaged: u64,
 }
 
 /// An open vault. Clones share it; the last one to go closes it.
@@ -424,6 +426,7 @@ impl Vault {
             frames: shared.counters.frames.load(Ordering::Relaxed),
             payload_bytes: shared.counters.payload_bytes.load(Ordering::Relaxed),
             free_bytes: shared.segments.free_bytes().unwrap_or_default(),
+            catalog_damaged: shared.catalog.damaged_reads(),
         }
     }
 

@@ -108,6 +108,11 @@ pub trait Catalog: Send + Sync {
         Ok(())
     }
 
+    /// How many reads met damage since it was opened.
+    fn damaged_reads(&self) -> u64 {
+        0
+    }
+
     /// Rows of a range as last committed; see [`Snapshot::scan`].
     fn scan(&self, range: &KeyRange, direction: Direction, limit: usize) -> Result<Vec<Row>, CatalogError> {
         self.snapshot().scan(range, direction, limit)
@@ -129,6 +134,10 @@ impl<C: Catalog + ?Sized> Catalog for Arc<C> {
 
     fn settle(&self) -> Result<(), CatalogError> {
         (**self).settle()
+    }
+
+    fn damaged_reads(&self) -> u64 {
+        (**self).damaged_reads()
     }
 
     fn scan(&self, range: &KeyRange, direction: Direction, limit: usize) -> Result<Vec<Row>, CatalogError> {
