@@ -102,6 +102,12 @@ impl Agent {
         assert!(status.success(), "the agent stopped with {status}");
     }
 
+    /// Has it say whether its configuration works.
+    pub fn check(&self) -> Output {
+        let mut command = Command::new(binary("millrace-agent"));
+        command.arg("check").arg("--config").arg(self.config()).output().expect("millrace-agent can be run")
+    }
+
     /// Uploads a file, as a user would by hand.
     pub fn once(&self, file: &Path, stream: &str) -> Output {
         self.once_command(file, stream).output().expect("millrace-agent can be run")

@@ -45,7 +45,14 @@ struct StorageArguments {
     keys: KeyArguments,
     /// A PostgreSQL database for the index, as postgres://user@host/database, where several servers work on the same
     /// streams; the password may stand in PGPASSWORD. Needs --store.
-    #[arg(long, global = true, value_name = "URL", requires = "store", env = "MILLRACE_CATALOG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        requires = "store",
+        env = "MILLRACE_CATALOG",
+        hide_env_values = true
+    )]
     catalog: Option<String>,
     /// A bucket for video and keys, as s3://bucket/prefix, for several servers. Region and credentials come from where
     /// AWS's tools take them. Needs --catalog.

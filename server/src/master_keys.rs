@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use vault::{ClosedVault, KeyError, MasterId, MasterReport, MasterState, Vault};
 
-use crate::data_folder::{DataFolder, FolderLock};
 use crate::config::StorageSettings;
+use crate::data_folder::{DataFolder, FolderLock};
 use crate::office::Answer;
 use crate::shared_store::ClosedError;
 use crate::storage::{self, StorageError};

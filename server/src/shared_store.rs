@@ -83,11 +83,7 @@ impl SharedStore {
         Ok(ClosedVault::of_store(Arc::new(ObjectKeys::new(objects)), service)?)
     }
 
-    fn keys(
-        &self,
-        settings: &KeySettings,
-        vault: &Path,
-    ) -> Result<(Objects, Arc<dyn KeyService>), SharedStoreError> {
+    fn keys(&self, settings: &KeySettings, vault: &Path) -> Result<(Objects, Arc<dyn KeyService>), SharedStoreError> {
         let objects = Objects::open(&self.store, self.endpoint.as_deref())?;
         let listed = ObjectKeys::new(objects.clone()).list();
         let listed = listed.map_err(|error| SharedStoreError::Keys(self.store.clone(), error))?;
@@ -110,11 +106,7 @@ pub(crate) enum ClosedError {
 }
 
 /// A secret that all servers of a store have in common; `make` says what it is if there is none yet. Blocks.
-pub(crate) fn secret(
-    vault: &Vault,
-    name: &'static str,
-    make: impl Fn() -> String,
-) -> Result<String, SharedStoreError> {
+pub(crate) fn secret(vault: &Vault, name: &'static str, make: impl Fn() -> String) -> Result<String, SharedStoreError> {
     let failed = |why: String| SharedStoreError::Secret { name, why };
     let key = Key::new(Space::Server, &[&[SECRET], name.as_bytes()].concat());
     loop {

@@ -38,8 +38,9 @@ const PERSIST_BUCKETS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
 /// Writes structured logs to stderr, filtered by RUST_LOG. A second call does nothing.
 pub(crate) fn start_logs(json: bool) {
     // The catalog's engine tells of every file that it opens.
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,fjall=warn,lsm_tree=warn,tokio_postgres=warn"));
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("info,fjall=warn,lsm_tree=warn,object_store=warn,tokio_postgres=warn")
+    });
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Fails only when logs were started before, as in tests.
     let _ = if json { logs.json().try_init() } else { logs.try_init() };

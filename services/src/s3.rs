@@ -76,7 +76,12 @@ impl S3 {
         let kept = Kept::start(self.command(), Signal::KILL);
         let deadline = Instant::now() + START;
         let probe = format!("{}/probe", self.endpoint());
-        while ureq::put(&probe).send_empty().is_err() || ureq::put(format!("{probe}/object")).send("stored").is_err() {
+        loop {
+            // Refused if there is one.
+            let _ = ureq::put(&probe).send_empty();
+            if ureq::put(format!("{probe}/object")).send("stored").is_ok() {
+                break;
+            }
             assert!(kept.is_running() && Instant::now() < deadline, "SeaweedFS does not start:\n{}", self.log());
             thread::sleep(Duration::from_millis(100));
         }

@@ -8,7 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, FragmentNumber, StreamName, WallTime};
 use tokio::sync::watch;
-use vault::{Batch, Catalog, CommitError, Entry, ExpirySlot, KeyService, Owner, OwnerId, Parts, Put, PutError, SegmentName, Vault};
+use vault::{
+    Batch, Catalog, CommitError, Entry, ExpirySlot, KeyService, Owner, OwnerId, Parts, Put, PutError, SegmentName,
+    Vault,
+};
 
 use crate::entry::Stored;
 use crate::error::{OpenError, QueryError, StoreError, StreamError};
@@ -184,11 +187,7 @@ impl Archive {
     }
 
     /// Puts another row in the place of a stream's, whoever else does so at the same time.
-    pub(crate) fn replace(
-        &self,
-        id: u64,
-        change: impl Fn(Stream) -> (Stream, State),
-    ) -> Result<Stream, StreamError> {
+    pub(crate) fn replace(&self, id: u64, change: impl Fn(Stream) -> (Stream, State)) -> Result<Stream, StreamError> {
         loop {
             let mut streams = self.index.streams_mut();
             let known = streams.by_id.get(&id).cloned().zip(streams.rows.get(&id).cloned());

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use fragment::{FragmentNumber, StreamName};
 use tokio::sync::watch;
 use vault::{
-    AssignError, Batch, Catalog, CatalogError, CommitError, Direction, Domain, KeyRange, Location, Owner, OwnerId, Refused,
+    AssignError, Batch, Catalog, CatalogError, CommitError, Direction, Domain, KeyRange, Location, Owner, OwnerId,
+    Refused,
 };
 
 use crate::entry::Stored;
@@ -453,7 +454,14 @@ mod tests {
 
     fn stream() -> Stream {
         let (name, created) = ("front".parse().unwrap(), WallTime::from_millis(1));
-        Stream { id: 1, name, created, retention: Retention::DEFAULT, ceiling: Duration::MAX, kept_from: FragmentNumber(0) }
+        Stream {
+            id: 1,
+            name,
+            created,
+            retention: Retention::DEFAULT,
+            ceiling: Duration::MAX,
+            kept_from: FragmentNumber(0),
+        }
     }
 
     fn put(catalog: &dyn Catalog, stream: &Stream, state: State) {

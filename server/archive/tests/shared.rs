@@ -68,10 +68,8 @@ async fn a_fragment_that_comes_to_both_at_a_time_is_stored_once() {
     let stream = front(&one);
     two.refresh().unwrap();
     for sequence in 0..50 {
-        let (first, second) = tokio::join!(
-            one.store(stream.id, fragment(1, sequence)),
-            two.store(stream.id, fragment(1, sequence))
-        );
+        let (first, second) =
+            tokio::join!(one.store(stream.id, fragment(1, sequence)), two.store(stream.id, fragment(1, sequence)));
         let (first, second) = (first.unwrap(), second.unwrap());
         assert_eq!(first.number, second.number);
         assert!(first.duplicate != second.duplicate, "{first:?} {second:?}");

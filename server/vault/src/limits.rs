@@ -38,6 +38,9 @@ pub const OBJECT_ATTEMPT_WAIT: Duration = Duration::from_secs(20);
 /// meanwhile, and devices for their acks for a minute at most.
 pub const OBJECT_PATIENCE: Duration = Duration::from_secs(15);
 
+/// The longest pause between two attempts of a call to an object store.
+pub const OBJECT_RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
+
 /// Bytes at which a segment is closed and a new one begun. Small enough that a scan of one is quick; large
 /// enough that a terabyte is some 4,000 files.
 pub const SEGMENT_BYTES_MAX: u32 = 256 << 20;

@@ -13,8 +13,8 @@ use futures_util::TryStreamExt as _;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::{
-    ClientOptions, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, RetryConfig,
-    UpdateVersion,
+    BackoffConfig, ClientOptions, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
+    RetryConfig, UpdateVersion,
 };
 
 use crate::limits;
@@ -78,7 +78,9 @@ impl Objects {
             .with_allow_http(true)
             .with_connect_timeout(limits::OBJECT_CONNECT_WAIT)
             .with_timeout(limits::OBJECT_ATTEMPT_WAIT);
-        let retry = RetryConfig { retry_timeout: limits::OBJECT_PATIENCE, ..RetryConfig::default() };
+        let backoff = BackoffConfig { max_backoff: limits::OBJECT_RETRY_PAUSE_MAX, ..BackoffConfig::default() };
+        // As often as the time allows.
+        let retry = RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: limits::OBJECT_PATIENCE };
         let builder = builder.with_bucket_name(bucket).with_client_options(client).with_retry(retry);
         let store = builder.build().map_err(|e| invalid(e.to_string()))?;
         Self::of(Arc::new(store), prefix, url)
@@ -132,13 +134,7 @@ impl Objects {
     }
 
     /// Stores an object in the place of a version of it.
-    pub(crate) fn update(
-        &self,
-        folder: &str,
-        name: &str,
-        version: UpdateVersion,
-        bytes: Bytes,
-    ) -> io::Result<Written> {
+    pub(crate) fn update(&self, folder: &str, name: &str, version: UpdateVersion, bytes: Bytes) -> io::Result<Written> {
         self.write(folder, name, bytes, PutMode::Update(version))
     }
 

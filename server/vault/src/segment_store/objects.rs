@@ -110,6 +110,10 @@ impl SegmentWriter for ObjectWriter {
     }
 
     fn close(self: Box<Self>, end: Option<u64>) -> io::Result<()> {
-        if end.is_some() || self.state == State::Open { Ok(()) } else { self.objects.delete(FOLDER, &file_name(self.name)) }
+        if end.is_some() || self.state == State::Open {
+            Ok(())
+        } else {
+            self.objects.delete(FOLDER, &file_name(self.name))
+        }
     }
 }
