@@ -133,6 +133,10 @@ impl Owner for Rows {
         batch.insert(key(index), location.encode().to_vec());
     }
 
+    fn relocate(&self, _: OwnerId, index: &[u8], from: Location, to: Location, batch: &mut Batch) {
+        batch.require_value(key(index), from.encode().to_vec()).insert(key(index), to.encode().to_vec());
+    }
+
     fn is_live(
         &self,
         catalog: &dyn Catalog,

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use vault::{
     AssignError, Batch, Catalog, CatalogError, Direction, Domain, Entry, ExpirySlot, Key, KeyRange, Location, Owner,
-    OwnerId, Parts, Put, PutError, ReadError, Space, Stepper, Vault,
+    OwnerId, Parts, Put, PutError, ReadError, SegmentName, Space, Stepper, Vault,
 };
 
 use crate::catalog::JournalCatalog;
@@ -217,12 +217,13 @@ impl<'a> Run<'a> {
     }
 
     fn round(&mut self, bench: &mut Bench) -> Result<(), Violation> {
-        match self.rng.u8(..11) {
+        match self.rng.u8(..12) {
             0..=5 => self.store(bench),
             6 => self.send_again(bench),
             7 => self.remove(bench),
             8 => self.read_one(bench),
             9 => self.sweep(bench),
+            10 => self.relocate(bench),
             _ => self.reclaim(bench),
         }
     }
@@ -338,6 +339,37 @@ impl<'a> Run<'a> {
         self.excused(bench.reclaim())
     }
 
+    /// Moves some entries to other segments, and deletes what they leave behind.
+    fn relocate(&mut self, bench: &mut Bench) -> Result<(), Violation> {
+        let rows = bench.vault.catalog().scan(&KeyRange::prefix(key("")), Direction::Ascending, 4096);
+        let rows = rows.map_err(|e| Violation::Wrong(e.to_string()))?;
+        let mut moving = Vec::new();
+        for row in rows {
+            let Some(from) = Location::decode(&row.value).filter(|_| self.rng.u8(..4) == 0) else { continue };
+            // What can't be read is for the check to judge.
+            if let Ok((header, payload)) = bench.vault.read_blocking(from) {
+                moving.push((from, header, payload));
+            }
+        }
+        let segments: BTreeSet<_> = moving.iter().map(|(from, ..)| SegmentName::from(*from)).collect();
+        // So that nothing moves to where it comes from.
+        bench.close(segments);
+        let vault = bench.vault.clone();
+        let moves = moving.into_iter().map(|(from, header, payload)| {
+            let vault = vault.clone();
+            let moved = async move { vault.relocate(from, header, payload).await };
+            Box::pin(moved) as Pin<Box<dyn Future<Output = Result<bool, PutError>>>>
+        });
+        for answer in bench.finish(moves.collect()) {
+            match answer {
+                Ok(_) => {}
+                Err(error) if error.retryable() => {}
+                Err(error) => return Err(Violation::Wrong(format!("it can't be moved: {error}"))),
+            }
+        }
+        self.excused(bench.reclaim())
+    }
+
     /// Deleting may fail on a disk that fails.
     fn excused(&self, outcome: Result<(), String>) -> Result<(), Violation> {
         let faulty = self.disk.is_off() || self.plan.failing_syncs || self.plan.full_disk;
@@ -441,11 +473,15 @@ impl Bench {
         self.vault.sweep_closed(unix_secs).map(drop).map_err(|error| error.to_string())
     }
 
+    fn close(&mut self, segments: BTreeSet<SegmentName>) {
+        let vault = self.vault.clone();
+        self.finish(vec![Box::pin(async move { vault.close_segments(segments).await })]);
+    }
+
     fn reclaim(&mut self) -> Result<(), String> {
         let segments = self.vault.segments().map_err(|error| error.to_string())?;
         let names: BTreeSet<_> = segments.into_iter().map(|segment| segment.name).collect();
-        let (vault, closing) = (self.vault.clone(), names.clone());
-        self.finish(vec![Box::pin(async move { vault.close_segments(closing).await })]);
+        self.close(names.clone());
         self.vault.reclaim_closed(names).map(drop).map_err(|error| error.to_string())
     }
 }
@@ -488,8 +524,21 @@ impl Owner for Names {
         Ok(row.is_some_and(|row| row == location.encode()[..]))
     }
 
-    fn is_given_up(&self, _: &dyn Catalog, _: OwnerId, index: &[u8]) -> Result<bool, CatalogError> {
-        Ok(self.0.names().contains(&*String::from_utf8_lossy(index)))
+    fn relocate(&self, _: OwnerId, index: &[u8], from: Location, to: Location, batch: &mut Batch) {
+        let key = key(&String::from_utf8_lossy(index));
+        batch.require_value(key.clone(), from.encode().to_vec()).insert(key, to.encode().to_vec());
+    }
+
+    fn is_given_up(
+        &self,
+        catalog: &dyn Catalog,
+        _: OwnerId,
+        index: &[u8],
+        location: Location,
+    ) -> Result<bool, CatalogError> {
+        let name = String::from_utf8_lossy(index);
+        let lies_elsewhere = catalog.get(&key(&name))?.is_some_and(|row| row != location.encode()[..]);
+        Ok(lies_elsewhere || self.0.names().contains(&*name))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The handle: streams, and storing fragments in them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use vault::{
 
 use crate::entry::Stored;
 use crate::error::{OpenError, QueryError, StoreError, StreamError};
+use crate::expiry::Thinned;
 use crate::index::Index;
 use crate::key::Row;
 use crate::limits;
@@ -59,7 +60,7 @@ pub struct Archive {
     vault: Vault,
     index: Arc<Index>,
     /// Segments that lost rows before their slot has passed: they may go early.
-    thinned: Arc<Mutex<BTreeSet<SegmentName>>>,
+    thinned: Arc<Mutex<BTreeMap<SegmentName, Thinned>>>,
 }
 
 impl Archive {
@@ -246,7 +247,7 @@ impl Archive {
         self.index.watch(stream)
     }
 
-    pub(crate) fn thinned(&self) -> MutexGuard<'_, BTreeSet<SegmentName>> {
+    pub(crate) fn thinned(&self) -> MutexGuard<'_, BTreeMap<SegmentName, Thinned>> {
         self.thinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -115,7 +115,7 @@ impl Check<'_> {
     fn segments(&mut self) -> Result<(), CheckError> {
         let vault = self.archive.vault();
         for segment in vault.segments()? {
-            let walk = match vault.walk(segment) {
+            let walk = match vault.walk(segment.name) {
                 Ok(walk) => walk,
                 // Expired since the segments were listed.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,

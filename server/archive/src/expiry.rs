@@ -4,10 +4,13 @@
 //! Every step can stop anywhere and is taken up by the next call: rows are removed page by page, oldest
 //! first, each page in one commit.
 
-use std::collections::BTreeSet;
+use std::io;
 
 use fragment::{FragmentNumber, WallTime};
-use vault::{Batch, CommitError, Direction, ExpirySlot, KeyRange, SegmentName, Swept};
+use tokio::task::JoinSet;
+use vault::{
+    Batch, CommitError, Direction, ExpirySlot, KeyRange, Location, Owner as _, SegmentName, SweepError, Swept, Walked,
+};
 
 use crate::archive::{Archive, owner_of};
 use crate::entry::Stored;
@@ -27,6 +30,15 @@ pub struct Expired {
     pub swept: Swept,
 }
 
+/// What a segment has lost of its rows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Thinned {
+    /// The bytes that they led to.
+    bytes: u64,
+    /// Expiries since the last one.
+    quiet: u32,
+}
+
 impl Archive {
     /// Removes what has expired at `now`, finishes deletions that were begun, and sweeps the vault.
     pub async fn expire(&self, now: WallTime) -> Result<Expired, StreamError> {
@@ -34,13 +46,16 @@ impl Archive {
         for stream in deleting {
             self.finish_deletion(stream).await?;
         }
+        self.thinned().values_mut().for_each(|thinned| thinned.quiet += 1);
         let mut expired = Expired::default();
         for stream in self.list_streams() {
             let archive = self.clone();
             expired.fragments += blocking(move || archive.expire_stream(&stream, now)).await?;
         }
         expired.swept = self.vault().sweep(unix_secs(now)).await?;
-        expired.swept += self.reclaim().await?;
+        let (swept, worth) = self.reclaim().await?;
+        expired.swept += swept;
+        expired.swept += self.copy_forward(worth).await?;
         Ok(expired)
     }
 
@@ -53,7 +68,7 @@ impl Archive {
             let archive = self.clone();
             let Some(fragments) = blocking(move || archive.give_up_oldest(young)).await? else { break };
             made.fragments += fragments;
-            made.swept += self.reclaim().await?;
+            made.swept += self.reclaim().await?.0;
         }
         Ok(made)
     }
@@ -126,16 +141,85 @@ impl Archive {
         Ok(rows.first().and_then(|row| key::number_of(&row.key)))
     }
 
-    /// Deletes the segments that lost all of their rows before their time.
-    async fn reclaim(&self) -> Result<Swept, StreamError> {
+    /// Deletes the segments that lost all of their rows before their time. Answers which others lost some, and are worth
+    /// being emptied.
+    async fn reclaim(&self) -> Result<(Swept, Vec<SegmentName>), StreamError> {
         let thinned = self.thinned().clone();
         if thinned.is_empty() {
+            return Ok((Swept::default(), Vec::new()));
+        }
+        let reclaimed = self.vault().reclaim(thinned.keys().copied().collect()).await?;
+        // Others may have come in meanwhile.
+        self.thinned().retain(|segment, _| !thinned.contains_key(segment) || reclaimed.held.contains_key(segment));
+        let is_worth = |segment: &SegmentName, bytes: u64| {
+            let lost = thinned[segment];
+            lost.quiet >= limits::THINNED_QUIET_MIN && lost.bytes >= bytes / limits::THINNED_SHARE_MIN
+        };
+        let held = reclaimed.held.into_iter();
+        let worth = held.filter(|(segment, bytes)| is_worth(segment, *bytes)).map(|(segment, _)| segment).collect();
+        Ok((reclaimed.swept, worth))
+    }
+
+    /// Copies what is still wanted of these segments to others, so that they can go, up to a number of bytes.
+    async fn copy_forward(&self, segments: Vec<SegmentName>) -> Result<Swept, StreamError> {
+        let mut copied = 0;
+        for segment in segments {
+            if copied >= limits::COPIED_BYTES_MAX {
+                break;
+            }
+            copied += self.empty(segment).await?;
+        }
+        if copied == 0 {
             return Ok(Swept::default());
         }
-        let reclaimed = self.vault().reclaim(thinned.clone()).await?;
-        // Others may have come in meanwhile.
-        self.thinned().retain(|segment| !thinned.contains(segment) || reclaimed.held.contains(segment));
-        Ok(reclaimed.swept)
+        Ok(self.reclaim().await?.0)
+    }
+
+    /// Moves the frames of a segment that rows lead to, some at a time, so that they share commits.
+    async fn empty(&self, segment: SegmentName) -> Result<u64, StreamError> {
+        let archive = self.clone();
+        let frames = blocking(move || archive.live_frames(segment)).await?;
+        let mut moved = 0;
+        let mut frames = frames.into_iter().peekable();
+        while frames.peek().is_some() {
+            let (mut moving, mut bytes) = (JoinSet::new(), 0);
+            while bytes < limits::COPIED_AT_ONCE
+                && let Some(from) = frames.next()
+            {
+                bytes += u64::from(from.bytes);
+                let vault = self.vault().clone();
+                moving.spawn(async move {
+                    let (header, payload) = vault.read(from).await.map_err(|error| error.to_string())?;
+                    vault.relocate(from, header, payload).await.map_err(|error| error.to_string())
+                });
+            }
+            while let Some(answer) = moving.join_next().await {
+                match answer {
+                    Ok(Ok(_)) => {}
+                    // It stays where it is, and its segment with it, until its slot has passed.
+                    Ok(Err(why)) => {
+                        tracing::warn!(segment = %segment.id, why, "what is still wanted of a segment can't be moved");
+                        self.thinned().remove(&segment);
+                        return Ok(moved);
+                    }
+                    Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+                }
+            }
+            moved += bytes;
+        }
+        Ok(moved)
+    }
+
+    fn live_frames(&self, segment: SegmentName) -> Result<Vec<Location>, StreamError> {
+        let mut live = Vec::new();
+        let walk = self.vault().walk(segment).map_err(unreadable)?;
+        for walked in walk {
+            let Walked::Frame(header, location) = walked.map_err(unreadable)? else { continue };
+            if self.index().is_live(self.catalog(), header.owner, &header.index, location)? {
+                live.push(location);
+            }
+        }
+        Ok(live)
     }
 
     /// Deletes a stream: unreadable at once; the space of its fragments follows at their expiry.
@@ -183,12 +267,12 @@ impl Archive {
             if rows.is_empty() {
                 return Ok(count);
             }
-            let (mut batch, mut thinned) = (Batch::new(), BTreeSet::new());
+            let (mut batch, mut thinned) = (Batch::new(), Vec::new());
             let page = rows.len() as u64;
             for row in rows {
                 let (location, stored) = Stored::decode_row(&row.value).ok_or(QueryError::Damaged("fragment"))?;
                 if !is_due(location.expiry, now) {
-                    thinned.insert(SegmentName::from(location));
+                    thinned.push(location);
                 }
                 batch.remove(row.key);
                 batch.remove(Row::ByTime(stream, stored.start, stored.number).key());
@@ -207,7 +291,11 @@ impl Archive {
                 Err(error) => return Err(error.into()),
             }
             count += page;
-            self.thinned().append(&mut thinned);
+            let mut table = self.thinned();
+            for location in thinned {
+                let lost = table.entry(SegmentName::from(location)).or_default();
+                *lost = Thinned { bytes: lost.bytes + u64::from(location.bytes), quiet: 0 };
+            }
         }
     }
 }
@@ -215,6 +303,10 @@ impl Archive {
 /// Whether the sweeps of the next minutes look at segments of this slot anyway.
 fn is_due(expiry: ExpirySlot, now: WallTime) -> bool {
     expiry.end_secs() <= unix_secs(now) + 2 * u64::from(ExpirySlot::SECONDS)
+}
+
+fn unreadable(source: io::Error) -> StreamError {
+    SweepError::Io { action: "read", what: "a segment".to_owned(), source }.into()
 }
 
 fn unix_secs(time: WallTime) -> u64 {

@@ -290,9 +290,7 @@ impl Owner for Index {
             return;
         };
         let stream = owner.number();
-        let mut value = location.encode().to_vec();
-        value.extend_from_slice(index);
-        batch.insert(Row::ByNumber(stream, stored.number).key(), value);
+        batch.insert(Row::ByNumber(stream, stored.number).key(), numbered(location, index));
         batch.insert(Row::ByTime(stream, stored.start, stored.number).key(), Bytes::new());
         batch.insert(Row::ByIdentity(stream, stored.id).key(), stored.number.0.to_be_bytes().to_vec());
     }
@@ -347,11 +345,27 @@ impl Owner for Index {
         Ok(row.is_some_and(|row| row.starts_with(&location.encode())))
     }
 
+    fn relocate(&self, owner: OwnerId, index: &[u8], from: Location, to: Location, batch: &mut Batch) {
+        let Some(stored) = Stored::decode(index) else { return };
+        let key = Row::ByNumber(owner.number(), stored.number).key();
+        batch.require_value(key.clone(), numbered(from, index)).insert(key, numbered(to, index));
+    }
+
     /// By what the catalog has of the stream: an older catalog has an older mark, and does not know streams that
     /// came later by their number either.
-    fn is_given_up(&self, catalog: &dyn Catalog, owner: OwnerId, index: &[u8]) -> Result<bool, CatalogError> {
+    fn is_given_up(
+        &self,
+        catalog: &dyn Catalog,
+        owner: OwnerId,
+        index: &[u8],
+        location: Location,
+    ) -> Result<bool, CatalogError> {
         let id = owner.number();
         let Some(stored) = Stored::decode(index) else { return Ok(false) };
+        if let Some(row) = catalog.get(&Row::ByNumber(id, stored.number).key())? {
+            // The same fragment, in another place.
+            return Ok(row != numbered(location, index)[..] && row.ends_with(index));
+        }
         let Some(row) = catalog.get(&Row::Stream(id).key())? else {
             let next = catalog.get(&Row::NextStream.key())?;
             return Ok(next.is_some_and(|next| next > id.to_be_bytes()[..]));
@@ -359,6 +373,13 @@ impl Owner for Index {
         let stream = Stream::decode(id, &row, self.streams().ceiling);
         Ok(stream.is_some_and(|(stream, _)| stored.number < stream.kept_from))
     }
+}
+
+/// The value of a row by number.
+fn numbered(location: Location, index: &[u8]) -> Vec<u8> {
+    let mut value = location.encode().to_vec();
+    value.extend_from_slice(index);
+    value
 }
 
 /// The batch holds only if the row of a stream's end is this one.

@@ -52,6 +52,20 @@ pub const CLAIM_PAUSE: Duration = Duration::from_millis(5);
 /// uploads by its length, to a few milliseconds.
 pub const EXPIRE_PAGE: usize = 256;
 
+/// The part of a segment, as a divisor, that has to be given up before the rest is copied out of it: a quarter. For
+/// less, a byte that comes back would cost more than three that are read and written; it comes back at the slot.
+pub const THINNED_SHARE_MIN: u64 = 4;
+
+/// Expiries for which a segment has to lose nothing more before that. The end of what a stream keeps passes a segment
+/// in the two minutes that it was written in; it would else be copied while it goes by itself.
+pub const THINNED_QUIET_MIN: u32 = 3;
+
+/// Bytes copied out of segments in one expiry: some ten seconds of a disk, after which others have their turn.
+pub const COPIED_BYTES_MAX: u64 = 2 << 30;
+
+/// Bytes copied at a time: what is read but not yet stored, and has a share of the committer's queue.
+pub const COPIED_AT_ONCE: u64 = 16 << 20;
+
 /// Rows looked at together by a query.
 pub const QUERY_PAGE: usize = 512;
 

@@ -92,7 +92,7 @@ impl Rebuild<'_> {
         let vault = self.archive.vault();
         let mut page = Page::default();
         for segment in vault.segments()? {
-            for walked in vault.walk(segment)? {
+            for walked in vault.walk(segment.name)? {
                 match walked? {
                     Walked::Damaged { .. } => self.rebuilt.damaged += 1,
                     Walked::Frame(header, location) => self.fragment(&header, location, &mut page)?,

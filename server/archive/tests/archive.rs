@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, FragmentNumber, Sequence, SessionId, WallTime};
 use tempfile::TempDir;
 use vault::catalog::FjallCatalog;
-use vault::{Batch, Catalog, Direction, Key, KeyRange, Parts, Space};
+use vault::{Batch, Catalog, Direction, Key, KeyRange, Parts, SegmentFile, Space, Swept};
 
 /// 2026-01-01T00:00:00Z: some hour's beginning.
 const BEGIN_SECS: i64 = 1_767_225_600;
@@ -344,6 +345,64 @@ async fn a_frame_without_a_row_is_not_taken_for_given_up() {
 }
 
 #[tokio::test]
+async fn where_a_retention_was_lowered_the_rest_is_copied_out_of_shared_files() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let streams = ["front", "back"].map(|name| archive.find_or_create_stream(&name.parse().unwrap(), at(0)).unwrap());
+    for sequence in 0..20 {
+        for stream in &streams {
+            archive.store(stream.id, fragment(stream.id, sequence, i64::from(sequence))).await.unwrap();
+        }
+    }
+    let [front, back] = streams;
+    let before = archive.vault().segments().unwrap();
+    let now = at(2 * 3600);
+    archive.expire(now).await.unwrap();
+    assert_eq!(archive.vault().segments().unwrap(), before);
+
+    archive.set_retention(front.id, hours(1)).unwrap();
+    assert_eq!(archive.expire(now).await.unwrap().fragments, 20);
+    let expired = expire_some_times(&archive, now).await;
+    assert_eq!(expired.segments, before.len() as u64, "all of them were shared");
+    let after = archive.vault().segments().unwrap();
+    assert!(after.iter().all(|segment| !before.iter().any(|old| old.name == segment.name)));
+    let slots = |files: &[SegmentFile]| files.iter().map(|file| file.name.expiry).collect::<BTreeSet<_>>();
+    assert_eq!(slots(&after), slots(&before), "what was moved expires as before");
+
+    let found = archive.range(back.id, at(0)..at(100), 100, now).unwrap();
+    assert_eq!(found.len(), 20);
+    for stored in &found {
+        assert_eq!(archive.read(back.id, stored.number).unwrap().unwrap(), payload(back.id, stored.id.sequence.0));
+    }
+    let checked = archive.check(now, &mut |finding| panic!("{finding}")).unwrap();
+    assert_eq!((checked.fragments, checked.unreferenced), (20, 0));
+    archive.store(back.id, fragment(back.id, 20, 20)).await.unwrap();
+    drop(archive);
+
+    bench.lose_catalog();
+    let archive = bench.open();
+    assert_eq!(archive.rebuild_index().unwrap().fragments, 21);
+}
+
+#[tokio::test]
+async fn little_that_was_given_up_does_not_make_much_be_copied() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let names = ["front", "a", "b", "c", "d"];
+    let streams = names.map(|name| archive.find_or_create_stream(&name.parse().unwrap(), at(0)).unwrap());
+    for stream in &streams {
+        archive.store(stream.id, fragment(stream.id, 0, 0)).await.unwrap();
+    }
+    let before = archive.vault().segments().unwrap();
+    for (lowered, copied) in [(0, false), (1, true)] {
+        archive.set_retention(streams[lowered].id, hours(1)).unwrap();
+        expire_some_times(&archive, at(2 * 3600)).await;
+        let names = |files: Vec<SegmentFile>| files.into_iter().map(|file| file.name).collect::<Vec<_>>();
+        assert_eq!(names(archive.vault().segments().unwrap()) != names(before.clone()), copied, "{lowered}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_kept_longer_than_the_servers_ceiling_whatever_its_stream_says() {
     let bench = Bench::new();
     let archive = bench.open();
@@ -559,6 +618,15 @@ async fn an_empty_catalog_deletes_no_media_that_has_not_expired() {
     let archive = bench.open();
     assert_eq!(archive.rebuild_index().unwrap().fragments, 1);
     assert!(!archive.has_lost_its_index().unwrap());
+}
+
+/// As in the minutes that follow.
+async fn expire_some_times(archive: &Archive, now: WallTime) -> Swept {
+    let mut swept = Swept::default();
+    for _ in 0..5 {
+        swept += archive.expire(now).await.unwrap().swept;
+    }
+    swept
 }
 
 struct Bench(TempDir);

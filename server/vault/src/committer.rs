@@ -28,6 +28,8 @@ use crate::vault::{Entry, Put, Shared};
 /// An entry that waits for its commit.
 pub(crate) struct Pending {
     pub(crate) entry: Entry,
+    /// Where it lies already, if it is to be moved.
+    pub(crate) from: Option<Location>,
     pub(crate) answer: Answer,
     /// The queue's room, given back when the entry is answered.
     pub(crate) room: OwnedSemaphorePermit,

@@ -7,7 +7,7 @@
 //!
 //! Before its slot a segment goes only when the owners of all its frames say that they gave them up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::AddAssign;
 
@@ -42,8 +42,8 @@ impl AddAssign for Swept {
 pub struct Reclaimed {
     /// What was deleted.
     pub swept: Swept,
-    /// The segments that hold something yet.
-    pub held: BTreeSet<SegmentName>,
+    /// The segments that hold something yet, and their lengths.
+    pub held: BTreeMap<SegmentName, u64>,
 }
 
 /// The segments whose slot has passed at `now`.
@@ -90,7 +90,7 @@ pub(crate) fn reclaim(shared: &Shared, names: BTreeSet<SegmentName>) -> Result<R
             Err(error) => return Err(failed("open", name, error)),
         };
         if !all_given_up(shared, name)? {
-            reclaimed.held.insert(name);
+            reclaimed.held.insert(name, bytes);
             continue;
         }
         remove(shared, name)?;
@@ -123,7 +123,7 @@ fn all_given_up(shared: &Shared, name: SegmentName) -> Result<bool, SweepError> 
         };
         let catalog: &dyn Catalog = &*shared.catalog;
         let Some(owner) = shared.owners.of(header.owner) else { return Ok(false) };
-        let given_up = owner.is_given_up(catalog, header.owner, &header.index)?;
+        let given_up = owner.is_given_up(catalog, header.owner, &header.index, location)?;
         if !given_up || owner.is_live(catalog, header.owner, &header.index, location)? {
             return Ok(false);
         }

@@ -275,10 +275,26 @@ impl Vault {
         check_size("index entry", entry.index.len(), limits::INDEX_BYTES_MAX)?;
         check_size("payload", entry.payload.len(), limits::PAYLOAD_BYTES_MAX)?;
         self.inner.shared.poison.check()?;
-        let permits = u32::try_from(entry.payload.len().div_ceil(PERMIT_BYTES)).expect("checked above");
+        self.queue(entry, None).await
+    }
+
+    /// Stores a frame that was read at `from` once more, in another segment of the same slot, and has its owner's rows
+    /// lead there; so `from` can be deleted. Says whether it was done: not if nothing leads to it any more.
+    pub async fn relocate(&self, from: Location, header: FrameHeader, payload: Bytes) -> Result<bool, PutError> {
+        self.inner.shared.poison.check()?;
+        let FrameHeader { owner, expiry, index, .. } = header;
+        match self.queue(Entry { owner, expiry, index, payload, unless_exists: None }, Some(from)).await {
+            Ok(_) => Ok(true),
+            Err(PutError::Expired) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn queue(&self, entry: Entry, from: Option<Location>) -> Result<Put, PutError> {
+        let permits = u32::try_from(entry.payload.len().div_ceil(PERMIT_BYTES)).expect("payloads are far smaller");
         let room = self.inner.room.clone().acquire_many_owned(permits).await.map_err(|_| PutError::Closed)?;
         let (answer, answered) = oneshot::channel();
-        let job = Job::Put(Pending { entry, answer, room });
+        let job = Job::Put(Pending { entry, from, answer, room });
         self.jobs().send(job).await.map_err(|_| PutError::Closed)?;
         answered.await.map_err(|_| PutError::Closed)?
     }
@@ -436,8 +452,8 @@ impl Vault {
     }
 
     /// The frames of a segment, read without keys and without the catalog. Blocks.
-    pub fn walk(&self, segment: SegmentFile) -> std::io::Result<Walk> {
-        Walk::open(self.inner.shared.segments.clone(), segment.name)
+    pub fn walk(&self, segment: SegmentName) -> std::io::Result<Walk> {
+        Walk::open(self.inner.shared.segments.clone(), segment)
     }
 
     fn jobs(&self) -> &mpsc::Sender<Job> {

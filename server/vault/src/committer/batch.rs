@@ -19,6 +19,8 @@ use crate::vault::{Entry, Put, Receipt, Shared};
 /// An entry of the batch on its way to disk.
 pub(super) struct Work {
     pub(super) entry: Entry,
+    /// Where it is moved from, if it is.
+    from: Option<Location>,
     /// The index as the owner completed it.
     pub(super) index: Bytes,
     place: Option<(Location, u32)>,
@@ -99,8 +101,13 @@ pub(super) fn rows(shared: &Shared, works: &[Work]) -> Batch {
     let mut owners = BTreeMap::new();
     for work in works {
         let (location, _) = work.placed();
-        work.owner(shared).rows(work.entry.owner, &work.index, location, &mut rows);
-        owners.insert(work.entry.owner, work);
+        let (owner, id) = (work.owner(shared), work.entry.owner);
+        if let Some(from) = work.from {
+            owner.relocate(id, &work.index, from, location, &mut rows);
+        } else {
+            owner.rows(id, &work.index, location, &mut rows);
+            owners.insert(id, work);
+        }
     }
     for (owner, work) in owners {
         work.owner(shared).advance(owner, &mut rows);
@@ -111,7 +118,7 @@ pub(super) fn rows(shared: &Shared, works: &[Work]) -> Batch {
 /// The entries of a batch that is to be tried again, as they came.
 pub(super) fn take_back(shared: &Shared, works: Vec<Work>, duplicates: Vec<Duplicate>) -> Vec<Pending> {
     tell_owners(shared, &works, |owner, id| owner.overtaken(id));
-    let taken = works.into_iter().map(|Work { entry, answer, room, .. }| Pending { entry, answer, room });
+    let taken = works.into_iter().map(|Work { entry, from, answer, room, .. }| Pending { entry, from, answer, room });
     // An entry's duplicates stay behind it.
     taken.chain(duplicates.into_iter().map(|duplicate| duplicate.pending)).collect()
 }
@@ -126,10 +133,14 @@ pub(super) fn admit(shared: &Shared, floor: ExpirySlot, mut pending: Vec<Pending
     let mut duplicates = Vec::new();
     let mut new_keys = HashSet::new();
     for pending in pending {
-        match admit_one(shared, floor, &pending.entry, &mut new_keys) {
+        let admitted = match pending.from {
+            Some(from) => admit_move(shared, floor, &pending.entry, from),
+            None => admit_one(shared, floor, &pending.entry, &mut new_keys),
+        };
+        match admitted {
             Ok(Admitted::New(index)) => {
-                let Pending { entry, answer, room } = pending;
-                works.push(Work { entry, index, place: None, answer, room });
+                let Pending { entry, from, answer, room } = pending;
+                works.push(Work { entry, from, index, place: None, answer, room });
             }
             Ok(Admitted::InBatch(key)) => duplicates.push(Duplicate { key, pending }),
             Ok(Admitted::Stored(value)) => drop(pending.answer.send(Ok(Put::AlreadyStored { value }))),
@@ -181,6 +192,16 @@ fn admit_one(
     Err(refused(AssignError::Overtaken))
 }
 
+/// A frame is moved as long as its owner's rows lead to it.
+fn admit_move(shared: &Shared, floor: ExpirySlot, entry: &Entry, from: Location) -> Result<Admitted, PutError> {
+    let owner = shared.owners.of(entry.owner).ok_or(PutError::Expired)?;
+    let live = owner.is_live(&*shared.catalog, entry.owner, &entry.index, from);
+    if entry.expiry < floor || !live.map_err(|e| PutError::Catalog(e.to_string()))? {
+        return Err(PutError::Expired);
+    }
+    Ok(Admitted::New(entry.index.clone()))
+}
+
 fn refused(error: AssignError) -> PutError {
     match error {
         AssignError::Refused(refused) => PutError::Refused(refused.0),
@@ -190,7 +211,7 @@ fn refused(error: AssignError) -> PutError {
 
 /// Step 10: everything is on disk; tells the owners, then the callers.
 pub(super) fn answer_stored(shared: &Shared, works: Vec<Work>, duplicates: Vec<Duplicate>, rows: &Batch) {
-    for work in &works {
+    for work in works.iter().filter(|work| work.from.is_none()) {
         work.owner(shared).committed(work.entry.owner, &work.index, work.placed().0);
     }
     for work in works {
@@ -221,7 +242,8 @@ pub(super) fn answer_failed(shared: &Shared, works: Vec<Work>, duplicates: Vec<D
 
 /// Tells each owner once that what it made of these entries is void.
 fn tell_owners(shared: &Shared, works: &[Work], tell: impl Fn(&dyn Owner, OwnerId)) {
-    let owners: BTreeMap<OwnerId, &Work> = works.iter().map(|work| (work.entry.owner, work)).collect();
+    let made = works.iter().filter(|work| work.from.is_none());
+    let owners: BTreeMap<OwnerId, &Work> = made.map(|work| (work.entry.owner, work)).collect();
     for (owner, work) in owners {
         tell(work.owner(shared), owner);
     }

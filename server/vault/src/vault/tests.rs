@@ -140,7 +140,7 @@ async fn a_flipped_bit_costs_one_frame_and_a_walk_finds_the_others() {
         assert!(matches!(vault.read(locations[1]).await, Err(ReadError::Damaged { .. })), "byte {at}");
         assert_eq!(vault.read(locations[0]).await.unwrap().1, payload("a", 300));
         assert_eq!(vault.read(locations[2]).await.unwrap().1, payload("c", 300));
-        let walked: Vec<_> = vault.walk(vault.segments().unwrap()[0]).unwrap().map(Result::unwrap).collect();
+        let walked: Vec<_> = vault.walk(vault.segments().unwrap()[0].name).unwrap().map(Result::unwrap).collect();
         let frames = walked.iter().filter_map(|w| match w {
             Walked::Frame(_, location) => Some(*location),
             Walked::Damaged { .. } => None,
@@ -385,7 +385,7 @@ async fn the_catalog_can_be_rebuilt_from_frames_and_keys_alone() {
     let vault = bench.open();
     let mut rebuilt = Batch::new();
     for segment in vault.segments().unwrap() {
-        for walked in vault.walk(segment).unwrap() {
+        for walked in vault.walk(segment.name).unwrap() {
             let Walked::Frame(header, location) = walked.unwrap() else { panic!("nothing is damaged") };
             bench.owner.rows(header.owner, &header.index, location, &mut rebuilt);
         }
@@ -516,6 +516,11 @@ impl Owner for NamedRows {
 
     fn rows(&self, _: OwnerId, index: &[u8], location: Location, batch: &mut Batch) {
         batch.insert(Key::new(Space::Shardlog, index), location.encode().to_vec());
+    }
+
+    fn relocate(&self, _: OwnerId, index: &[u8], from: Location, to: Location, batch: &mut Batch) {
+        let key = Key::new(Space::Shardlog, index);
+        batch.require_value(key.clone(), from.encode().to_vec()).insert(key, to.encode().to_vec());
     }
 
     fn abandoned(&self, _: OwnerId) {
