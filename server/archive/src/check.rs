@@ -14,6 +14,7 @@ use crate::error::{CheckError, QueryError};
 use crate::index::all_rows;
 use crate::key::{self, Row};
 use crate::stream::Stream;
+use crate::tail::Tail;
 
 /// A disagreement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +67,12 @@ pub enum Finding {
         /// Which index.
         index: &'static str,
     },
+    /// The end of a stream, from which the next fragment is numbered, is not that of its fragments.
+    #[error("stream {stream}: its end, or how much it holds, is not what its fragments say")]
+    Tail {
+        /// The stream's number.
+        stream: u64,
+    },
 }
 
 /// What was checked.
@@ -93,6 +100,7 @@ impl Archive {
         for stream in self.list_streams() {
             check.fragments(&stream)?;
             check.indices(&stream)?;
+            check.tail(&stream)?;
         }
         Ok(check.checked)
     }
@@ -190,6 +198,24 @@ impl Check<'_> {
             if catalog.get(&key.key())?.is_none() && catalog.get(row)?.is_some() {
                 self.find(Finding::Unindexed { stream: stream.id, number, index });
             }
+        }
+        Ok(())
+    }
+
+    /// Counts the fragments, at one moment.
+    fn tail(&mut self, stream: &Stream) -> Result<(), CheckError> {
+        let snapshot = self.archive.catalog().snapshot();
+        let Some(row) = snapshot.get(&Row::Tail(stream.id).key())? else { return Ok(()) };
+        let Some(tail) = Tail::decode(&row) else {
+            self.find(Finding::Tail { stream: stream.id });
+            return Ok(());
+        };
+        let counted = Tail::count(&*snapshot, stream.id)?;
+        // The last fragments may have been removed, and the tail goes on from them.
+        let agrees = counted.stored == tail.stored
+            && counted.last.is_none_or(|last| tail.last.is_some_and(|tail| last.number <= tail.number));
+        if !agrees {
+            self.find(Finding::Tail { stream: stream.id });
         }
         Ok(())
     }

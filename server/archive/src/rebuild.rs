@@ -146,6 +146,10 @@ impl Rebuild<'_> {
         batch.insert(Row::NextStream.key(), next.to_be_bytes().to_vec());
         self.archive.catalog().commit(batch)?;
         self.archive.refresh()?;
+        // Counted now, and not when the first fragment comes.
+        for stream in self.archive.list_streams() {
+            self.archive.tail(stream.id)?;
+        }
         Ok(())
     }
 }

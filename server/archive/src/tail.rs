@@ -138,8 +138,9 @@ impl Tail {
         }
     }
 
-    /// The tail of a stream that has no row for it: one from before there were such rows, or whose index was made anew.
-    fn count(catalog: &dyn Snapshot, stream: u64) -> Result<Self, QueryError> {
+    /// The tail of a stream as its fragments' rows make it: for one from before there were rows of tails, or whose index
+    /// was made anew.
+    pub(crate) fn count(catalog: &dyn Snapshot, stream: u64) -> Result<Self, QueryError> {
         let damaged = || QueryError::Damaged("fragment");
         let mut tail = Self { stored: removed_in(catalog.get(&Row::Removed(stream).key())?)?, ..Self::default() };
         let mut range = KeyRange::prefix(key::numbers(stream));
