@@ -139,6 +139,8 @@ fn what_one_server_is_told_holds_for_the_other() {
     assert!(!checked.status.success() && said.contains("revoked"), "{said}");
     two.admin(&["stream", "delete", "yard"]);
     until("it is gone", Duration::from_secs(5), || one.try_everything("yard").is_none().then_some(()));
+    let (done, said) = one.try_admin(&["key", "rotate"]);
+    assert!(!done && said.contains("--kms-key"), "{said}");
     let (done, said) = one.try_admin(&["backup", "/tmp/not-made"]);
     assert!(!done && said.contains("snapshots of the database"), "{said}");
 }

@@ -164,8 +164,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
-/// The file of a new CA.
-/// A new one's certificate and key.
+/// The certificate and the key of a new CA.
 pub(crate) fn new_ca() -> String {
     let key = KeyPair::generate().expect("the system gives random numbers");
     let mut params = CertificateParams::default();

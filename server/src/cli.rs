@@ -54,8 +54,8 @@ struct StorageArguments {
         hide_env_values = true
     )]
     catalog: Option<String>,
-    /// A bucket for video and keys, as s3://bucket/prefix, for several servers. Region and credentials come from where
-    /// AWS's tools take them. Needs --catalog.
+    /// A bucket for video and keys, as s3://bucket/prefix, for several servers. Region and credentials come from AWS_REGION,
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the machine's role; profiles are not read. Needs --catalog.
     #[arg(long, global = true, value_name = "URL", requires = "catalog", env = "MILLRACE_STORE")]
     store: Option<String>,
     /// Another S3 than AWS's, by its URL.

@@ -33,6 +33,13 @@ pub struct StorageSettings {
     pub retention_max: Duration,
 }
 
+impl StorageSettings {
+    /// Whether other servers have copies of this one's keyring.
+    pub(crate) fn shares_keyring(&self) -> bool {
+        self.shared.is_some() && self.keys.kms.is_none()
+    }
+}
+
 impl Default for StorageSettings {
     fn default() -> Self {
         let retention_max = archive::limits::RETENTION_CEILING_DEFAULT;

@@ -23,6 +23,7 @@ use vault::{Batch, Catalog, CommitError, Direction, Key, KeyRange, Space};
 
 use crate::ca::sha256;
 use crate::limits;
+use crate::storage::point_read;
 
 /// The name of a device: 1 to 64 of the characters of stream names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -296,6 +297,12 @@ impl Devices {
             return Err(AdmissionError::Replaced(name));
         }
         Ok(Admitted { name, streams: device.streams })
+    }
+
+    /// [`Devices::admit`] from async code.
+    pub(crate) async fn admit_now(&self, certificate: &[u8]) -> Result<Admitted, AdmissionError> {
+        let (devices, certificate) = (self.clone(), certificate.to_vec());
+        point_read(&*self.catalog, move || devices.admit(&certificate)).await
     }
 
     /// Forgets tokens that ended long ago.

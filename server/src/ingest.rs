@@ -226,7 +226,7 @@ async fn connect(incoming: Incoming, shared: Arc<Shared>) {
     if protocol(&connection).as_deref() == Some(wire::JOIN_ALPN) {
         return join(&connection, certificate.as_ref(), &shared.registrar).await;
     }
-    match admit(certificate, &shared.registrar.devices) {
+    match admit(certificate, &shared.registrar.devices).await {
         Ok((device, certificate)) => Session::run(connection, device, certificate, shared).await,
         Err((code, message)) => {
             tracing::warn!(%remote, %code, message, "a device was not admitted");
@@ -246,7 +246,7 @@ fn client_certificate(connection: &Connection) -> Option<CertificateDer<'static>
 
 type NotAdmitted = (CloseCode, String);
 
-fn admit(
+async fn admit(
     certificate: Option<CertificateDer<'static>>,
     devices: &Devices,
 ) -> Result<(Admitted, CertificateDer<'static>), NotAdmitted> {
@@ -254,7 +254,7 @@ fn admit(
         let message = "an upload needs the device's certificate; enrol with a join token first";
         return Err((CloseCode::CertificateRequired, message.to_owned()));
     };
-    match devices.admit(&certificate) {
+    match devices.admit_now(&certificate).await {
         Ok(admitted) => Ok((admitted, certificate)),
         Err(error) => Err((close_code(&error), error.to_string())),
     }
@@ -367,7 +367,7 @@ impl Session {
                 },
                 why = &mut control => return (CloseCode::ProtocolViolation, why.to_owned()),
                 // Told, or told more than it could hold: either way something changed.
-                _ = changes.recv() => if let Err(error) = devices.admit(certificate) {
+                _ = changes.recv() => if let Err(error) = devices.admit_now(certificate).await {
                     return (close_code(&error), error.to_string());
                 },
                 () = self.stop.cancelled() => {

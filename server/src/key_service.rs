@@ -78,6 +78,11 @@ impl KeySettings {
         (self.kms.is_none() && !home.path().exists()).then(|| home.path().to_owned())
     }
 
+    /// Where the keyring lies, or would.
+    pub(crate) fn keyring_path(&self, vault: &Path) -> PathBuf {
+        self.home(vault).path().to_owned()
+    }
+
     fn home(&self, vault: &Path) -> Home {
         self.keyring.clone().unwrap_or_else(|| Home::in_vault(vault))
     }

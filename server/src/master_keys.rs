@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
-use vault::{ClosedVault, KeyError, MasterId, MasterReport, MasterState, Vault};
+use vault::{ClosedVault, KeyError, KeyRefusal, MasterId, MasterReport, MasterState, Vault};
 
 use crate::config::StorageSettings;
 use crate::data_folder::{DataFolder, FolderLock};
@@ -34,6 +34,7 @@ pub(crate) struct KeyInfo {
 /// A vault that nobody has open, held for commands about its master keys only.
 pub(crate) struct Closed {
     vault: ClosedVault,
+    shares_keyring: bool,
     _lock: FolderLock,
 }
 
@@ -54,11 +55,12 @@ impl Closed {
             })?,
             None => ClosedVault::open(&path, keys.open(&path)?).map_err(failed)?,
         };
-        Ok(Self { vault, _lock: lock })
+        Ok(Self { vault, shares_keyring: settings.shares_keyring(), _lock: lock })
     }
 
     /// Carries out a command. Blocks.
     pub(crate) fn carry_out(&self, command: KeyCommand) -> Result<Answer, KeyError> {
+        check(&command, self.shares_keyring)?;
         let vault = &self.vault;
         match command {
             KeyCommand::Disable { id } => vault.set_master(&MasterId(id), MasterState::Disabled).map(|()| Answer::Done),
@@ -67,6 +69,16 @@ impl Closed {
             KeyCommand::Rotate => vault.rotate_master(unix_now()).map(|rotated| rotation(&rotated)),
         }
     }
+}
+
+/// Refuses what a server can't do alone where several have copies of one keyring: those go on with what they have.
+pub(crate) fn check(command: &KeyCommand, shares_keyring: bool) -> Result<(), KeyError> {
+    if !shares_keyring || matches!(command, KeyCommand::List) {
+        return Ok(());
+    }
+    let why = "the other servers of this store have the keyring as it is, and would go on with it; use --kms-key where \
+               several servers share a store and master keys have to change";
+    Err(KeyError::refused(KeyRefusal::UnsupportedOperation, why))
 }
 
 /// Carries out a command on the running server's vault.

@@ -126,6 +126,9 @@ impl Office {
                 return backup.map_or_else(|error| Answer::Failed(error.to_string()), Answer::BackedUp);
             }
             Command::Key(command) => {
+                if let Err(error) = master_keys::check(&command, self.storage.shares_keyring()) {
+                    return Answer::Failed(error.to_string());
+                }
                 let vault = self.storage.archive().vault();
                 let answer = master_keys::on_open_vault(vault, command).await;
                 return answer.unwrap_or_else(|error| Answer::Failed(error.to_string()));

@@ -207,7 +207,6 @@ impl Server {
     }
 }
 
-/// A key that opens the watch page.
 /// The key that opens the watch page: this server's, or that of all servers which share a store.
 async fn console_key(folder: &DataFolder, storage: &Storage) -> Result<String, StartError> {
     let key = if storage.is_shared() {

@@ -55,6 +55,17 @@ pub enum SharedStoreError {
         /// The store.
         store: String,
     },
+    /// It was made with another keyring.
+    #[error(
+        "the store can't be opened by the master keys given (the keyring would be {path}): {why}; if another server made \
+         this store, copy its keyring here", path = path.display()
+    )]
+    WrongKeyring {
+        /// Where the keyring lies, if there is one.
+        path: PathBuf,
+        /// What the key service said.
+        why: String,
+    },
     /// Nobody wraps its data keys.
     #[error(transparent)]
     KeyService(#[from] KeyServiceError),

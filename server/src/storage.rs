@@ -38,7 +38,10 @@ pub enum StorageError {
     #[error(transparent)]
     Shared(#[from] SharedStoreError),
     /// There are keys of streams, and no streams.
-    #[error("the index is lost, and the video is there: run `millrace rebuild-index`, which makes the index again")]
+    #[error(
+        "the index is lost, and the video is there: run `millrace rebuild-index`, which makes the index again (or does \
+         --catalog name another database than before?)"
+    )]
     IndexLost,
     /// The index can't be rebuilt.
     #[error("the index can't be rebuilt: {0}")]
@@ -92,6 +95,7 @@ pub(crate) struct Storage {
     archive: Archive,
     /// Whether other servers work on it too.
     is_shared: bool,
+    shares_keyring: bool,
     folder: DataFolder,
     /// Behind the archive, so that it is released after that.
     _lock: Arc<FolderLock>,
@@ -119,6 +123,10 @@ impl Storage {
         let StorageSettings { keys, shared, retention_max } = settings;
         let failed = |error| match error {
             archive::OpenError::Vault(vault::OpenError::Locked(_)) => in_use(folder),
+            archive::OpenError::Vault(vault::OpenError::Key(why)) if shared.is_some() => {
+                let path = keys.keyring_path(&path);
+                StorageError::Shared(SharedStoreError::WrongKeyring { path, why: why.to_string() })
+            }
             error => StorageError::Archive(error),
         };
         // With the lock held: of two that start on a new folder, one makes the keyring.
@@ -127,7 +135,8 @@ impl Storage {
             None => Parts::local(&path, keys.open(&path)?).map_err(|e| failed(e.into()))?,
         };
         let archive = Archive::assemble(parts, *retention_max).map_err(failed)?;
-        Ok(Self { archive, is_shared: shared.is_some(), folder: folder.clone(), _lock: Arc::new(lock) })
+        let (is_shared, shares_keyring) = (shared.is_some(), settings.shares_keyring());
+        Ok(Self { archive, is_shared, shares_keyring, folder: folder.clone(), _lock: Arc::new(lock) })
     }
 
     /// Makes the catalog again out of segments and keys; the old one is set aside. Blocks.
@@ -140,7 +149,10 @@ impl Storage {
         if settings.shared.is_some() {
             let storage = Self::open_without_index(folder, settings)?;
             let rebuilt = storage.archive.rebuild_index().map_err(|error| failed(&error))?;
-            return Ok(Reindexed { rebuilt, aside: None, server_rows: Ok(0), cut: false });
+            let catalog = storage.archive.vault().catalog();
+            let devices = catalog.scan(&KeyRange::prefix(Key::new(Space::Server, b"\x01")), Direction::Ascending, 1);
+            let server_rows = devices.map(|rows| rows.len() as u64).map_err(|error| error.to_string());
+            return Ok(Reindexed { rebuilt, aside: None, server_rows, cut: false });
         }
         let lock = lock(folder)?;
         let aside = folder.catalog_set_aside(now());
@@ -183,6 +195,11 @@ impl Storage {
         self.is_shared
     }
 
+    /// Whether other servers have copies of this one's keyring.
+    pub(crate) fn shares_keyring(&self) -> bool {
+        self.shares_keyring
+    }
+
     /// The archive itself.
     pub(crate) fn archive(&self) -> &Archive {
         &self.archive
@@ -193,14 +210,8 @@ impl Storage {
         let Some(stream) = self.archive.find_stream(stream)? else { return Ok(None) };
         let archive = self.archive.clone();
         let look = move || archive.find(stream.id, id, now());
-        let stored = if self.is_shared {
-            let looked = tokio::task::spawn_blocking(look).await;
-            looked.map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?
-        } else {
-            // A read of one row on this machine: it blocks for microseconds, less than another thread would cost.
-            look()
-        };
-        Ok(stored?.map(|stored| stored.number))
+        let stored = point_read(&**self.archive.vault().catalog(), look).await?;
+        Ok(stored.map(|stored| stored.number))
     }
 
     /// Stores a fragment, in a stream that is created if there is none. On disk when it answers.
@@ -255,14 +266,15 @@ impl Storage {
         time: Option<Duration>,
         max_bytes: Option<u64>,
     ) -> Result<(), StreamError> {
-        let Stream { id, retention, .. } = self.stream(name)?;
-        let max_bytes = match max_bytes {
-            None => retention.bytes(),
-            Some(0) => None,
-            some => some,
+        let change = |retention: Retention| {
+            let max_bytes = match max_bytes {
+                None => retention.bytes(),
+                Some(0) => None,
+                some => some,
+            };
+            Retention::new(time.unwrap_or(retention.time()))?.with_bytes(max_bytes)
         };
-        let retention = Retention::new(time.unwrap_or(retention.time()))?.with_bytes(max_bytes)?;
-        self.archive.set_retention(id, retention).map(drop)
+        self.archive.change_retention(self.stream(name)?.id, change).map(drop)
     }
 
     pub(crate) async fn delete_stream(&self, name: &StreamName) -> Result<(), StreamError> {
@@ -294,6 +306,21 @@ impl Storage {
             StreamError::TooMany => Refusal::new(ErrorCode::StreamNotPermitted, error.to_string()),
             error => Refusal::new(ErrorCode::Internal, error.to_string()),
         })
+    }
+}
+
+/// Reads a row or two: here, where that takes microseconds, less than another thread would cost; or on a thread for calls
+/// that block, where the catalog is on another machine.
+pub(crate) async fn point_read<T: Send + 'static>(
+    catalog: &dyn Catalog,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    if !catalog.is_remote() {
+        return read();
+    }
+    match tokio::task::spawn_blocking(read).await {
+        Ok(read) => read,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }
 

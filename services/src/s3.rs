@@ -71,6 +71,13 @@ impl S3 {
         format!("s3://{name}")
     }
 
+    /// Deletes the bucket that this URL begins with.
+    pub fn delete_bucket(&self, url: &str) {
+        let name = url.trim_start_matches("s3://").split('/').next().unwrap_or_default();
+        let deleted = ureq::delete(format!("{}/{name}", self.endpoint())).call();
+        assert!(deleted.is_ok(), "the bucket can't be deleted: {deleted:?}");
+    }
+
     /// Starts it, after a kill, and waits until it stores something.
     pub fn resume(&self) {
         let kept = Kept::start(self.command(), Signal::KILL);

@@ -80,7 +80,12 @@ impl Archive {
     /// The archive on a vault that was opened with `index` among its owners. Blocks.
     pub fn new(vault: Vault, index: Arc<Index>) -> Result<Self, QueryError> {
         index.refresh(&**vault.catalog())?;
-        Ok(Self { vault, index, thinned: Arc::default() })
+        let archive = Self { vault, index, thinned: Arc::default() };
+        for stream in archive.list_streams() {
+            // Counts the streams of an older data folder, before anybody waits for it. Damage is told where it is met.
+            let _ = archive.tail(stream.id);
+        }
+        Ok(archive)
     }
 
     /// Takes up what other servers on the same catalog have changed of streams: created, deleted, kept longer or less
@@ -107,31 +112,36 @@ impl Archive {
 
     /// Creates a stream, on condition that no other was created meanwhile: it might have the same name.
     fn try_create_stream(&self, name: &StreamName, retention: Retention, now: WallTime) -> Result<Stream, StreamError> {
-        let mut streams = self.index.streams_mut();
-        if streams.by_name.contains_key(name) {
-            return Err(StreamError::Exists(name.clone()));
-        }
-        if streams.by_id.len() >= limits::STREAMS_MAX {
-            return Err(StreamError::TooMany);
-        }
+        let _alone = self.index.changing();
+        let (known, ceiling) = {
+            let streams = self.index.streams();
+            if streams.by_name.contains_key(name) {
+                return Err(StreamError::Exists(name.clone()));
+            }
+            if streams.by_id.len() >= limits::STREAMS_MAX {
+                return Err(StreamError::TooMany);
+            }
+            (streams.next.clone(), streams.ceiling)
+        };
         let (key, mut batch) = (Row::NextStream.key(), Batch::new());
-        let id = match &streams.next {
+        let id = match known {
             None => {
                 batch.require_absent(key.clone());
                 1
             }
             Some(row) => {
-                batch.require_value(key.clone(), row.clone());
-                u64::from_be_bytes(row[..].try_into().map_err(|_| QueryError::Damaged("next stream"))?)
+                let id = row[..].try_into().map_err(|_| QueryError::Damaged("next stream"))?;
+                batch.require_value(key.clone(), row);
+                u64::from_be_bytes(id)
             }
         };
-        let (name, ceiling) = (name.clone(), streams.ceiling);
-        let stream = Stream { id, name, created: now, retention, ceiling, kept_from: FragmentNumber(0) };
+        let stream = Stream { id, name: name.clone(), created: now, retention, ceiling, kept_from: FragmentNumber(0) };
         let (next, row) = (Bytes::copy_from_slice(&(id + 1).to_be_bytes()), stream.encode(State::Active));
         batch.insert(key, next.clone());
         batch.require_absent(Row::Stream(id).key());
         batch.insert(Row::Stream(id).key(), row.clone());
         self.catalog().commit(batch)?;
+        let mut streams = self.index.streams_mut();
         streams.next = Some(next);
         streams.insert(stream.clone(), row);
         Ok(stream)
@@ -169,8 +179,23 @@ impl Archive {
 
     /// Changes how long fragments are kept, those that are stored included.
     pub fn set_retention(&self, id: u64, retention: Retention) -> Result<Stream, StreamError> {
-        self.check_ceiling(retention)?;
-        self.change(id, |stream| Stream { retention, ..stream })
+        self.change_retention(id, |_| Ok(retention))
+    }
+
+    /// Changes how long fragments are kept, from what holds so far. `change` is asked more than once if others change it
+    /// at the same time.
+    pub fn change_retention(
+        &self,
+        id: u64,
+        change: impl Fn(Retention) -> Result<Retention, StreamError>,
+    ) -> Result<Stream, StreamError> {
+        self.replace(id, |stream| {
+            let retention = change(stream.retention)?;
+            if retention.time() != stream.retention.time() {
+                self.check_ceiling(retention)?;
+            }
+            Ok((Stream { retention, ..stream }, State::Active))
+        })
     }
 
     fn check_ceiling(&self, retention: Retention) -> Result<(), StreamError> {
@@ -180,37 +205,47 @@ impl Archive {
 
     /// From now on, fragments before this one are gone for good; their rows and files follow.
     pub(crate) fn give_up_before(&self, id: u64, number: FragmentNumber) -> Result<Stream, StreamError> {
-        self.change(id, |stream| Stream { kept_from: stream.kept_from.max(number), ..stream })
-    }
-
-    fn change(&self, id: u64, change: impl Fn(Stream) -> Stream) -> Result<Stream, StreamError> {
-        self.replace(id, |stream| (change(stream), State::Active))
+        self.replace(id, |stream| {
+            let kept_from = stream.kept_from.max(number);
+            Ok((Stream { kept_from, ..stream }, State::Active))
+        })
     }
 
     /// Puts another row in the place of a stream's, whoever else does so at the same time.
-    pub(crate) fn replace(&self, id: u64, change: impl Fn(Stream) -> (Stream, State)) -> Result<Stream, StreamError> {
+    pub(crate) fn replace(
+        &self,
+        id: u64,
+        change: impl Fn(Stream) -> Result<(Stream, State), StreamError>,
+    ) -> Result<Stream, StreamError> {
         loop {
-            let mut streams = self.index.streams_mut();
-            let known = streams.by_id.get(&id).cloned().zip(streams.rows.get(&id).cloned());
-            let (stream, row) = known.ok_or(StreamError::NotFound)?;
-            let (changed, state) = change(stream);
-            let new = changed.encode(state);
-            let mut batch = Batch::new();
-            batch.require_value(Row::Stream(id).key(), row);
-            batch.insert(Row::Stream(id).key(), new.clone());
-            match self.catalog().commit(batch) {
-                Ok(()) => {}
-                Err(CommitError::Precondition) => {
-                    drop(streams);
-                    self.refresh()?;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
+            match self.try_replace(id, &change) {
+                Err(StreamError::Commit(CommitError::Precondition)) => self.refresh()?,
+                replaced => return replaced,
             }
-            streams.remove(id);
-            streams.take(id, new)?;
-            return Ok(changed);
         }
+    }
+
+    fn try_replace(
+        &self,
+        id: u64,
+        change: impl Fn(Stream) -> Result<(Stream, State), StreamError>,
+    ) -> Result<Stream, StreamError> {
+        let _alone = self.index.changing();
+        let known = {
+            let streams = self.index.streams();
+            streams.by_id.get(&id).cloned().zip(streams.rows.get(&id).cloned())
+        };
+        let (stream, row) = known.ok_or(StreamError::NotFound)?;
+        let (changed, state) = change(stream)?;
+        let new = changed.encode(state);
+        let mut batch = Batch::new();
+        batch.require_value(Row::Stream(id).key(), row);
+        batch.insert(Row::Stream(id).key(), new.clone());
+        self.catalog().commit(batch)?;
+        let mut streams = self.index.streams_mut();
+        streams.remove(id);
+        streams.take(id, new)?;
+        Ok(changed)
     }
 
     /// Stores a fragment. On disk when it answers; a fragment of the same identity is stored once.

@@ -15,7 +15,6 @@ use vault::{
 use crate::archive::{Archive, owner_of};
 use crate::entry::Stored;
 use crate::error::{QueryError, StreamError};
-use crate::index::all_rows;
 use crate::key::{self, Row};
 use crate::limits;
 use crate::stream::{self, State, Stream};
@@ -84,15 +83,25 @@ impl Archive {
 
     /// The first of the newest fragments of a stream that are `max` bytes at most.
     fn newest_within(&self, stream: &Stream, max: u64) -> Result<FragmentNumber, StreamError> {
-        let mut excess = self.totals(&self.tail(stream.id)?, stream.id)?.bytes.saturating_sub(max);
+        self.tail(stream.id)?;
+        // All of one moment: others store and remove meanwhile.
+        let snapshot = self.catalog().snapshot();
+        let holds = tail::totals(&*snapshot, stream.id)?;
+        let mut excess = holds.bytes.saturating_sub(max);
         let mut first = FragmentNumber(0);
-        let mut rows = all_rows(self.catalog(), KeyRange::prefix(key::numbers(stream.id)));
-        while excess > 0
-            && let Some(row) = rows.next()
-        {
-            let (_, stored) = Stored::decode_row(&row?.value).ok_or(QueryError::Damaged("fragment"))?;
-            excess = excess.saturating_sub(stored.bytes);
-            first = FragmentNumber(stored.number.0 + 1);
+        let mut range = KeyRange::prefix(key::numbers(stream.id));
+        while excess > 0 {
+            let rows = snapshot.scan(&range, Direction::Ascending, limits::EXPIRE_PAGE)?;
+            let Some(last) = rows.last() else { break };
+            range = range.beyond(&last.key, Direction::Ascending);
+            for row in rows {
+                if excess == 0 {
+                    break;
+                }
+                let (_, stored) = Stored::decode_row(&row.value).ok_or(QueryError::Damaged("fragment"))?;
+                excess = excess.saturating_sub(stored.bytes);
+                first = FragmentNumber(stored.number.0 + 1);
+            }
         }
         Ok(first)
     }
@@ -231,7 +240,7 @@ impl Archive {
     }
 
     fn begin_deletion(&self, id: u64) -> Result<(), StreamError> {
-        self.replace(id, |stream| (stream, State::Deleting)).map(drop)
+        self.replace(id, |stream| Ok((stream, State::Deleting))).map(drop)
     }
 
     async fn finish_deletion(&self, id: u64) -> Result<(), StreamError> {
@@ -247,6 +256,7 @@ impl Archive {
                 batch.remove(row.key());
             }
             archive.catalog().commit(batch)?;
+            let _alone = archive.index().changing();
             let mut streams = archive.index().streams_mut();
             streams.deleting.retain(|other| *other != id);
             streams.rows.remove(&id);

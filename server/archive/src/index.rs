@@ -3,6 +3,7 @@
 //! The vault's committer calls in here from its one thread; everything else only looks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
@@ -26,11 +27,16 @@ use crate::tail::Tail;
 /// The archive as an owner of frames. Handed to the vault when it is opened, then to [`crate::Archive`].
 pub struct Index {
     streams: RwLock<Streams>,
+    /// Held by those who change streams, over their commits. Readers never wait for it.
+    changing: Mutex<()>,
     ends: Mutex<HashMap<u64, End>>,
-    /// The streams in which another server was quicker.
-    late: Mutex<BTreeSet<u64>>,
-    /// What this index claims the ends of streams by.
-    claim: u64,
+    /// The streams of a batch that another server was quicker than, and the ends that it was built upon.
+    late: Mutex<BTreeMap<u64, Option<Bytes>>>,
+    /// What this index claims the ends of streams by. Another one after a batch that was not stored, whose claims nobody
+    /// withdraws.
+    claim: AtomicU64,
+    /// Claims that were waited for in vain.
+    dead: Mutex<BTreeSet<u64>>,
     watches: Mutex<HashMap<u64, watch::Sender<Option<FragmentNumber>>>>,
 }
 
@@ -70,23 +76,25 @@ impl Index {
     pub fn with_ceiling(ceiling: Duration) -> Self {
         Self {
             streams: RwLock::new(Streams::none(ceiling)),
+            changing: Mutex::default(),
             ends: Mutex::default(),
             late: Mutex::default(),
-            claim: fastrand::u64(1..),
+            claim: AtomicU64::new(fastrand::u64(1..)),
+            dead: Mutex::default(),
             watches: Mutex::default(),
         }
     }
 
     /// Reads the streams out of the catalog, where other servers may have changed them. Says whether any has changed.
     pub(crate) fn refresh(&self, catalog: &dyn Catalog) -> Result<bool, QueryError> {
-        let ceiling = self.streams().ceiling;
-        if Streams::read(catalog, ceiling)?.is_as(&self.streams()) {
+        let _alone = self.changing();
+        let found = Streams::read(catalog, self.streams().ceiling)?;
+        if found.is_as(&self.streams()) {
             return Ok(false);
         }
+        let before = std::mem::replace(&mut *self.streams_mut(), found);
         let gone: Vec<u64> = {
-            let mut streams = self.streams_mut();
-            // Once more, since nobody here changes them now.
-            let before = std::mem::replace(&mut *streams, Streams::read(catalog, ceiling)?);
+            let streams = self.streams();
             before.rows.into_keys().filter(|id| !streams.rows.contains_key(id)).collect()
         };
         gone.into_iter().for_each(|id| self.forget(id));
@@ -95,14 +103,19 @@ impl Index {
 
     /// Reads one stream out of the catalog.
     fn refresh_stream(&self, catalog: &dyn Catalog, id: u64) -> Result<(), QueryError> {
-        let mut streams = self.streams_mut();
+        let _alone = self.changing();
         let row = catalog.get(&Row::Stream(id).key())?;
-        if row.as_ref() == streams.rows.get(&id) {
+        if row.as_ref() == self.streams().rows.get(&id) {
             return Ok(());
         }
+        let mut streams = self.streams_mut();
         streams.remove(id);
         streams.deleting.retain(|other| *other != id);
         row.map_or(Ok(()), |row| streams.take(id, row))
+    }
+
+    pub(crate) fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn streams(&self) -> RwLockReadGuard<'_, Streams> {
@@ -132,26 +145,36 @@ impl Index {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn late(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+    fn late(&self) -> MutexGuard<'_, BTreeMap<u64, Option<Bytes>>> {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dead(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own_claim(&self) -> u64 {
+        self.claim.load(Ordering::Relaxed)
     }
 
     /// The end of a stream and its row, when nobody else has claimed it; or after some time, in case that one has died.
     fn unclaimed_tail(&self, catalog: &dyn Catalog, stream: u64) -> Result<(Tail, Option<Bytes>), QueryError> {
         let mut end = Tail::read(catalog, stream)?;
         for _ in 0..limits::CLAIM_LOOKS {
-            if [0, self.claim].contains(&end.0.claim) {
-                break;
+            if [0, self.own_claim()].contains(&end.0.claim) || self.dead().contains(&end.0.claim) {
+                return Ok(end);
             }
             thread::sleep(limits::CLAIM_PAUSE);
             end = Tail::read(catalog, stream)?;
         }
+        // For all streams that it has claimed one wait is enough.
+        self.dead().insert(end.0.claim);
         Ok(end)
     }
 
     /// Claims the end of a stream, so that those who build upon it at the same time are overtaken.
     fn claim(&self, catalog: &dyn Catalog, stream: u64, end: &mut End) -> Result<(), AssignError> {
-        let tail = Tail { claim: self.claim, ..end.tail };
+        let tail = Tail { claim: self.own_claim(), ..end.tail };
         let row = tail.encode();
         let mut batch = Batch::new();
         require_tail(&mut batch, stream, end.row.clone()).insert(Row::Tail(stream).key(), row.clone());
@@ -263,7 +286,11 @@ impl Owner for Index {
         let mut stored = Stored::decode(&index).ok_or_else(|| Refused("no index entry of a fragment".to_owned()))?;
         let known = self.ends().get(&id).cloned();
         let mut end = known.ok_or_else(|| Refused("the stream does not exist any more".to_owned()))?;
-        if end.stream.is_none() && self.late().remove(&id) {
+        // A batch is overtaken in one of its streams as a rule, and made anew in all.
+        if end.stream.is_none()
+            && let Some(before) = self.late().remove(&id)
+            && before != end.row
+        {
             let claimed = self.claim(catalog, id, &mut end);
             claimed.inspect_err(|_| self.overtaken(owner))?;
         }
@@ -324,11 +351,12 @@ impl Owner for Index {
 
     fn abandoned(&self, owner: OwnerId) {
         self.ends().remove(&owner.number());
+        self.claim.store(fastrand::u64(1..), Ordering::Relaxed);
     }
 
     fn overtaken(&self, owner: OwnerId) {
-        self.ends().remove(&owner.number());
-        self.late().insert(owner.number());
+        let end = self.ends().remove(&owner.number());
+        self.late().insert(owner.number(), end.and_then(|end| end.row));
     }
 
     fn is_live(

@@ -12,7 +12,7 @@ use crate::error::{QueryError, ReadError};
 use crate::index::rows_in;
 use crate::key::{self, Row};
 use crate::stream::{Retention, Stream, number_at};
-use crate::tail::{self, Tail, Totals};
+use crate::tail::{self, Tail};
 
 /// A stream and what is stored of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,7 +176,7 @@ impl Archive {
         let first = self.by_time(stream, all(), Direction::Ascending, now).next().transpose()?;
         let last = self.by_time(stream, all(), Direction::Descending, now).next().transpose()?;
         let tail = self.tail(stream.id)?;
-        let totals = self.totals(&tail, stream.id)?;
+        let totals = tail.stored.without(tail::removed(self.catalog(), stream.id)?.0);
         Ok(Overview {
             id: stream.id,
             name: stream.name.clone(),
@@ -187,12 +187,6 @@ impl Archive {
             fragments: totals.fragments,
             bytes: totals.bytes,
         })
-    }
-
-    /// How much a stream holds. In this order: what is removed in between is missed, and nothing more is removed for it.
-    pub(crate) fn totals(&self, tail: &Tail, stream: u64) -> Result<Totals, QueryError> {
-        let (removed, _) = tail::removed(self.catalog(), stream)?;
-        Ok(tail.stored.without(removed))
     }
 
     /// The end of a stream. It is written where there is none, so that nobody has to count again.

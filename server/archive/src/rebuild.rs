@@ -115,12 +115,13 @@ impl Rebuild<'_> {
             self.rebuilt.skipped += 1;
             return Ok(());
         };
+        // Also where an earlier rebuild, which was broken off, has made its rows.
+        found.retention.narrow(header.expiry, stored.arrived);
         let identity = Row::ByIdentity(stream, stored.id).key();
         if page.identities.contains(&identity) || self.archive.catalog().get(&identity)?.is_some() {
             self.rebuilt.skipped += 1;
             return Ok(());
         }
-        found.retention.narrow(header.expiry, stored.arrived);
         page.identities.insert(identity);
         self.archive.index().rows(header.owner, &header.index, location, &mut page.batch);
         self.rebuilt.fragments += 1;

@@ -163,6 +163,13 @@ pub(crate) fn removed(catalog: &dyn Catalog, stream: u64) -> Result<(Totals, Opt
     Ok((removed_in(row.clone())?, row))
 }
 
+/// How much a stream holds, where it has a row for its end.
+pub(crate) fn totals(catalog: &dyn Snapshot, stream: u64) -> Result<Totals, QueryError> {
+    let Some(row) = catalog.get(&Row::Tail(stream).key())? else { return Ok(Totals::default()) };
+    let tail = Tail::decode(&row).ok_or(QueryError::Damaged("the end of a stream"))?;
+    Ok(tail.stored.without(removed_in(catalog.get(&Row::Removed(stream).key())?)?))
+}
+
 fn removed_in(row: Option<Bytes>) -> Result<Totals, QueryError> {
     row.map_or(Ok(Totals::default()), |row| Totals::decode(&row).ok_or(QueryError::Damaged("what was removed")))
 }

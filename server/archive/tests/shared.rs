@@ -78,6 +78,39 @@ async fn a_fragment_that_comes_to_both_at_a_time_is_stored_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_whose_time_has_passed_are_deleted_by_whoever_comes_first() {
+    let shared = Shared::new();
+    let (one, two) = (shared.open(), shared.open());
+    let stream = one.create_stream(&"front".parse().unwrap(), hours(1), at(0)).unwrap();
+    two.refresh().unwrap();
+    for sequence in 0..600 {
+        let archive = if sequence % 2 == 0 { &one } else { &two };
+        archive.store(stream.id, fragment(1, sequence)).await.unwrap();
+    }
+    let files = one.vault().segments().unwrap().len() as u64;
+    assert!(files >= 20, "{files} segments, ten slots of each");
+    let now = at(600 * 2 + 2 * 3600);
+    let (mine, yours) = tokio::join!(one.expire(now), two.expire(now));
+    let (mine, yours) = (mine.unwrap(), yours.unwrap());
+    assert_eq!(mine.fragments + yours.fragments, 600);
+    assert!(one.vault().segments().unwrap().is_empty());
+    assert!(mine.swept.segments + yours.swept.segments >= files);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_change_different_things_of_a_retention_undo_nothing() {
+    let shared = Shared::new();
+    let (one, two) = (shared.open(), shared.open());
+    let stream = front(&one);
+    two.refresh().unwrap();
+    one.change_retention(stream.id, |retention| Retention::new(hours(5).time())?.with_bytes(retention.bytes()))
+        .unwrap();
+    two.change_retention(stream.id, |retention| retention.with_bytes(Some(1 << 30))).unwrap();
+    let expected = hours(5).with_bytes(Some(1 << 30)).unwrap();
+    assert_eq!(two.stream(stream.id).unwrap().unwrap().retention, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn streams_that_both_create_at_a_time_are_one_if_their_names_are() {
     let shared = Shared::new();
     let (one, two) = (shared.open(), shared.open());

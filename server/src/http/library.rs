@@ -12,6 +12,7 @@ use hls::timeline::{Entry, LivePosition, Timeline};
 
 use super::damage::Damage;
 use super::error::Problem;
+use crate::storage::point_read;
 use crate::telemetry;
 
 /// A stream, as far as playback is concerned.
@@ -130,13 +131,15 @@ impl Library {
     }
 
     /// A fragment, found by a point read, which is cheaper than the way to another thread.
-    pub(crate) fn fragment(
+    pub(crate) async fn fragment(
         &self,
         stream: &Stream,
         number: FragmentNumber,
         now: WallTime,
     ) -> Result<Option<Fragment>, Problem> {
-        Ok(self.archive.fragment(stream.id, number, now)?.map(Fragment::from))
+        let (archive, id) = (self.archive.clone(), stream.id);
+        let found = point_read(&**self.archive.vault().catalog(), move || archive.fragment(id, number, now)).await?;
+        Ok(found.map(Fragment::from))
     }
 
     /// The stored bytes of a fragment: a Matroska document.

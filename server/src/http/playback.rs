@@ -130,7 +130,7 @@ impl Playback<'_> {
     }
 
     async fn segment(&self, number: FragmentNumber) -> Result<Bytes, Problem> {
-        let fragment = self.state.library().fragment(&self.stream, number, self.now)?;
+        let fragment = self.state.library().fragment(&self.stream, number, self.now).await?;
         let fragment = fragment.filter(|fragment| self.covers(&fragment.entry)).ok_or(Problem::SegmentGone)?;
         // A segment is as large as its fragment, but for a percent of other boxes.
         let room = self.state.0.outgoing.room(fragment.bytes).await;

@@ -32,11 +32,11 @@ pub const OVERTAKEN_MAX: usize = 8;
 pub const OBJECT_CONNECT_WAIT: Duration = Duration::from_secs(3);
 
 /// How long one attempt of a call to an object store may take: a batch of 32 MiB over 20 Mbit/s takes 13 s.
-pub const OBJECT_ATTEMPT_WAIT: Duration = Duration::from_secs(20);
+pub const OBJECT_ATTEMPT_WAIT: Duration = Duration::from_secs(15);
 
 /// How long after its beginning a call to an object store is still tried again. The commits of all streams wait for it
-/// meanwhile, and devices for their acks for a minute at most.
-pub const OBJECT_PATIENCE: Duration = Duration::from_secs(15);
+/// meanwhile, and devices for their acks for a minute at most: with the last attempt, it is 25 seconds.
+pub const OBJECT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest pause between two attempts of a call to an object store.
 pub const OBJECT_RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);

@@ -103,6 +103,13 @@ impl Objects {
         Self::of(Arc::new(object_store::memory::InMemory::new()), Path::default(), "memory").unwrap()
     }
 
+    /// Deletes the bucket, which is empty.
+    #[cfg(test)]
+    pub(crate) fn delete_bucket(&self) {
+        let server = self.server.as_ref().expect("it is in S3");
+        server.delete_bucket(&self.name);
+    }
+
     fn of(store: Arc<dyn ObjectStore>, prefix: Path, name: &str) -> io::Result<Self> {
         let threads = Arc::new(Threads::start("vault-objects")?);
         Ok(Self {
@@ -122,37 +129,39 @@ impl Objects {
 
     /// Stores an object, in the place of one that has the name.
     pub(crate) fn put(&self, folder: &str, name: &str, bytes: Bytes) -> io::Result<()> {
-        self.write(folder, name, bytes, PutMode::Overwrite).map(drop)
+        self.write(folder, name, bytes, PutMode::Overwrite).map_err(failed)
     }
 
     /// Stores an object under a name that has none.
     pub(crate) fn create(&self, folder: &str, name: &str, bytes: Bytes) -> io::Result<Written> {
-        let written = self.write(folder, name, bytes.clone(), PutMode::Create)?;
-        // An answer may have been lost, and the repetition found what the first attempt stored.
-        let ours = written == Written::Refused && self.get(folder, name)?.is_some_and(|(found, _)| found == bytes);
-        Ok(if ours && bytes.len() >= UNIQUE_BYTES { Written::Done } else { written })
+        match self.write(folder, name, bytes.clone(), PutMode::Create) {
+            Ok(()) => Ok(Written::Done),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                // An answer may have been lost, and the repetition found what the first attempt stored.
+                let ours = self.get(folder, name)?.is_some_and(|(found, _)| found == bytes);
+                Ok(if ours && bytes.len() >= UNIQUE_BYTES { Written::Done } else { Written::Refused })
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Stores an object in the place of a version of it.
     pub(crate) fn update(&self, folder: &str, name: &str, version: UpdateVersion, bytes: Bytes) -> io::Result<Written> {
-        self.write(folder, name, bytes, PutMode::Update(version))
+        match self.write(folder, name, bytes, PutMode::Update(version)) {
+            Ok(()) => Ok(Written::Done),
+            Err(object_store::Error::Precondition { .. }) => Ok(Written::Refused),
+            Err(error @ object_store::Error::NotFound { .. }) if !is_of_bucket(&error) => Ok(Written::Refused),
+            Err(error) => Err(failed(error)),
+        }
     }
 
-    fn write(&self, folder: &str, name: &str, bytes: Bytes, mode: PutMode) -> io::Result<Written> {
+    fn write(&self, folder: &str, name: &str, bytes: Bytes, mode: PutMode) -> Result<(), object_store::Error> {
         let (store, path) = (self.store.clone(), self.path(folder, name));
         let put = async move {
             let options = PutOptions { mode, ..PutOptions::default() };
             store.put_opts(&path, PutPayload::from_bytes(bytes), options).await
         };
-        match self.threads.run(put) {
-            Ok(_) => Ok(Written::Done),
-            Err(
-                object_store::Error::AlreadyExists { .. }
-                | object_store::Error::Precondition { .. }
-                | object_store::Error::NotFound { .. },
-            ) => Ok(Written::Refused),
-            Err(error) => Err(failed(error)),
-        }
+        self.threads.run(put).map(drop)
     }
 
     /// An object and its version, if there is one.
@@ -165,7 +174,7 @@ impl Objects {
         });
         match got {
             Ok(found) => Ok(Some(found)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error @ object_store::Error::NotFound { .. }) if !is_of_bucket(&error) => Ok(None),
             Err(error) => Err(failed(error)),
         }
     }
@@ -222,8 +231,14 @@ impl Objects {
     }
 }
 
+/// Whether it is not the object that is missing, but the bucket: then nothing is known of the object.
+fn is_of_bucket(error: &object_store::Error) -> bool {
+    format!("{error:?}").contains("NoSuchBucket")
+}
+
 fn failed(error: object_store::Error) -> io::Error {
-    let kind = match error {
+    let kind = match &error {
+        error if is_of_bucket(error) => io::ErrorKind::Other,
         object_store::Error::NotFound { .. } => io::ErrorKind::NotFound,
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
             io::ErrorKind::PermissionDenied

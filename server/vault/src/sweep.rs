@@ -64,7 +64,7 @@ fn unneeded(keys: &[KeyName], segments: &[SegmentFile], now: ExpirySlot) -> Vec<
 pub(crate) fn run(shared: &Shared, now: ExpirySlot) -> Result<Swept, SweepError> {
     let mut swept = Swept::default();
     for SegmentFile { name, bytes } in expired(&list(shared)?, now) {
-        if any_live(shared, name)? {
+        if unless_gone(any_live(shared, name))?.unwrap_or(true) {
             continue;
         }
         remove(shared, name)?;
@@ -89,9 +89,13 @@ pub(crate) fn reclaim(shared: &Shared, names: BTreeSet<SegmentName>) -> Result<R
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(failed("open", name, error)),
         };
-        if !all_given_up(shared, name)? {
-            reclaimed.held.insert(name, bytes);
-            continue;
+        match unless_gone(all_given_up(shared, name))? {
+            Some(true) => {}
+            Some(false) => {
+                reclaimed.held.insert(name, bytes);
+                continue;
+            }
+            None => continue,
         }
         remove(shared, name)?;
         reclaimed.swept.segments += 1;
@@ -101,8 +105,19 @@ pub(crate) fn reclaim(shared: &Shared, names: BTreeSet<SegmentName>) -> Result<R
     Ok(reclaimed)
 }
 
+/// None if the segment is not there any more: another server on the same store deletes too.
+fn unless_gone<T>(looked: Result<T, SweepError>) -> Result<Option<T>, SweepError> {
+    match looked {
+        Err(SweepError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        looked => looked.map(Some),
+    }
+}
+
 fn remove(shared: &Shared, name: SegmentName) -> Result<(), SweepError> {
-    shared.segments.remove(name).map_err(|e| failed("delete", name, e))
+    match shared.segments.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("delete", name, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Makes it durable that segments were deleted, if any were.

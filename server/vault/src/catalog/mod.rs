@@ -101,6 +101,11 @@ pub trait Catalog: Send + Sync {
     /// preconditions hold at the moment when the changes appear, also against other processes.
     fn commit(&self, batch: Batch) -> Result<(), CommitError>;
 
+    /// Whether a read may take longer than a thread with other work should wait.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// Decides the commits of this handle that ended in [`CommitError::Unknown`]: when it returns, each of
     /// them is in the catalog or never will be. A commit does so first by itself; call this before
     /// reading what the next commit builds upon.
@@ -134,6 +139,10 @@ impl<C: Catalog + ?Sized> Catalog for Arc<C> {
 
     fn settle(&self) -> Result<(), CatalogError> {
         (**self).settle()
+    }
+
+    fn is_remote(&self) -> bool {
+        (**self).is_remote()
     }
 
     fn damaged_reads(&self) -> u64 {

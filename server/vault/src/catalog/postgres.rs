@@ -96,6 +96,10 @@ impl Catalog for PostgresCatalog {
         self.threads.run(async move { writers.commit(&plan).await })
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn settle(&self) -> Result<(), CatalogError> {
         let writers = self.writers.clone();
         self.threads.run(async move { writers.settle().await })

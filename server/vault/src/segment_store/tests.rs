@@ -101,6 +101,21 @@ fn a_store_that_says_that_a_segment_goes_on_takes_more_after_a_sync() {
     }
 }
 
+#[test]
+fn what_a_bucket_that_is_gone_takes_is_not_stored() {
+    let objects = Objects::in_s3();
+    objects.delete_bucket();
+    let segments = ObjectSegments::new(objects.clone());
+    let mut writer = segments.create(name(1)).unwrap();
+    writer.write_at(b"frames", 0).unwrap();
+    assert!(matches!(writer.sync(), Err(SyncError::NotStored(_))));
+    // Nor is it known that anything is missing in it.
+    let keys = crate::key_store::ObjectKeys::new(objects);
+    let key = crate::id::KeyName::ROOT;
+    assert!(crate::KeyStore::create(&keys, key, &[7; 100]).is_err());
+    assert!(crate::KeyStore::read(&keys, key).is_err());
+}
+
 fn write(segments: &dyn SegmentStore, name: SegmentName, pieces: &[&[u8]]) {
     let mut writer = segments.create(name).unwrap();
     segments.sync_names().unwrap();

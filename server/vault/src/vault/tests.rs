@@ -61,6 +61,50 @@ async fn entries_that_wait_share_a_commit() {
 }
 
 #[tokio::test]
+async fn a_batch_that_another_server_overtakes_is_made_anew_elsewhere_and_answered_once() {
+    let bench = Bench::new();
+    let vault = bench.open();
+    let first = vault.store("first", b"before").await;
+    bench.owner.rivals.store(3, Ordering::SeqCst);
+    let entry = bench.entry("twice", b"payload");
+    let (one, two) = tokio::join!(vault.put(entry.clone()), vault.put(entry));
+    let location = location_of(&one.unwrap());
+    assert!(matches!(two.unwrap(), Put::AlreadyStored { value } if value == location.encode()[..]));
+    assert_ne!(location.segment, first.segment, "no nonce of the segment that was begun is used again");
+    for (location, payload) in [(first, &b"before"[..]), (location, b"payload")] {
+        assert_eq!(vault.read(location).await.unwrap().1, payload);
+    }
+    vault.barrier().await;
+    assert_eq!(vault.segments().unwrap().len(), 2, "what the others have begun is gone");
+    assert_eq!(vault.health().queued_bytes, 0);
+    // After many times the caller is told, and may try again.
+    bench.owner.rivals.store(100, Ordering::SeqCst);
+    let refused = vault.put(bench.entry("never", b"")).await.unwrap_err();
+    assert!(refused.retryable(), "{refused}");
+    assert_eq!(vault.catalog().get(&key("never")).unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_frame_is_moved_with_its_row_and_what_it_leaves_behind_can_go() {
+    let bench = Bench::new();
+    let vault = bench.open();
+    let from = vault.store("moved", b"payload").await;
+    let gone = vault.store("gone", b"payload").await;
+    vault.remove_row("gone");
+    vault.close_segments(BTreeSet::from([from.into()])).await.unwrap();
+    let (header, payload) = vault.read(gone).await.unwrap();
+    assert!(!vault.relocate(gone, header, payload).await.unwrap(), "nothing leads to it any more");
+    let (header, payload) = vault.read(from).await.unwrap();
+    assert!(vault.relocate(from, header.clone(), payload.clone()).await.unwrap());
+    let row = vault.catalog().get(&key("moved")).unwrap().unwrap();
+    let to = Location::decode(&row).unwrap();
+    assert_ne!(to.segment, from.segment);
+    assert_eq!(to.expiry, from.expiry);
+    assert_eq!(vault.read(to).await.unwrap().1, b"payload"[..]);
+    assert!(!vault.relocate(from, header, payload).await.unwrap(), "it is there already");
+}
+
+#[tokio::test]
 async fn an_entry_is_stored_once_however_often_it_is_sent() {
     let bench = Bench::new();
     let vault = bench.open();
@@ -503,6 +547,8 @@ impl Vault {
 #[derive(Default)]
 struct NamedRows {
     abandoned: AtomicUsize,
+    /// So many batches will be overtaken by another server.
+    rivals: AtomicUsize,
 }
 
 impl Owner for NamedRows {
@@ -521,6 +567,13 @@ impl Owner for NamedRows {
     fn relocate(&self, _: OwnerId, index: &[u8], from: Location, to: Location, batch: &mut Batch) {
         let key = Key::new(Space::Shardlog, index);
         batch.require_value(key.clone(), from.encode().to_vec()).insert(key, to.encode().to_vec());
+    }
+
+    fn advance(&self, _: OwnerId, batch: &mut Batch) {
+        let less = self.rivals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |rivals| rivals.checked_sub(1));
+        if less.is_ok() {
+            batch.require_value(key("nobody"), "has it");
+        }
     }
 
     fn abandoned(&self, _: OwnerId) {

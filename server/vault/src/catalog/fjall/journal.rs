@@ -39,7 +39,8 @@ pub(super) enum OnDamage {
     Cut,
 }
 
-/// Examines all journals in a catalog's folder, one at a time in memory: fjall begins another at 64 MiB. Answers how many bytes of damaged ones were cut off.
+/// Examines all journals in a catalog's folder, one at a time in memory: fjall begins another at 64 MiB. Answers how
+/// many bytes of damaged ones were cut off.
 pub(super) fn examine(folder: &Path, on_damage: OnDamage) -> Result<u64, CatalogError> {
     let journals = list(folder).map_err(|e| CatalogError::io("list the journals in", folder, &e))?;
     let Some((newest, _)) = journals.last().cloned() else {
