@@ -5,8 +5,8 @@
 #   make test          everything that must hold: format, lints, documentation, tests, browser
 #   make check         the quick part of it
 #   make bench         measurements, written to bench/README.md
-#   make torture       kill -9 of server and agent, LENGTH times each (200), and ten times as many simulated lives
-#                      of the vault and the spool, which lose their power about five times each
+#   make torture       kill -9 of server, agent and servers that share a store, LENGTH times each (200), and ten times
+#                      as many simulated lives of the vault and the spool, which lose their power about five times each
 #   make fuzz          one minute per parser (SECONDS=n for another time)
 
 # Everything up to `bench` uses this one profile, so that nothing is compiled twice.
@@ -26,9 +26,9 @@ bench: setup-bench
 	scripts/bench.sh
 
 LENGTH ?= 200
-torture: setup-build
+torture: setup-test
 	$(CARGO) build --locked --workspace --bins
-	KILLS=$(LENGTH) $(CARGO) test --locked -p e2e --test durability
+	KILLS=$(LENGTH) $(CARGO) test --locked -p e2e --test durability --test shared
 	SIM_RUNS=$(LENGTH)0 $(CARGO) test --locked -p sim
 
 fuzz: setup-build

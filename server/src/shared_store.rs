@@ -37,10 +37,10 @@ pub struct SharedStore {
 pub enum SharedStoreError {
     /// The database can't be used.
     #[error("the catalog can't be used: {0}")]
-    Catalog(#[from] CatalogError),
+    Catalog(CatalogError),
     /// The bucket can't be used.
     #[error("the store can't be used: {0}")]
-    Store(#[from] std::io::Error),
+    Store(std::io::Error),
     /// Its keys can't be listed or read.
     #[error("the store {0} can't be used: {1}")]
     Keys(String, vault::KeyStoreError),
@@ -83,7 +83,7 @@ impl SharedStore {
     /// The parts of the vault in it. `vault` is the folder of this server's keyring. Blocks.
     pub(crate) fn parts(&self, settings: &KeySettings, vault: &Path) -> Result<Parts, SharedStoreError> {
         let (objects, service) = self.keys(settings, vault)?;
-        let catalog = Arc::new(PostgresCatalog::open(&self.catalog)?);
+        let catalog = Arc::new(PostgresCatalog::open(&self.catalog).map_err(SharedStoreError::Catalog)?);
         let (segments, keys) = (ObjectSegments::new(objects.clone()), ObjectKeys::new(objects));
         Ok(Parts::of_stores(Arc::new(segments), catalog, Arc::new(keys), service, Arc::new(OsEntropy)))
     }
@@ -95,7 +95,7 @@ impl SharedStore {
     }
 
     fn keys(&self, settings: &KeySettings, vault: &Path) -> Result<(Objects, Arc<dyn KeyService>), SharedStoreError> {
-        let objects = Objects::open(&self.store, self.endpoint.as_deref())?;
+        let objects = Objects::open(&self.store, self.endpoint.as_deref()).map_err(SharedStoreError::Store)?;
         let listed = ObjectKeys::new(objects.clone()).list();
         let listed = listed.map_err(|error| SharedStoreError::Keys(self.store.clone(), error))?;
         if let Some(path) = settings.missing_keyring(vault)
@@ -121,7 +121,7 @@ pub(crate) fn secret(vault: &Vault, name: &'static str, make: impl Fn() -> Strin
     let failed = |why: String| SharedStoreError::Secret { name, why };
     let key = Key::new(Space::Server, &[&[SECRET], name.as_bytes()].concat());
     loop {
-        if let Some(sealed) = vault.catalog().get(&key)? {
+        if let Some(sealed) = vault.catalog().get(&key).map_err(SharedStoreError::Catalog)? {
             let opened = vault.open_secret(name, &sealed).map_err(|e| failed(e.to_string()))?;
             return String::from_utf8(opened).map_err(|e| failed(e.to_string()));
         }

@@ -132,7 +132,7 @@ pub enum StreamError {
     #[error("there are {max} streams, as many as there may be", max = limits::STREAMS_MAX)]
     TooMany,
     /// The retention is out of any range.
-    #[error("a retention of {} h is not between 1 hour and 10 years", .0.as_secs() / 3600)]
+    #[error("a retention of {0:?} is not between 1 hour and 10 years")]
     Retention(Duration),
     /// The retention is longer than this server keeps anything.
     #[error(

@@ -80,7 +80,7 @@ impl Objects {
             .with_timeout(limits::OBJECT_ATTEMPT_WAIT);
         let backoff = BackoffConfig { max_backoff: limits::OBJECT_RETRY_PAUSE_MAX, ..BackoffConfig::default() };
         // As often as the time allows.
-        let retry = RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: limits::OBJECT_PATIENCE };
+        let retry = RetryConfig { backoff, max_retries: 1000, retry_timeout: limits::OBJECT_PATIENCE };
         let builder = builder.with_bucket_name(bucket).with_client_options(client).with_retry(retry);
         let store = builder.build().map_err(|e| invalid(e.to_string()))?;
         Self::of(Arc::new(store), prefix, url)
