@@ -15,6 +15,8 @@ pub enum Source {
     Rtsp(String),
     /// A clip of the samples, in a loop and in real time.
     Loop(&'static str),
+    /// Any other file, likewise.
+    LoopOf(PathBuf),
 }
 
 /// A fragment that the server has on disk, as the agent heard it.
@@ -46,14 +48,13 @@ impl Agent {
         let mut agent = Agent::enrolled_at(folder, server, address);
         let mut text = fs::read_to_string(agent.config()).expect("the configuration was written a moment ago");
         for (stream, source) in streams {
+            let looped = |file: &Path| {
+                format!("\n[[camera]]\nstream = {stream:?}\nfile = {file:?}\nlooped = true\nfragment_seconds = 1.0\n")
+            };
             text += &match source {
                 Source::Rtsp(url) => format!("\n[[camera]]\nstream = {stream:?}\nurl = {url:?}\ntransport = \"tcp\"\n"),
-                Source::Loop(name) => {
-                    let file = crate::clip(name);
-                    format!(
-                        "\n[[camera]]\nstream = {stream:?}\nfile = {file:?}\nlooped = true\nfragment_seconds = 1.0\n"
-                    )
-                }
+                Source::Loop(name) => looped(&crate::clip(name)),
+                Source::LoopOf(file) => looped(file),
             };
         }
         fs::write(agent.config(), text).expect("the configuration can be written");

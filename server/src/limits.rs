@@ -8,7 +8,8 @@ pub(crate) const CONNECTIONS_MAX: usize = 4096;
 /// Fragments under way on one connection: 500 cameras live at once, with room for backlog.
 pub(crate) const FRAGMENTS_IN_FLIGHT: u32 = upload::limits::FRAGMENTS_IN_FLIGHT;
 
-/// What the welcome lets a device have unacknowledged before it begins more backlog.
+/// What the welcome lets a device have unacknowledged before it begins more backlog; and of what was captured to its
+/// end, before it begins anything.
 pub(crate) const BYTES_IN_FLIGHT: u64 = upload::limits::BYTES_IN_FLIGHT;
 
 /// Bytes of one connection that are read and not yet stored. Live fragments are not held back by the
@@ -17,6 +18,10 @@ pub(crate) const CONNECTION_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Bytes of all connections that are read and not yet stored: the memory that uploads can take.
 pub(crate) const INTAKE_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// The slowest disk, in bytes a second, on which all of them are stored before a device gives up waiting for its acks.
+const SLOWEST_DISK: u64 = 1_000_000;
+const _: () = assert!(INTAKE_BYTES_MAX as u64 <= SLOWEST_DISK * upload::limits::ACK_WAIT_MAX.as_secs());
 
 /// The step in which a fragment draws on those two: rare enough to cost nothing, small against a fragment.
 pub(crate) const RESERVATION_STEP: usize = 128 * 1024;

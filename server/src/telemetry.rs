@@ -14,6 +14,7 @@
 //! millrace_bytes_deleted_total                       bytes of files that retention has deleted
 //! millrace_commits_total                             group commits of the vault: one sync of a segment for each
 //! millrace_committed_bytes_total                     payload in them
+//! millrace_sync_milliseconds_total                   time in these syncs: near 1000 in each second, the disk is the limit
 //! millrace_queued_bytes                              payload that waits for the disk; grows while it is slow
 //! millrace_free_bytes                                space left where the vault lies
 //! millrace_vault_poisoned                            1 from a failed sync to the next start, while writes are refused
@@ -133,6 +134,7 @@ pub(crate) fn expired(rows: u64, bytes: u64) {
 pub(crate) fn vault(health: &Health) {
     counter!("millrace_commits_total").absolute(health.commits);
     counter!("millrace_committed_bytes_total").absolute(health.payload_bytes);
+    counter!("millrace_sync_milliseconds_total").absolute(health.sync_time.as_millis().try_into().unwrap_or(u64::MAX));
     counter!("millrace_index_damaged_total").absolute(health.catalog_damaged);
     gauge!("millrace_queued_bytes").set(health.queued_bytes as f64);
     gauge!("millrace_vault_poisoned").set(if health.poisoned.is_some() { 1.0 } else { 0.0 });

@@ -35,8 +35,10 @@ pub const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// How long a fragment that was sent to its end may wait for PERSISTED. A group commit takes
-/// milliseconds; a server that is silent for this long has lost the fragment, not delayed it.
-pub const ACK_WAIT_MAX: Duration = Duration::from_secs(60);
+/// milliseconds, but all that a server takes from its devices before it slows them, 512 MiB, takes a disk
+/// of 1 MB/s nine minutes. A device that gave up before would send it all again and be behind it in the same queue.
+/// A server that is silent for longer has lost the fragment, not delayed it.
+pub const ACK_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// What a server announces by default: fragments that may be unacknowledged on one connection.
 /// Twice what 500 cameras need that are live at once, each with one more that awaits its ack.

@@ -3,9 +3,9 @@
 //! The shell tells it what the spool holds (`opened`, `grew`, `finished`, `removed`) and what the
 //! connection does (`handle_*`), and then calls [`Sender::poll_action`] until it answers `None`. The
 //! rules: live before backlog; a fragment that was begun is written to its end; backlog is begun only
-//! while the window that the server announced has room; nothing is forgotten before PERSISTED or a
-//! final ERROR. A sender lives as long as a connection: the next one has a new sender, which is told what the spool
-//! still holds, and so everything unacknowledged is in line again.
+//! while the window that the server announced has room, and live while the server keeps up; nothing is
+//! forgotten before PERSISTED or a final ERROR. A sender lives as long as a connection: the next one has a new
+//! sender, which is told what the spool still holds, and so everything unacknowledged is in line again.
 //!
 //! Fragments carry an internal number in the order of `opened`, so that the queues below are sets of
 //! numbers and hold no names.
@@ -132,6 +132,8 @@ pub struct Sender {
 struct Window {
     fragments: u32,
     bytes: u64,
+    /// Of these, the bytes of fragments that were captured to their end. They are few while the server keeps up.
+    whole: u64,
 }
 
 #[derive(Debug)]
@@ -336,6 +338,10 @@ impl Sender {
         self.change(&key, |item| {
             was_open = matches!(item.state, State::Open { .. });
             item.attempts += 1;
+            // Captured to its end: it waits for room in the window from now on, as a server without room needs it.
+            if item.trailer.is_some() {
+                item.priority = Priority::Backlog;
+            }
             item.state = State::Postponed { until: now + pause };
         });
         if was_open {
@@ -394,8 +400,9 @@ impl Sender {
         Some(Action::Open { key, priority })
     }
 
-    /// Live needs a place; backlog needs a place and bytes, and leaves a quarter of both to live. A
-    /// fragment larger than the window goes alone.
+    /// Live needs a place, and a server that keeps up: what it owes acks for is less than the window. Otherwise more
+    /// fragments would be begun than the server can ever hold whole. Backlog needs a place and bytes, and leaves a quarter
+    /// of both to live. A fragment larger than the window goes alone.
     fn has_room(&self, priority: Priority, bytes: u64) -> bool {
         let Some(welcome) = &self.welcome else {
             return false;
@@ -404,7 +411,9 @@ impl Sender {
             return true;
         }
         match priority {
-            Priority::Live => self.in_flight.fragments < welcome.fragments_in_flight,
+            Priority::Live => {
+                self.in_flight.fragments < welcome.fragments_in_flight && self.in_flight.whole < welcome.bytes_in_flight
+            }
             Priority::Backlog => {
                 self.in_flight.fragments < welcome.fragments_in_flight - welcome.fragments_in_flight / 4
                     && self.in_flight.bytes + bytes <= welcome.bytes_in_flight - welcome.bytes_in_flight / 4
@@ -441,6 +450,7 @@ impl Sender {
         if item.in_flight() {
             self.in_flight.fragments -= 1;
             self.in_flight.bytes -= item.weight();
+            self.in_flight.whole -= item.trailer.map_or(0, |_| item.weight());
         }
     }
 
@@ -459,6 +469,7 @@ impl Sender {
         if item.in_flight() {
             self.in_flight.fragments += 1;
             self.in_flight.bytes += item.weight();
+            self.in_flight.whole += item.trailer.map_or(0, |_| item.weight());
         }
     }
 }

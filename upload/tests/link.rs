@@ -164,6 +164,43 @@ fn a_silent_server_is_left_after_a_while() {
 }
 
 #[test]
+fn live_waits_too_while_the_server_owes_acks_for_a_window_of_bytes() {
+    let mut sender = welcomed(8, 1000);
+    for sequence in 0..3 {
+        let k = key("front", 1, sequence);
+        sender.opened(k.clone(), Priority::Live);
+        sender.grew(&k, 600);
+        let begun = opened(&mut sender);
+        sender.finished(&k, trailer(&media(600)));
+        opened(&mut sender);
+        assert_eq!(begun, usize::from(sequence < 2), "fragment {sequence}");
+    }
+    acknowledge(&mut sender, &key("front", 1, 0), AckKind::Persisted);
+    sender.opened(key("front", 1, 3), Priority::Live);
+    assert_eq!(opened(&mut sender), 1, "what is captured now goes first");
+}
+
+#[test]
+fn a_live_fragment_that_was_refused_for_now_after_its_end_waits_for_the_window() {
+    let mut sender = welcomed(8, 1000);
+    let (refused, sent) = (key("front", 1, 0), key("front", 1, 1));
+    for k in [&refused, &sent] {
+        sender.opened(k.clone(), Priority::Live);
+        sender.grew(k, 600);
+        opened(&mut sender);
+        sender.finished(k, trailer(&media(600)));
+        opened(&mut sender);
+    }
+    acknowledge(&mut sender, &refused, error(ErrorCode::Overloaded));
+    while sender.poll_action(Duration::ZERO).is_some() {}
+    let later = limits::RETRY_PAUSE_MIN;
+    assert_eq!(sender.poll_action(later), None, "the server has the other one to store first");
+    acknowledge_at(&mut sender, later, &sent, AckKind::Persisted);
+    assert!(matches!(sender.poll_action(later), Some(Action::Persisted { .. })));
+    assert_eq!(sender.poll_action(later), Some(Action::Open { key: refused, priority: Priority::Backlog }));
+}
+
+#[test]
 fn only_so_much_backlog_is_asked_for() {
     let mut sender = Sender::new(1);
     assert_eq!(sender.backlog_wanted(), limits::BACKLOG_LOOKAHEAD);

@@ -300,7 +300,11 @@ impl Committer {
 
     fn sync(&mut self, segments: &[SegmentName]) -> Result<(), PutError> {
         for &segment in segments {
+            let begun = self.shared.clock.now();
             let synced = appender(&mut self.appenders, &mut self.retired, segment).sync();
+            let micros = self.shared.clock.now().saturating_sub(begun).as_micros();
+            let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+            self.shared.counters.sync_micros.fetch_add(micros, Ordering::Relaxed);
             synced.map_err(|error| match error {
                 SyncError::Doubtful(e) => self.shared.poison.set(format!("syncing a segment failed: {e}")),
                 SyncError::NotStored(e) => write_error(&e),

@@ -35,7 +35,7 @@ pub const OBJECT_CONNECT_WAIT: Duration = Duration::from_secs(3);
 pub const OBJECT_ATTEMPT_WAIT: Duration = Duration::from_secs(15);
 
 /// How long after its beginning a call to an object store is still tried again. The commits of all streams wait for it
-/// meanwhile, and devices for their acks for a minute at most: with the last attempt, it is 25 seconds.
+/// meanwhile, and devices for their acks for ten minutes at most: with the last attempt, it is 25 seconds.
 pub const OBJECT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest pause between two attempts of a call to an object store.
@@ -81,7 +81,7 @@ pub const KMS_CONNECT_WAIT: Duration = Duration::from_secs(3);
 pub const KMS_ATTEMPT_WAIT: Duration = Duration::from_secs(4);
 
 /// How long a call to KMS may take with its repetitions. The commits of all streams wait for it meanwhile, and devices
-/// for their acks for a minute at most.
+/// for their acks for ten minutes at most.
 pub const KMS_CALL_WAIT: Duration = Duration::from_secs(12);
 
 /// Calls to KMS at one time: at midnight each stream needs a key, and 500 calls of 10 ms one by one are five seconds.

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -150,6 +151,8 @@ pub struct Health {
     pub frames: u64,
     /// Payload bytes in them.
     pub payload_bytes: u64,
+    /// Time in which they waited for segments to be synced. One that is under way is not in it yet.
+    pub sync_time: Duration,
     /// Space left where its segments lie, if there is an end to it.
     pub free_bytes: Option<u64>,
     /// Reads of the catalog that met damage since it was opened.
@@ -187,6 +190,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) segments: Arc<dyn SegmentStore>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) clock: Clock,
     pub(crate) keys: Arc<DataKeys>,
     pub(crate) reader: Reader,
     pub(crate) owners: Owners,
@@ -203,6 +207,7 @@ pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) frames: AtomicU64,
     pub(crate) payload_bytes: AtomicU64,
+    pub(crate) sync_micros: AtomicU64,
 }
 
 /// The owners by domain.
@@ -240,7 +245,7 @@ impl Vault {
 
     fn prepare(parts: Parts, owners: Vec<Arc<dyn Owner>>) -> Result<(Self, Committer), OpenError> {
         let Parts { segments, catalog, keys, service, entropy, clock, budgets, lock } = parts;
-        let keys = Arc::new(DataKeys::open(keys, service, entropy.clone(), clock, budgets)?);
+        let keys = Arc::new(DataKeys::open(keys, service, entropy.clone(), clock.clone(), budgets)?);
         if let Err(error) = keys.finish_rotation() {
             tracing::warn!(%error, "a rotation of the master key can't be finished yet; nothing is lost by that");
         }
@@ -249,6 +254,7 @@ impl Vault {
             reader: Reader::new(segments.clone(), keys.clone()),
             segments,
             entropy,
+            clock,
             keys,
             owners: Owners(owners),
             poison: Poison::default(),
@@ -441,6 +447,7 @@ impl Vault {
             commits: shared.counters.commits.load(Ordering::Relaxed),
             frames: shared.counters.frames.load(Ordering::Relaxed),
             payload_bytes: shared.counters.payload_bytes.load(Ordering::Relaxed),
+            sync_time: Duration::from_micros(shared.counters.sync_micros.load(Ordering::Relaxed)),
             free_bytes: shared.segments.free_bytes().unwrap_or_default(),
             catalog_damaged: shared.catalog.damaged_reads(),
         }
