@@ -28,7 +28,7 @@ bench: setup-bench
 LENGTH ?= 200
 torture: setup-test
 	$(CARGO) build --locked --workspace --bins
-	KILLS=$(LENGTH) $(CARGO) test --locked -p e2e --test durability --test shared
+	KILLS=$(LENGTH) $(CARGO) test --locked -p e2e --test durability --test two_servers
 	SIM_RUNS=$(LENGTH)0 $(CARGO) test --locked -p sim
 
 fuzz: setup-build

@@ -1,6 +1,8 @@
 //! The services of others that the server can work with, started by tests: real ones, each in a folder of its own that is
 //! gone when it is dropped. `scripts/setup.sh test` installs them.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 mod postgres;
 mod process;
 mod s3;

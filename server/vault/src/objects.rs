@@ -133,12 +133,12 @@ impl Objects {
     }
 
     /// Stores an object under a name that has none.
-    pub(crate) fn create(&self, folder: &str, name: &str, bytes: Bytes) -> io::Result<Written> {
+    pub(crate) fn create(&self, folder: &str, name: &str, bytes: &Bytes) -> io::Result<Written> {
         match self.write(folder, name, bytes.clone(), PutMode::Create) {
             Ok(()) => Ok(Written::Done),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 // An answer may have been lost, and the repetition found what the first attempt stored.
-                let ours = self.get(folder, name)?.is_some_and(|(found, _)| found == bytes);
+                let ours = self.get(folder, name)?.is_some_and(|(found, _)| found == *bytes);
                 Ok(if ours && bytes.len() >= UNIQUE_BYTES { Written::Done } else { Written::Refused })
             }
             Err(error) => Err(failed(error)),

@@ -36,7 +36,7 @@ impl KeyStore for ObjectKeys {
     }
 
     fn create(&self, name: KeyName, bytes: &[u8]) -> Result<bool, KeyStoreError> {
-        let created = self.0.create(FOLDER, &object_name(name), Bytes::copy_from_slice(bytes));
+        let created = self.0.create(FOLDER, &object_name(name), &Bytes::copy_from_slice(bytes));
         Ok(created.map_err(|e| failed("create", name, &e))? == Written::Done)
     }
 

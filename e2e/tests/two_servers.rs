@@ -77,15 +77,15 @@ fn two_servers_that_are_killed_at_random_lose_and_double_nothing() {
     // An outage of the store is waited out, and so is one of the database.
     for outage in [true, false] {
         if outage {
-            place.s3.kill()
+            place.s3.kill();
         } else {
-            place.postgres.kill()
+            place.postgres.kill();
         }
         thread::sleep(Duration::from_secs(3));
         if outage {
-            place.s3.resume()
+            place.s3.resume();
         } else {
-            place.postgres.resume()
+            place.postgres.resume();
         }
         for agent in &agents {
             let before = agent.persisted().len();
