@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fragment::{FragmentNumber, StreamName};
+use fragment::FragmentNumber;
 use tokio::sync::watch;
 use vault::{
     AssignError, Batch, Catalog, CatalogError, CommitError, Direction, Domain, KeyRange, Location, Owner, OwnerId,
@@ -18,10 +18,11 @@ use vault::{
 
 use crate::entry::Stored;
 use crate::error::QueryError;
-use crate::key::{self, Row};
+use crate::key::Row;
 use crate::limits;
 use crate::live;
-use crate::stream::{State, Stream, number_at};
+use crate::stream::{Stream, number_at};
+use crate::streams::Streams;
 use crate::tail::Tail;
 
 /// The archive as an owner of frames. Handed to the vault when it is opened, then to [`crate::Archive`].
@@ -38,21 +39,6 @@ pub struct Index {
     /// Claims that were waited for in vain.
     dead: Mutex<BTreeSet<u64>>,
     watches: Mutex<HashMap<u64, watch::Sender<Option<FragmentNumber>>>>,
-}
-
-/// All streams, in memory.
-pub(crate) struct Streams {
-    pub(crate) by_id: BTreeMap<u64, Stream>,
-    pub(crate) by_name: HashMap<StreamName, u64>,
-    /// Streams whose deletion has begun and is not over.
-    pub(crate) deleting: Vec<u64>,
-    /// The rows that say so. Other servers may have changed them since, so whatever is built upon them is committed on
-    /// condition that they have not.
-    pub(crate) rows: BTreeMap<u64, Bytes>,
-    /// The row of the next stream's id, likewise.
-    pub(crate) next: Option<Bytes>,
-    /// The longest that anything is kept.
-    pub(crate) ceiling: Duration,
 }
 
 /// The end of a stream, as the entries of the batch under way leave it.
@@ -208,59 +194,6 @@ impl Default for Index {
     }
 }
 
-impl Streams {
-    fn none(ceiling: Duration) -> Self {
-        let (by_id, by_name, rows) = (BTreeMap::new(), HashMap::new(), BTreeMap::new());
-        Self { by_id, by_name, deleting: Vec::new(), rows, next: None, ceiling }
-    }
-
-    /// All streams of a catalog.
-    fn read(catalog: &dyn Catalog, ceiling: Duration) -> Result<Self, QueryError> {
-        let snapshot = catalog.snapshot();
-        let mut streams = Self { next: snapshot.get(&Row::NextStream.key())?, ..Self::none(ceiling) };
-        let mut range = KeyRange::prefix(key::streams());
-        loop {
-            let rows = snapshot.scan(&range, Direction::Ascending, limits::QUERY_PAGE)?;
-            let Some(last) = rows.last() else { return Ok(streams) };
-            range = range.beyond(&last.key, Direction::Ascending);
-            for row in rows {
-                let id = key::stream_of(&row.key).ok_or(QueryError::Damaged("stream"))?;
-                streams.take(id, row.value)?;
-            }
-        }
-    }
-
-    fn is_as(&self, other: &Self) -> bool {
-        self.next == other.next && self.rows == other.rows
-    }
-
-    /// Takes a stream's row up.
-    pub(crate) fn take(&mut self, id: u64, row: Bytes) -> Result<(), QueryError> {
-        match Stream::decode(id, &row, self.ceiling).ok_or(QueryError::Damaged("stream"))? {
-            (stream, State::Active) => self.insert(stream, row),
-            (_, State::Deleting) => {
-                self.rows.insert(id, row);
-                self.deleting.push(id);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes up a stream whose row is this one.
-    pub(crate) fn insert(&mut self, stream: Stream, row: Bytes) {
-        self.rows.insert(stream.id, row);
-        self.by_name.insert(stream.name.clone(), stream.id);
-        self.by_id.insert(stream.id, stream);
-    }
-
-    pub(crate) fn remove(&mut self, id: u64) -> Option<Stream> {
-        self.rows.remove(&id);
-        let stream = self.by_id.remove(&id)?;
-        self.by_name.remove(&stream.name);
-        Some(stream)
-    }
-}
-
 impl Owner for Index {
     fn domain(&self) -> Domain {
         Domain::ARCHIVE
@@ -287,10 +220,8 @@ impl Owner for Index {
         let known = self.ends().get(&id).cloned();
         let mut end = known.ok_or_else(|| Refused("the stream does not exist any more".to_owned()))?;
         // A batch is overtaken in one of its streams as a rule, and made anew in all.
-        if end.stream.is_none()
-            && let Some(before) = self.late().remove(&id)
-            && before != end.row
-        {
+        let late = if end.stream.is_none() { self.late().remove(&id) } else { None };
+        if late.is_some_and(|before| before != end.row) {
             let claimed = self.claim(catalog, id, &mut end);
             claimed.inspect_err(|_| self.overtaken(owner))?;
         }
@@ -460,7 +391,7 @@ mod tests {
     use vault::catalog::MemoryCatalog;
 
     use super::*;
-    use crate::stream::Retention;
+    use crate::stream::{Retention, State};
 
     #[test]
     fn a_batch_holds_only_if_its_stream_is_still_as_its_entries_found_it() {

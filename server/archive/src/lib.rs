@@ -21,6 +21,7 @@ mod live;
 mod query;
 mod rebuild;
 mod stream;
+mod streams;
 mod tail;
 
 pub use archive::{Archive, Fragment, StoreOutcome};
