@@ -1,0 +1,306 @@
+//! What expires, what is given up before, and the space that comes back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use archive::{Archive, Fragment, StreamError};
+use bytes::Bytes;
+use fragment::WallTime;
+use vault::{Batch, Catalog, Direction, Key, KeyRange, SegmentFile, Space, Swept};
+
+use super::stage::{Bench, Front, at, fragment, hours, id, payload};
+
+#[tokio::test]
+async fn expired_fragments_are_in_no_answer_even_before_they_are_removed() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    let old = archive.store(stream.id, fragment(1, 0, 0)).await.unwrap().number;
+    let young = archive.store(stream.id, fragment(1, 1, 10)).await.unwrap().number;
+    // The first arrived at second 2, the second at second 12; 24 hours later the first has expired.
+    let now = at(86_400 + 5);
+    assert_eq!(archive.fragment(stream.id, old, now).unwrap(), None);
+    assert_eq!(archive.find(stream.id, id(1, 0), now).unwrap(), None);
+    assert_eq!(archive.range(stream.id, at(0)..at(100), 10, now).unwrap().len(), 1);
+    assert_eq!(archive.latest_live(stream.id, 10, now).unwrap().len(), 1);
+    assert!(archive.fragment(stream.id, young, now).unwrap().is_some());
+    assert_eq!(archive.extent(stream.id, now).unwrap().unwrap().first, Some(at(10)));
+}
+
+#[tokio::test]
+async fn expiry_removes_rows_at_once_and_files_within_minutes() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    for sequence in 0..600 {
+        archive.store(stream.id, fragment(1, sequence, i64::from(sequence))).await.unwrap();
+    }
+    // They expire in six slots of two minutes. Fragment s arrives at second s + 2; one that arrived exactly 24 hours ago is still kept.
+    let expired = archive.expire(at(86_400 + 300)).await.unwrap();
+    assert_eq!((expired.fragments, expired.swept.segments), (298, 2));
+    assert_eq!(bench.segments(), 4);
+    let overview = archive.extent(stream.id, at(86_400 + 300)).unwrap().unwrap();
+    assert_eq!(overview.fragments, 302);
+    let expired = archive.expire(at(2 * 86_400)).await.unwrap();
+    assert_eq!((expired.fragments, expired.swept.segments), (302, 4));
+    assert_eq!(bench.segments(), 0);
+    assert_eq!(archive.extent(stream.id, at(2 * 86_400)).unwrap().unwrap().bytes, 0);
+}
+
+#[tokio::test]
+async fn a_changed_retention_holds_at_once_for_what_is_stored() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    let number = archive.store(stream.id, fragment(1, 0, 0)).await.unwrap().number;
+    archive.set_retention(stream.id, hours(168)).unwrap();
+    archive.expire(at(3 * 86_400)).await.unwrap();
+    assert_eq!(archive.read(stream.id, number).unwrap().unwrap(), payload(1, 0));
+    archive.set_retention(stream.id, hours(1)).unwrap();
+    assert_eq!(archive.fragment(stream.id, number, at(3700)).unwrap(), None);
+    drop(archive);
+    let again = bench.open();
+    assert_eq!(again.stream(stream.id).unwrap().unwrap().retention, hours(1));
+}
+
+#[tokio::test]
+async fn a_lowered_retention_gives_the_space_back_before_the_time_that_was_set_first() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    for sequence in 0..300 {
+        archive.store(stream.id, fragment(1, sequence, i64::from(sequence))).await.unwrap();
+    }
+    archive.set_retention(stream.id, hours(1)).unwrap();
+    // Three slots of two minutes; of the last one, fragments are left.
+    let expired = archive.expire(at(3600 + 260)).await.unwrap();
+    assert_eq!((expired.fragments, expired.swept.segments), (258, 2));
+    assert_eq!(bench.segments(), 1);
+    assert_eq!(archive.expire(at(3600 + 400)).await.unwrap().swept.segments, 1);
+    assert_eq!(bench.segments(), 0);
+}
+
+#[tokio::test]
+async fn the_oldest_of_a_stream_go_when_it_has_more_bytes_than_it_may() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    let payload = Bytes::from(vec![7; 1 << 20]);
+    for sequence in 0..100 {
+        let large = Fragment { payload: payload.clone(), ..fragment(1, sequence, i64::from(sequence) * 10) };
+        archive.store(stream.id, large).await.unwrap();
+    }
+    let before = bench.segments();
+    archive.set_retention(stream.id, hours(24).with_bytes(Some(70 << 20)).unwrap()).unwrap();
+    let expired = archive.expire(at(1000)).await.unwrap();
+    assert_eq!(expired.fragments, 30);
+    let kept = archive.extent(stream.id, at(1000)).unwrap().unwrap();
+    assert_eq!((kept.fragments, kept.bytes, kept.first), (70, 70 << 20, Some(at(300))));
+    // Twelve fragments in a slot; the third one is begun on.
+    assert_eq!((expired.swept.segments, bench.segments()), (2, before - 2));
+    assert_eq!(archive.expire(at(1010)).await.unwrap().fragments, 0);
+    drop(archive);
+    let again = bench.open();
+    assert_eq!(again.stream(stream.id).unwrap().unwrap().retention.bytes(), Some(70 << 20));
+    assert_eq!(again.check(at(1000), &mut |_| {}).unwrap().findings, 0);
+}
+
+#[tokio::test]
+async fn room_is_made_by_giving_up_what_arrived_first_in_any_stream() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let (front, back) = (archive.front(), archive.create_stream(&"back".parse().unwrap(), hours(24), at(0)).unwrap());
+    let payload = Bytes::from(vec![7; 100_000]);
+    for sequence in 0..120 {
+        let large =
+            |session| Fragment { payload: payload.clone(), ..fragment(session, sequence, i64::from(sequence) * 10) };
+        archive.store(front.id, large(1)).await.unwrap();
+        archive.store(back.id, large(2)).await.unwrap();
+    }
+    let (now, before) = (at(2 * 3600), bench.segments());
+    let made = archive.make_room(4_000_000, now).await.unwrap();
+    // A slot holds twelve of each stream: 2.4 MB.
+    assert_eq!((made.swept.segments, bench.segments()), (2, before - 2));
+    assert!(made.swept.bytes >= 4_000_000, "{made:?}");
+    for stream in [front.id, back.id] {
+        let kept = archive.range(stream, at(0)..at(3600), 1000, now).unwrap();
+        assert!(kept.iter().all(|stored| stored.arrived > at(200)), "the oldest are gone");
+        assert!(kept.len() >= 120 - 36, "{} are kept", kept.len());
+        let newest = kept.last().unwrap();
+        assert_eq!(archive.read(stream, newest.number).unwrap().unwrap(), payload);
+    }
+    assert_eq!(archive.check(now, &mut |_| {}).unwrap().findings, 0);
+}
+
+#[tokio::test]
+async fn what_a_raised_retention_kept_is_given_up_piece_by_piece_too() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    for sequence in 0..10 {
+        archive.store(stream.id, fragment(1, sequence, i64::from(sequence) * 1000)).await.unwrap();
+    }
+    archive.set_retention(stream.id, hours(168)).unwrap();
+    // The slots of all ten have passed by now.
+    let now = at(3 * 86_400);
+    let made = archive.make_room(1, now).await.unwrap();
+    assert_eq!((made.fragments, made.swept.segments), (1, 1));
+    assert_eq!(archive.range(stream.id, at(0)..at(10_000), 100, now).unwrap().len(), 9);
+}
+
+#[tokio::test]
+async fn what_arrives_after_the_clock_was_set_back_is_kept_although_later_numbers_were_given_up() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    archive.store(stream.id, fragment(1, 0, 3 * 3600)).await.unwrap();
+    assert_eq!(archive.make_room(u64::MAX, at(5 * 3600)).await.unwrap().fragments, 1);
+    drop(archive);
+    let archive = bench.open();
+    let number = archive.store(stream.id, fragment(2, 0, 3600)).await.unwrap().number;
+    archive.expire(at(3700)).await.unwrap();
+    assert_eq!(archive.read(stream.id, number).unwrap().unwrap(), payload(2, 0));
+    assert!(archive.find(stream.id, id(2, 0), at(3700)).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_is_younger_than_an_hour_is_not_given_up() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    for sequence in 0..10 {
+        archive.store(stream.id, fragment(1, sequence, i64::from(sequence) * 1000)).await.unwrap();
+    }
+    let made = archive.make_room(u64::MAX, at(3 * 3600)).await.unwrap();
+    let kept = archive.range(stream.id, at(0)..at(10_000), 100, at(3 * 3600)).unwrap();
+    assert_eq!((made.fragments, kept.len()), (8, 2));
+    assert!(kept[0].arrived >= at(2 * 3600));
+}
+
+#[tokio::test]
+async fn a_frame_without_a_row_is_not_taken_for_given_up() {
+    // What an older catalog does not have: a stream that came later, and the later fragments of another.
+    let later_stream: &[&[u8]] = &[&[2, 0, 0, 0, 0, 0, 0, 0, 2], &[3, 0, 0, 0, 0, 0, 0, 0, 2]];
+    let later_fragments: &[&[u8]] = &[&[3, 0, 0, 0, 0, 0, 0, 0, 2]];
+    for missing in [later_stream, later_fragments] {
+        let bench = Bench::new();
+        let archive = bench.open();
+        let front = archive.front();
+        let first_of_yard = Key::new(Space::Archive, &[1]);
+        let next = archive.vault().catalog().get(&first_of_yard).unwrap().unwrap();
+        let yard = archive.create_stream(&"yard".parse().unwrap(), hours(24), at(0)).unwrap();
+        archive.store(front.id, fragment(1, 0, 0)).await.unwrap();
+        archive.store(yard.id, fragment(2, 0, 0)).await.unwrap();
+        let catalog = archive.vault().catalog().clone();
+        let mut batch = Batch::new();
+        if missing.len() > 1 {
+            batch.insert(first_of_yard, next);
+        }
+        for prefix in missing {
+            let rows = KeyRange::prefix(Key::new(Space::Archive, prefix));
+            for row in catalog.scan(&rows, Direction::Ascending, 9).unwrap() {
+                batch.remove(row.key);
+            }
+        }
+        catalog.commit(batch).unwrap();
+        drop((archive, catalog));
+
+        let archive = bench.open();
+        assert_eq!(archive.make_room(u64::MAX, at(5 * 3600)).await.unwrap().fragments, 1);
+        assert_eq!(bench.segments(), 1);
+    }
+}
+
+#[tokio::test]
+async fn where_a_retention_was_lowered_the_rest_is_copied_out_of_shared_files() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let streams = ["front", "back"].map(|name| archive.find_or_create_stream(&name.parse().unwrap(), at(0)).unwrap());
+    for sequence in 0..20 {
+        for stream in &streams {
+            archive.store(stream.id, fragment(stream.id, sequence, i64::from(sequence))).await.unwrap();
+        }
+    }
+    let [front, back] = streams;
+    let before = archive.vault().segments().unwrap();
+    let now = at(2 * 3600);
+    archive.expire(now).await.unwrap();
+    assert_eq!(archive.vault().segments().unwrap(), before);
+
+    archive.set_retention(front.id, hours(1)).unwrap();
+    assert_eq!(archive.expire(now).await.unwrap().fragments, 20);
+    let expired = expire_some_times(&archive, now).await;
+    assert_eq!(expired.segments, before.len() as u64, "all of them were shared");
+    let after = archive.vault().segments().unwrap();
+    assert!(after.iter().all(|segment| !before.iter().any(|old| old.name == segment.name)));
+    let slots = |files: &[SegmentFile]| files.iter().map(|file| file.name.expiry).collect::<BTreeSet<_>>();
+    assert_eq!(slots(&after), slots(&before), "what was moved expires as before");
+
+    let found = archive.range(back.id, at(0)..at(100), 100, now).unwrap();
+    assert_eq!(found.len(), 20);
+    for stored in &found {
+        assert_eq!(archive.read(back.id, stored.number).unwrap().unwrap(), payload(back.id, stored.id.sequence.0));
+    }
+    let checked = archive.check(now, &mut |finding| panic!("{finding}")).unwrap();
+    assert_eq!((checked.fragments, checked.unreferenced), (20, 0));
+    archive.store(back.id, fragment(back.id, 20, 20)).await.unwrap();
+    drop(archive);
+
+    bench.lose_catalog();
+    let archive = bench.open();
+    assert_eq!(archive.rebuild_index().unwrap().fragments, 21);
+}
+
+#[tokio::test]
+async fn little_that_was_given_up_does_not_make_much_be_copied() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let names = ["front", "a", "b", "c", "d"];
+    let streams = names.map(|name| archive.find_or_create_stream(&name.parse().unwrap(), at(0)).unwrap());
+    for stream in &streams {
+        archive.store(stream.id, fragment(stream.id, 0, 0)).await.unwrap();
+    }
+    let before = archive.vault().segments().unwrap();
+    for (lowered, copied) in [(0, false), (1, true)] {
+        archive.set_retention(streams[lowered].id, hours(1)).unwrap();
+        expire_some_times(&archive, at(2 * 3600)).await;
+        let names = |files: Vec<SegmentFile>| files.into_iter().map(|file| file.name).collect::<Vec<_>>();
+        assert_eq!(names(archive.vault().segments().unwrap()) != names(before.clone()), copied, "{lowered}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_kept_longer_than_the_servers_ceiling_whatever_its_stream_says() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.create_stream(&"front".parse().unwrap(), hours(168), at(0)).unwrap();
+    assert!(matches!(archive.set_retention(stream.id, hours(169)), Err(StreamError::Ceiling { .. })));
+    for sequence in 0..4 {
+        archive.store(stream.id, fragment(1, sequence, i64::from(sequence) * 3600)).await.unwrap();
+    }
+    drop(archive);
+
+    let archive = bench.open_under(Duration::from_secs(2 * 3600));
+    let now = at(3 * 3600 + 10);
+    let found = archive.range(stream.id, at(0)..at(20_000), 10, now).unwrap();
+    assert_eq!(found.iter().map(|stored| stored.id.sequence.0).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(archive.expire(now).await.unwrap().fragments, 2);
+    assert_eq!(archive.extent(stream.id, now).unwrap().unwrap().retention, hours(2));
+    assert!(matches!(archive.set_retention(stream.id, hours(3)), Err(StreamError::Ceiling { .. })));
+    let back = archive.find_or_create_stream(&"back".parse().unwrap(), now).unwrap();
+    assert_eq!(back.retention, hours(2), "not the day that is usual");
+    drop(archive);
+
+    let archive = bench.open_under(Duration::from_secs(400 * 3600));
+    assert_eq!(archive.extent(stream.id, now).unwrap().unwrap().retention, hours(168), "as it was asked for");
+    archive.set_retention(stream.id, hours(400)).unwrap();
+}
+
+/// As in the minutes that follow.
+async fn expire_some_times(archive: &Archive, now: WallTime) -> Swept {
+    let mut swept = Swept::default();
+    for _ in 0..5 {
+        swept += archive.expire(now).await.unwrap().swept;
+    }
+    swept
+}

@@ -1,0 +1,105 @@
+//! An archive in a folder, and fragments to store in it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use archive::{Archive, Fragment, LivePosition, Retention, Stream};
+use bytes::Bytes;
+use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
+use tempfile::TempDir;
+use vault::Parts;
+use vault::catalog::FjallCatalog;
+
+/// 2026-01-01T00:00:00Z: some hour's beginning.
+pub(crate) const BEGIN_SECS: i64 = 1_767_225_600;
+
+/// A folder that an archive is opened in again and again.
+pub(crate) struct Bench(pub(crate) TempDir);
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn open(&self) -> Archive {
+        open(self.0.path())
+    }
+
+    pub(crate) fn open_under(&self, ceiling: Duration) -> Archive {
+        let ring = Arc::new(vault::Keyring::of_vault(self.0.path()).unwrap());
+        Archive::assemble(Parts::local(self.0.path(), ring).unwrap(), ceiling).unwrap()
+    }
+
+    pub(crate) fn lose_catalog(&self) {
+        FjallCatalog::set_aside(self.0.path(), &self.0.path().join("aside")).unwrap();
+        std::fs::remove_dir_all(self.0.path().join("aside")).unwrap();
+    }
+
+    /// In the middle of what lies between the beginnings of the second and the third payload.
+    pub(crate) fn flip_bit_of_the_second_payload(&self) {
+        let path = std::fs::read_dir(self.0.path().join("segments")).unwrap().next().unwrap().unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let frame = (payload(1, 0).len() + 200) as u64;
+        let at = usize::try_from(32 + frame + frame / 2).unwrap();
+        bytes[at] ^= 1;
+        // In place: the archive holds the file open.
+        std::fs::write(&path, bytes).unwrap();
+    }
+
+    pub(crate) fn segments(&self) -> usize {
+        std::fs::read_dir(self.0.path().join("segments")).unwrap().count()
+    }
+}
+
+pub(crate) fn open(folder: &Path) -> Archive {
+    let ring = Arc::new(vault::Keyring::of_vault(folder).unwrap());
+    Archive::open(folder, ring).unwrap()
+}
+
+pub(crate) trait Front {
+    fn front(&self) -> Stream;
+    fn live(&self, stream: &Stream) -> Vec<(u64, u64)>;
+}
+
+impl Front for Archive {
+    fn front(&self) -> Stream {
+        self.find_or_create_stream(&"front".parse().unwrap(), at(0)).unwrap()
+    }
+
+    fn live(&self, stream: &Stream) -> Vec<(u64, u64)> {
+        let live = self.latest_live(stream.id, 100, at(100)).unwrap();
+        let position = |live: LivePosition| (live.media_sequence, live.discontinuity_sequence);
+        live.iter().filter_map(|stored| stored.live.map(position)).collect()
+    }
+}
+
+pub(crate) fn fragment(session: u64, sequence: u32, start_secs: i64) -> Fragment {
+    Fragment {
+        id: id(session, sequence),
+        start: at(start_secs),
+        quality: ClockQuality::Synchronised,
+        duration: Duration::from_secs(2),
+        tracks_fingerprint: 7,
+        independent: true,
+        codecs: vec!["avc1.42C00D".to_owned(), "mp4a.40.2".to_owned()],
+        arrived: at(start_secs + 2),
+        payload: payload(session, sequence),
+    }
+}
+
+pub(crate) fn payload(session: u64, sequence: u32) -> Bytes {
+    Bytes::from(format!("payload of {session}-{sequence} ").repeat(50))
+}
+
+pub(crate) fn id(session: u64, sequence: u32) -> FragmentId {
+    FragmentId { session: SessionId(session), sequence: Sequence(sequence) }
+}
+
+pub(crate) fn hours(hours: u64) -> Retention {
+    Retention::new(Duration::from_secs(hours * 3600)).unwrap()
+}
+
+pub(crate) fn at(secs: i64) -> WallTime {
+    WallTime::from_millis((BEGIN_SECS + secs) * 1000)
+}
