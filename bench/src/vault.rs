@@ -137,14 +137,8 @@ impl Owner for Rows {
         batch.require_value(key(index), from.encode().to_vec()).insert(key(index), to.encode().to_vec());
     }
 
-    fn is_live(
-        &self,
-        catalog: &dyn Catalog,
-        _: OwnerId,
-        index: &[u8],
-        location: Location,
-    ) -> Result<bool, CatalogError> {
-        Ok(catalog.get(&key(index))?.is_some_and(|row| row == location.encode()[..]))
+    fn place(&self, catalog: &dyn Catalog, _: OwnerId, index: &[u8]) -> Result<Option<Location>, CatalogError> {
+        Ok(catalog.get(&key(index))?.and_then(|row| Location::decode(&row)))
     }
 }
 

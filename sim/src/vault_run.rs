@@ -513,15 +513,9 @@ impl Owner for Names {
         batch.insert(key(&name), location.encode().to_vec());
     }
 
-    fn is_live(
-        &self,
-        catalog: &dyn Catalog,
-        _: OwnerId,
-        index: &[u8],
-        location: Location,
-    ) -> Result<bool, CatalogError> {
+    fn place(&self, catalog: &dyn Catalog, _: OwnerId, index: &[u8]) -> Result<Option<Location>, CatalogError> {
         let row = catalog.get(&key(&String::from_utf8_lossy(index)))?;
-        Ok(row.is_some_and(|row| row == location.encode()[..]))
+        Ok(row.and_then(|row| Location::decode(&row)))
     }
 
     fn relocate(&self, _: OwnerId, index: &[u8], from: Location, to: Location, batch: &mut Batch) {
@@ -529,16 +523,8 @@ impl Owner for Names {
         batch.require_value(key.clone(), from.encode().to_vec()).insert(key, to.encode().to_vec());
     }
 
-    fn is_given_up(
-        &self,
-        catalog: &dyn Catalog,
-        _: OwnerId,
-        index: &[u8],
-        location: Location,
-    ) -> Result<bool, CatalogError> {
-        let name = String::from_utf8_lossy(index);
-        let lies_elsewhere = catalog.get(&key(&name))?.is_some_and(|row| row != location.encode()[..]);
-        Ok(lies_elsewhere || self.0.names().contains(&*name))
+    fn is_given_up(&self, _: &dyn Catalog, _: OwnerId, index: &[u8]) -> Result<bool, CatalogError> {
+        Ok(self.0.names().contains(&*String::from_utf8_lossy(index)))
     }
 }
 

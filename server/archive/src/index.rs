@@ -290,18 +290,10 @@ impl Owner for Index {
         self.late().insert(owner.number(), end.and_then(|end| end.row));
     }
 
-    fn is_live(
-        &self,
-        catalog: &dyn Catalog,
-        owner: OwnerId,
-        index: &[u8],
-        location: Location,
-    ) -> Result<bool, CatalogError> {
-        let Some(stored) = Stored::decode(index) else {
-            return Ok(false);
-        };
+    fn place(&self, catalog: &dyn Catalog, owner: OwnerId, index: &[u8]) -> Result<Option<Location>, CatalogError> {
+        let Some(stored) = Stored::decode(index) else { return Ok(None) };
         let row = catalog.get(&Row::ByNumber(owner.number(), stored.number).key())?;
-        Ok(row.is_some_and(|row| row.starts_with(&location.encode())))
+        Ok(row.and_then(|row| Location::decode(row.get(..Location::ENCODED_BYTES)?)))
     }
 
     fn relocate(&self, owner: OwnerId, index: &[u8], from: Location, to: Location, batch: &mut Batch) {
@@ -312,19 +304,9 @@ impl Owner for Index {
 
     /// By what the catalog has of the stream: an older catalog has an older mark, and does not know streams that
     /// came later by their number either.
-    fn is_given_up(
-        &self,
-        catalog: &dyn Catalog,
-        owner: OwnerId,
-        index: &[u8],
-        location: Location,
-    ) -> Result<bool, CatalogError> {
+    fn is_given_up(&self, catalog: &dyn Catalog, owner: OwnerId, index: &[u8]) -> Result<bool, CatalogError> {
         let id = owner.number();
         let Some(stored) = Stored::decode(index) else { return Ok(false) };
-        if let Some(row) = catalog.get(&Row::ByNumber(id, stored.number).key())? {
-            // The same fragment, in another place.
-            return Ok(row != numbered(location, index)[..] && row.ends_with(index));
-        }
         let Some(row) = catalog.get(&Row::Stream(id).key())? else {
             let next = catalog.get(&Row::NextStream.key())?;
             return Ok(next.is_some_and(|next| next > id.to_be_bytes()[..]));

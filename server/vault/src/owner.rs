@@ -85,22 +85,20 @@ pub trait Owner: Send + Sync {
         owner: OwnerId,
         index: &[u8],
         location: Location,
-    ) -> Result<bool, CatalogError>;
+    ) -> Result<bool, CatalogError> {
+        Ok(self.place(catalog, owner, index)? == Some(location))
+    }
 
     /// Has the rows of this index entry lead to another place than before, on condition that they lead to that one.
     fn relocate(&self, owner: OwnerId, index: &[u8], from: Location, to: Location, batch: &mut Batch);
 
-    /// Whether the owner has no more use for the frame at `location` though its expiry slot has not passed: it was given
-    /// up, as retention by size does, or lies elsewhere by now. Asked by [`crate::Vault::reclaim`]. That no row refers
-    /// to it is not enough to say so: the catalog may be an older one.
-    fn is_given_up(
-        &self,
-        catalog: &dyn Catalog,
-        owner: OwnerId,
-        index: &[u8],
-        location: Location,
-    ) -> Result<bool, CatalogError> {
-        let _ = (catalog, owner, index, location);
+    /// Where the rows of this index entry lead, if it has any.
+    fn place(&self, catalog: &dyn Catalog, owner: OwnerId, index: &[u8]) -> Result<Option<Location>, CatalogError>;
+
+    /// Whether the owner has given a frame up before its expiry slot, as retention by size does. Asked by
+    /// [`crate::Vault::reclaim`]. That no row refers to it is not enough to say so: the catalog may be an older one.
+    fn is_given_up(&self, catalog: &dyn Catalog, owner: OwnerId, index: &[u8]) -> Result<bool, CatalogError> {
+        let _ = (catalog, owner, index);
         Ok(false)
     }
 }

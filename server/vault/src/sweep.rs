@@ -129,7 +129,7 @@ fn sync_names(shared: &Shared, deleted: u64) -> Result<(), SweepError> {
     shared.segments.sync_names().map_err(failed)
 }
 
-/// Whether the owners have given up every frame of a segment. Where it is damaged, nobody can tell.
+/// Whether the owners have given up every frame of a segment, or have it elsewhere. Where it is damaged, nobody can tell.
 fn all_given_up(shared: &Shared, name: SegmentName) -> Result<bool, SweepError> {
     let walk = Walk::open(shared.segments.clone(), name).map_err(|e| failed("open", name, e))?;
     for walked in walk {
@@ -138,8 +138,13 @@ fn all_given_up(shared: &Shared, name: SegmentName) -> Result<bool, SweepError> 
         };
         let catalog: &dyn Catalog = &*shared.catalog;
         let Some(owner) = shared.owners.of(header.owner) else { return Ok(false) };
-        let given_up = owner.is_given_up(catalog, header.owner, &header.index, location)?;
-        if !given_up || owner.is_live(catalog, header.owner, &header.index, location)? {
+        let dispensable = match owner.place(catalog, header.owner, &header.index)? {
+            Some(place) if place == location => false,
+            // Moved, if it is there: an older catalog leads to where it was.
+            Some(place) => shared.reader.examine(place).is_ok_and(|there| there.index == header.index),
+            None => owner.is_given_up(catalog, header.owner, &header.index)?,
+        };
+        if !dispensable {
             return Ok(false);
         }
     }

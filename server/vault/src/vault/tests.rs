@@ -102,6 +102,16 @@ async fn a_frame_is_moved_with_its_row_and_what_it_leaves_behind_can_go() {
     assert_eq!(to.expiry, from.expiry);
     assert_eq!(vault.read(to).await.unwrap().1, b"payload"[..]);
     assert!(!vault.relocate(from, header, payload).await.unwrap(), "it is there already");
+    // An older catalog leads to where it was: what is there now is the only copy once that is gone.
+    let mut older = Batch::new();
+    older.insert(key("moved"), from.encode().to_vec());
+    vault.catalog().commit(older).unwrap();
+    vault.close_segments(BTreeSet::from([to.into()])).await.unwrap();
+    drop(vault);
+    fs::remove_file(files_below(bench.path()).into_iter().find(|file| is_of(file, from)).unwrap()).unwrap();
+    let vault = bench.open();
+    let kept = vault.reclaim(BTreeSet::from([to.into()])).await.unwrap();
+    assert_eq!((kept.swept.segments, kept.held.len()), (0, 1));
 }
 
 #[tokio::test]
@@ -580,15 +590,8 @@ impl Owner for NamedRows {
         self.abandoned.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn is_live(
-        &self,
-        catalog: &dyn Catalog,
-        _: OwnerId,
-        index: &[u8],
-        location: Location,
-    ) -> Result<bool, CatalogError> {
-        let row = catalog.get(&Key::new(Space::Shardlog, index))?;
-        Ok(row.is_some_and(|row| row == location.encode()[..]))
+    fn place(&self, catalog: &dyn Catalog, _: OwnerId, index: &[u8]) -> Result<Option<Location>, CatalogError> {
+        Ok(catalog.get(&Key::new(Space::Shardlog, index))?.and_then(|row| Location::decode(&row)))
     }
 }
 
@@ -623,6 +626,10 @@ fn location_of(put: &Put) -> Location {
         Put::Stored(receipt) => receipt.location,
         Put::AlreadyStored { .. } => panic!("stored before"),
     }
+}
+
+fn is_of(file: &Path, location: Location) -> bool {
+    file.to_string_lossy().contains(&location.segment.to_string())
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
