@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use disk::{Disk, File, folder_of};
 use fastrand::Rng;
@@ -33,6 +34,8 @@ pub struct Faults {
     pub ignore_syncs_of: Option<&'static str>,
     /// How much can be stored; `None`: as much as is wanted.
     pub capacity: Option<u64>,
+    /// How long each step takes: what is kept for a time only may end between any two.
+    pub step_takes: Duration,
 }
 
 /// A simulated disk. Clones are the same disk.
@@ -49,6 +52,8 @@ struct State {
     waiting_names: Vec<NameChange>,
     faults: Faults,
     steps: u64,
+    /// What all steps have taken.
+    elapsed: Duration,
     /// Syncs that failed so far.
     failed_syncs: u64,
     /// Rises with each cut: what was open before is closed.
@@ -102,6 +107,7 @@ impl VirtualDisk {
             names_on_disk: Names::new(),
             waiting_names: Vec::new(),
             faults: Faults::default(),
+            elapsed: Duration::ZERO,
             steps: 0,
             failed_syncs: 0,
             boot: 0,
@@ -120,6 +126,11 @@ impl VirtualDisk {
     /// Steps so far: every call that changes something or makes it durable is one.
     pub fn steps(&self) -> u64 {
         self.state().steps
+    }
+
+    /// What all steps so far have taken: the time by the disk's own clock.
+    pub fn elapsed(&self) -> Duration {
+        self.state().elapsed
     }
 
     /// Syncs that failed so far.
@@ -288,6 +299,7 @@ impl State {
         }
         self.log.push(format!("{} {}", self.steps, what()));
         self.steps += 1;
+        self.elapsed += self.faults.step_takes;
         Ok(())
     }
 

@@ -214,6 +214,8 @@ impl<'a> Run<'a> {
             fail_sync_at: (self.plan.failing_syncs && self.rng.bool()).then(|| steps + self.rng.u64(..within)),
             ignore_syncs_of: None,
             capacity: (self.plan.full_disk && self.rng.bool()).then(|| self.rng.u64(20_000..300_000)),
+            // The spool looks at no clock.
+            step_takes: Duration::ZERO,
         });
     }
 

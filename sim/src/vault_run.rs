@@ -11,12 +11,13 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
 use vault::{
-    AssignError, Batch, Catalog, CatalogError, Direction, Domain, Entry, ExpirySlot, Key, KeyRange, Location, Owner,
-    OwnerId, Parts, Put, PutError, ReadError, SegmentName, Space, Stepper, Vault,
+    AssignError, Batch, Catalog, CatalogError, Clock, Direction, Domain, Entry, ExpirySlot, Key, KeyRange, Location,
+    Owner, OwnerId, Parts, Put, PutError, ReadError, SegmentName, Space, Stepper, Vault,
 };
 
 use crate::catalog::JournalCatalog;
@@ -40,6 +41,8 @@ pub struct Plan {
     pub failing_syncs: bool,
     /// The disk is full at times.
     pub full_disk: bool,
+    /// Some disks take minutes for a commit: unwrapped keys go in its middle.
+    pub slow_disk: bool,
 }
 
 /// What a run found.
@@ -195,6 +198,7 @@ impl<'a> Run<'a> {
             cut_at: Some(steps + self.rng.u64(..within)),
             fail_sync_at: (self.plan.failing_syncs && self.rng.bool()).then(|| steps + self.rng.u64(..within)),
             ignore_syncs_of: self.plan.without_syncs_of,
+            step_takes: Duration::from_secs(if self.plan.slow_disk { self.rng.u64(..120) } else { 0 }),
             capacity: (self.plan.full_disk && self.rng.bool()).then(|| (128 << 20) + self.rng.u64(..64 << 20)),
         });
     }
@@ -206,7 +210,9 @@ impl<'a> Run<'a> {
             let folder = Path::new(FOLDER);
             disk::Disk::create_folder(&*disk, folder)?;
             let catalog = Arc::new(JournalCatalog::open(&*disk, folder)?);
-            let parts = Parts::on(disk.clone(), folder, self.keys.clone(), catalog, self.entropy.clone())?;
+            let mut parts = Parts::on(disk.clone(), folder, self.keys.clone(), catalog, self.entropy.clone())?;
+            let clock = self.disk.clone();
+            parts.clock = Clock::new(move || clock.elapsed());
             Ok(Vault::assemble_stepped(parts, vec![Arc::new(Names(self.given_up.clone()))])?)
         };
         match open() {

@@ -9,7 +9,7 @@ use sim::vault_run::{Outcome, Plan, run};
 fn the_same_seed_gives_the_same_log() {
     let mut lines = 0;
     for seed in 0..20 {
-        let plan = Plan { failing_syncs: true, full_disk: true, ..cuts(seed) };
+        let plan = Plan { failing_syncs: true, full_disk: true, slow_disk: true, ..cuts(seed) };
         let (first, second) = (run(&plan), run(&plan));
         assert_eq!(first.log, second.log, "seed {seed}");
         lines += first.log.digest().0;
@@ -37,6 +37,11 @@ fn nor_does_one_after_a_sync_that_failed() {
 #[test]
 fn nor_does_one_on_a_disk_that_is_full_at_times() {
     hold(|seed| Plan { full_disk: true, failing_syncs: seed % 2 == 0, ..cuts(seed) });
+}
+
+#[test]
+fn nor_does_one_on_a_disk_that_is_slow() {
+    hold(|seed| Plan { slow_disk: true, full_disk: seed % 3 == 0, ..cuts(seed) });
 }
 
 #[test]
