@@ -66,6 +66,26 @@ export async function stepThrough({ page }, count, framesPerSecond) {
   return page.evaluate(([wanted, rate]) => window.stepThrough(wanted, rate), [count, framesPerSecond]);
 }
 
+/**
+ * Pauses live video until the page would have taken it forward, had it played. Gives the position at the pause and at the
+ * end, and where the stream's end lies then, in s.
+ */
+export async function pauseUntilLeftBehind({ page }) {
+  const paused = await page.evaluate(() => {
+    const { video } = window.millrace;
+    video.pause();
+    return video.currentTime;
+  });
+  // Twice as far as a live player may be behind: its playlist has been loaded again since.
+  const leftBehind = (from) => {
+    const { edge, targetduration } = window.millrace.hls.latestLevelDetails;
+    return edge - from > 12 * targetduration && edge;
+  };
+  const edge = await page.waitForFunction(leftBehind, paused, { timeout: 60_000 });
+  const later = await page.evaluate(() => window.millrace.video.currentTime);
+  return { paused, later, edge: await edge.jsonValue() };
+}
+
 /** What the player knows about itself. */
 export async function state({ page }) {
   return page.evaluate(() => ({

@@ -4,8 +4,10 @@
 //   STREAMS     [{"name": …, "frames": frames of the looped clip, "framesPerSecond": …, "audio": whether it has sound}, …]
 //   SCREENSHOT  where to put a picture of the watch page (optional)
 import { after, before, test } from "node:test";
+import assert from "node:assert/strict";
 import { checkStream } from "./checks.mjs";
 import { launch } from "./chromium.mjs";
+import { open, pauseUntilLeftBehind, playLive, readFrames } from "./watch.mjs";
 
 const STREAMS = JSON.parse(process.env.STREAMS);
 
@@ -24,3 +26,14 @@ for (const stream of STREAMS) {
     });
   });
 }
+
+test("a live picture that is paused stays, and what plays on comes back to the present", async () => {
+  const watched = await open(browser, process.env.WATCH_URL);
+  await playLive(watched, STREAMS[0].name);
+  await readFrames(watched, 10);
+  const { paused, later, edge } = await pauseUntilLeftBehind(watched);
+  assert.equal(later, paused, `the picture of ${paused} s stays while the stream goes on to ${edge} s`);
+  await watched.page.evaluate(() => window.millrace.video.play());
+  await watched.page.waitForFunction((left) => window.millrace.video.currentTime > left, edge, { timeout: 30_000 });
+  await watched.page.close();
+});

@@ -17,6 +17,8 @@
 const LIST_REFRESH_MS = 3000;
 const CLOCK_REFRESH_MS = 100;
 const RETRY_MS = 2000;
+// Live video that lies further behind the newest segment is taken forward to it.
+const LIVE_LATENCY_SEGMENTS_MAX = 6;
 const DAMAGE_MS = 250; // Between two pieces of damage that are found one after the other.
 // How much of the past one playback session asks for; at its end the next one begins.
 const PAST_MS = 3_600_000;
@@ -198,7 +200,7 @@ function load(url, wanted) {
   }
   hls = new Hls({
     liveSyncDurationCount: 2, // Two segments behind the newest: one plays while the next arrives.
-    liveMaxLatencyDurationCount: 6,
+    liveMaxLatencyDurationCount: LIVE_LATENCY_SEGMENTS_MAX,
     maxLiveSyncPlaybackRate: 1.1, // Catches up without an audible change.
     backBufferLength: 60,
     maxBufferLength: 30,
@@ -290,6 +292,14 @@ function stop() {
 // The end of a past session is the beginning of the next, up to now.
 video.addEventListener("ended", () => {
   if (session?.mode === "past") playPast(session.end);
+});
+
+// Whoever pauses wants to look at this picture: only what plays is brought back to the present.
+video.addEventListener("pause", () => {
+  if (hls) hls.config.liveMaxLatencyDurationCount = Infinity;
+});
+video.addEventListener("play", () => {
+  if (hls) hls.config.liveMaxLatencyDurationCount = LIVE_LATENCY_SEGMENTS_MAX;
 });
 
 // --- What is shown ----------------------------------------------------------------------------------
