@@ -120,10 +120,18 @@ function install() {
   // In seconds: three frames of the clips, as between the last and the first frame of a looped clip.
   const LONGEST_FRAME = 0.12;
 
-  function frameNumber(video) {
-    canvas.width = video.videoWidth;
-    canvas.height = video.videoHeight;
-    context.drawImage(video, 0, 0);
+  // The picture and its time in one: on a busy machine the element may show the next one already when it is told of one.
+  function currentFrame(video) {
+    const frame = new VideoFrame(video);
+    canvas.width = frame.displayWidth;
+    canvas.height = frame.displayHeight;
+    context.drawImage(frame, 0, 0);
+    const mediaTime = frame.timestamp / 1e6;
+    frame.close();
+    return { number: numberOnCanvas(), mediaTime };
+  }
+
+  function numberOnCanvas() {
     const row = context.getImageData(0, Math.round((canvas.height * 12) / 180), canvas.width, 1).data;
     let number = 0;
     for (let block = 0; block < BLOCKS; block++) {
@@ -158,8 +166,9 @@ function install() {
         const numbers = frames.map((frame) => frame.number).join(" ");
         reject(new Error(`only ${frames.length} of ${wanted} frames were shown: ${numbers}`));
       }, 30_000 + wanted * 100);
-      const shown = (_, { mediaTime }) => {
-        frames.push({ number: frameNumber(video), date: dateOf(mediaTime), mediaTime });
+      const shown = () => {
+        const { number, mediaTime } = currentFrame(video);
+        if (mediaTime !== frames.at(-1)?.mediaTime) frames.push({ number, date: dateOf(mediaTime), mediaTime });
         if (frames.length < wanted) return video.requestVideoFrameCallback(shown);
         clearTimeout(timeout);
         resolve(frames);
@@ -213,7 +222,7 @@ function install() {
       const frame = (_, { mediaTime }) => {
         if (mediaTime > time + 0.001 || mediaTime < time - LONGEST_FRAME) return video.requestVideoFrameCallback(frame);
         clearTimeout(timeout);
-        resolve(frameNumber(video));
+        resolve(currentFrame(video).number);
       };
       video.requestVideoFrameCallback(frame);
     });
