@@ -2,9 +2,9 @@
 //!
 //! A device without a battery-backed clock captures in 1970 until something tells it the time. So a
 //! fragment carries the monotonic clock's time, and this maps it: a clock that was synchronised at
-//! capture is believed; otherwise the server's time maps the monotonic clock of this boot. The mapping of
-//! a session is chosen once and kept, so that its fragments lie exactly as far apart as they were
-//! captured. The mapping of a boot is written down, for backlog that is sent after the next boot:
+//! capture is believed; otherwise the monotonic clock of this boot is mapped by the device's clock once that is
+//! synchronised, or by the server's time. A session keeps its mapping, and follows a better one so slowly that no
+//! seam shows. The mapping of a boot is written down, for backlog that is sent after the next boot:
 //!
 //! ```text
 //! <state>/boots   one line per boot, oldest first:  [boot id: 32 hex digits] [wall time of the boot, ns] [quality]
@@ -13,8 +13,9 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use fragment::{BootId, ClockQuality, FragmentId, SessionId, WallTime};
+use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, SessionId, WallTime};
 use spool::Start;
 
 use crate::clock::Instant;
@@ -26,6 +27,13 @@ struct Mapping {
     quality: ClockQuality,
 }
 
+/// The mapping of a session, as of its fragment that began this long after the boot.
+#[derive(Clone, Copy, Debug)]
+struct Followed {
+    mapping: Mapping,
+    since_boot: Duration,
+}
+
 /// Maps captured time to wall time.
 #[derive(Debug)]
 pub struct Calendar {
@@ -33,7 +41,7 @@ pub struct Calendar {
     boot: BootId,
     /// The best that is known of this boot now; new sessions take it.
     current: Option<Mapping>,
-    sessions: HashMap<SessionId, Mapping>,
+    sessions: HashMap<SessionId, Followed>,
     /// What earlier runs of the agent knew, this boot included.
     remembered: Vec<(BootId, Mapping)>,
 }
@@ -48,13 +56,34 @@ impl Calendar {
         Self { path, boot, current: None, sessions: HashMap::new(), remembered }
     }
 
-    /// The server said `server_time` at the instant `now`.
+    /// The device's clocks show `now`. Once they are synchronised, this boot is mapped by them, whether a server was ever met
+    /// or not.
+    pub fn handle_clock(&mut self, now: Instant) -> io::Result<()> {
+        if now.quality < ClockQuality::Synchronised {
+            return Ok(());
+        }
+        let mapping = Mapping { wall_of_boot: now.wall_of_boot(), quality: now.quality };
+        let is_known = self.current.is_some_and(|known| {
+            let apart = known.wall_of_boot.as_nanos().abs_diff(mapping.wall_of_boot.as_nanos());
+            known.quality == mapping.quality && u128::from(apart) < limits::MAPPING_APART_MIN.as_nanos()
+        });
+        if is_known { Ok(()) } else { self.learn(mapping) }
+    }
+
+    /// The server said `server_time` at the instant `now`. A synchronised clock is believed before it.
     pub fn handle_server_time(&mut self, now: Instant, server_time: WallTime) -> io::Result<()> {
-        let mapping = if now.quality >= ClockQuality::Synchronised {
-            Mapping { wall_of_boot: now.wall_of_boot(), quality: now.quality }
-        } else {
-            Mapping { wall_of_boot: server_time - now.monotonic.since_boot, quality: ClockQuality::Server }
-        };
+        self.handle_clock(now)?;
+        let wall_of_boot = server_time - now.monotonic.since_boot;
+        self.learn(Mapping { wall_of_boot, quality: ClockQuality::Server })
+    }
+
+    fn learn(&mut self, mapping: Mapping) -> io::Result<()> {
+        let before = self.current.or(self.of_boot(self.boot));
+        if before.is_some_and(|before| before.quality > mapping.quality) {
+            // A clock that was synchronised in this boot and then set by hand: the monotonic clock still tells.
+            self.current = before;
+            return Ok(());
+        }
         self.current = Some(mapping);
         self.remembered.retain(|(boot, _)| *boot != self.boot);
         self.remembered.push((self.boot, mapping));
@@ -71,26 +100,69 @@ impl Calendar {
         let Some(monotonic) = start.monotonic.filter(|_| start.quality < ClockQuality::Synchronised) else {
             return known;
         };
-        let Some(mapping) = self.mapping(id.session, monotonic.boot, own) else {
+        let Some(mapping) = self.mapping(id.session, monotonic, own) else {
             return known;
         };
         (mapping.wall_of_boot + monotonic.since_boot, mapping.quality)
     }
 
-    fn mapping(&mut self, session: SessionId, boot: BootId, own: bool) -> Option<Mapping> {
-        if let Some(mapping) = self.sessions.get(&session) {
-            return Some(*mapping);
+    fn mapping(&mut self, session: SessionId, at: MonotonicTime, own: bool) -> Option<Mapping> {
+        let current = self.current.filter(|_| at.boot == self.boot);
+        if let Some(followed) = self.sessions.get_mut(&session) {
+            followed.follow(current.filter(|_| own), at.since_boot);
+            return Some(followed.mapping);
         }
-        let remembered = || self.remembered.iter().find(|(b, _)| *b == boot).map(|(_, mapping)| *mapping);
-        let current = self.current.filter(|_| boot == self.boot);
+        let remembered = self.of_boot(at.boot);
         // Some fragments of an earlier run's session may have been sent by what was known then.
-        let mapping = if own { current.or_else(remembered) } else { remembered().or(current) }?;
+        let mapping = if own { current.or(remembered) } else { remembered.or(current) }?;
         if self.sessions.len() >= limits::SESSIONS_MAPPED_MAX {
             self.sessions.clear();
         }
-        self.sessions.insert(session, mapping);
+        self.sessions.insert(session, Followed { mapping, since_boot: at.since_boot });
         Some(mapping)
     }
+
+    fn of_boot(&self, boot: BootId) -> Option<Mapping> {
+        self.remembered.iter().find(|(known, _)| *known == boot).map(|(_, mapping)| *mapping)
+    }
+}
+
+impl Followed {
+    /// Moves towards what is known now, by as much as the time since the last fragment allows.
+    fn follow(&mut self, current: Option<Mapping>, since_boot: Duration) {
+        let Some(target) = current.filter(|current| current.quality >= self.mapping.quality) else {
+            return;
+        };
+        let Some(elapsed) = since_boot.checked_sub(self.since_boot) else {
+            return;
+        };
+        self.since_boot = since_boot;
+        let (behind, ahead) = (
+            target.wall_of_boot.since(self.mapping.wall_of_boot),
+            self.mapping.wall_of_boot.since(target.wall_of_boot),
+        );
+        let step = (elapsed / limits::SLEW).min(limits::SLEW_STEP_MAX);
+        self.mapping.wall_of_boot = self.mapping.wall_of_boot + behind.min(step) - ahead.min(step);
+        if behind.max(ahead) <= limits::MAPPING_APART_MIN {
+            self.mapping.quality = target.quality;
+        }
+    }
+}
+
+/// What to say and do where a clock that is held for synchronised and the server's differ by more than a line explains.
+pub fn disagreement(now: Instant, server_time: WallTime) -> Option<String> {
+    let ahead = now.wall.as_nanos().saturating_sub(server_time.as_nanos());
+    let apart = Duration::from_nanos(ahead.unsigned_abs());
+    if now.quality < ClockQuality::Synchronised || apart <= limits::CLOCKS_APART_MAX {
+        return None;
+    }
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    Some(format!(
+        "this device's clock is held for synchronised, and is {} s {side} the server's: compare both with a clock that \
+         you trust, and look at the NTP servers of the one that is wrong (`timedatectl timesync-status` or `chronyc sources`). \
+         The recordings go by this device's",
+        apart.as_secs()
+    ))
 }
 
 fn line((boot, mapping): &(BootId, Mapping)) -> String {
@@ -106,70 +178,4 @@ fn parse_line(line: &str) -> Option<(BootId, Mapping)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use fragment::{MonotonicTime, Sequence};
-
-    use super::*;
-
-    const SERVER: WallTime = WallTime::from_millis(1_700_000_000_000);
-
-    #[test]
-    fn a_synchronised_clock_at_capture_is_believed() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut calendar = Calendar::open(folder.path(), BootId(1));
-        calendar.handle_server_time(instant(1, 50), SERVER).unwrap();
-        let start = Start { quality: ClockQuality::Synchronised, ..captured(1, 10) };
-        assert_eq!(calendar.resolve(id(1), start, true), (start.wall, ClockQuality::Synchronised));
-    }
-
-    #[test]
-    fn a_fragment_of_1970_gets_the_servers_time_through_the_monotonic_clock() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut calendar = Calendar::open(folder.path(), BootId(1));
-        assert_eq!(calendar.resolve(id(1), captured(1, 10), true).1, ClockQuality::Unsynchronised);
-        calendar.handle_server_time(instant(1, 50), SERVER).unwrap();
-        let expected = (SERVER - Duration::from_secs(40), ClockQuality::Server);
-        assert_eq!(calendar.resolve(id(1), captured(1, 10), true), expected);
-    }
-
-    #[test]
-    fn a_session_keeps_its_mapping_when_the_servers_time_moves() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut calendar = Calendar::open(folder.path(), BootId(1));
-        calendar.handle_server_time(instant(1, 50), SERVER).unwrap();
-        let before = calendar.resolve(id(1), captured(1, 10), true);
-        calendar.handle_server_time(instant(1, 60), SERVER + Duration::from_secs(999)).unwrap();
-        assert_eq!(calendar.resolve(id(1), captured(1, 10), true), before);
-        assert_ne!(calendar.resolve(id(2), captured(1, 10), true), before);
-    }
-
-    #[test]
-    fn backlog_of_an_earlier_boot_keeps_what_that_boot_learned() {
-        let folder = tempfile::tempdir().unwrap();
-        Calendar::open(folder.path(), BootId(1)).handle_server_time(instant(1, 50), SERVER).unwrap();
-        let mut calendar = Calendar::open(folder.path(), BootId(2));
-        calendar.handle_server_time(instant(2, 5), SERVER + Duration::from_secs(3600)).unwrap();
-        let expected = (SERVER - Duration::from_secs(40), ClockQuality::Server);
-        assert_eq!(calendar.resolve(id(1), captured(1, 10), false), expected);
-    }
-
-    fn id(session: u64) -> FragmentId {
-        FragmentId { session: SessionId(session), sequence: Sequence(0) }
-    }
-
-    fn monotonic(boot: u128, secs: u64) -> MonotonicTime {
-        MonotonicTime { boot: BootId(boot), since_boot: Duration::from_secs(secs) }
-    }
-
-    fn instant(boot: u128, secs: u64) -> Instant {
-        let wall = WallTime::from_millis(0) + Duration::from_secs(secs);
-        Instant { monotonic: monotonic(boot, secs), wall, quality: ClockQuality::Unsynchronised }
-    }
-
-    fn captured(boot: u128, secs: u64) -> Start {
-        let Instant { monotonic, wall, quality } = instant(boot, secs);
-        Start { monotonic: Some(monotonic), wall, quality }
-    }
-}
+mod tests;

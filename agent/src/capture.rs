@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fragment::cutter::Settings;
 use pipelines::file::Pace;
-use pipelines::{Event, Handle, Pipeline, Receiver, file, libcamera, rtsp, test_pattern, v4l2};
+use pipelines::{ClockReading, Event, Handle, Pipeline, Receiver, file, libcamera, rtsp, test_pattern, v4l2};
 use spool::Spool;
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
@@ -40,12 +40,13 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
         spool.clone(),
         TimeSource::Arrival(clock),
         Settings { target: camera.fragment_target, ..Settings::default() },
-    );
+    )
+    .believing(camera.clock);
     while !stop.is_cancelled() {
         tracing::info!(stream = %camera.stream, "starting the camera");
         let (handle, events) = Pipeline::start(pipeline(&camera.source));
         let mut worked = Worked::default();
-        let ended = record(events, &mut recorder, &mut worked, status, stop);
+        let ended = record(events, &mut recorder, clock, &mut worked, status, stop);
         recorder.end();
         handle.stop();
         status.down();
@@ -70,12 +71,12 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
 fn record(
     mut events: Receiver<Event>,
     recorder: &mut Recorder,
+    clock: Clock,
     worked: &mut Worked,
     status: &CameraStatus,
     stop: &CancellationToken,
 ) -> Ended {
     let runtime = runtime::Handle::current();
-    let mut last_clock_note = None;
     loop {
         let next = runtime.block_on(async {
             tokio::select! {
@@ -99,13 +100,11 @@ fn record(
                 worked.note(Instant::now());
                 status.recorded(recorder.recorded());
             }
-            Some(Ok(Some(Event::Clock(reading)))) => {
-                // The camera's own clock is noted and not believed: design/time.md says why.
-                if last_clock_note.is_none() {
-                    tracing::debug!(wall_ns = reading.wall.as_nanos(), "the camera's own clock");
-                }
-                last_clock_note = Some(reading);
+            Some(Ok(Some(Event::Clock(ClockReading::Arrival { media, at })))) => {
+                recorder.arrived(media, clock.monotonic_at(at));
+                status.clock(recorder.clock_reading());
             }
+            Some(Ok(Some(Event::Clock(ClockReading::Camera { media, wall })))) => recorder.camera_said(media, wall),
             Some(Ok(Some(Event::EndOfStream))) => return Ended::EndOfStream,
             Some(Ok(Some(Event::Failed(error)))) => return Ended::Failed(error.to_string()),
         }

@@ -4,10 +4,12 @@
 //! calendar says is noted beside it, with whether the kernel holds it for synchronised.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fragment::{BootId, ClockQuality, MonotonicTime, WallTime};
 use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use crate::limits;
 
 /// One instant, by all clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,12 @@ impl Instant {
     /// What the calendar said when this boot began, by this instant.
     pub fn wall_of_boot(&self) -> WallTime {
         self.wall - self.monotonic.since_boot
+    }
+
+    /// By how many milliseconds someone has set the calendar since `before`, if anyone has.
+    pub fn set_since(&self, before: Instant) -> Option<i64> {
+        let by = self.wall_of_boot().as_nanos() - before.wall_of_boot().as_nanos();
+        (u128::from(by.unsigned_abs()) > limits::DEVICE_STEP_MIN.as_nanos()).then_some(by / 1_000_000)
     }
 }
 
@@ -50,19 +58,23 @@ impl Clock {
 
     /// Now, by the monotonic clock.
     pub fn monotonic(&self) -> MonotonicTime {
-        MonotonicTime { boot: self.boot, since_boot: Duration::from_nanos(nanos(ClockId::Boottime).unsigned_abs()) }
+        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Boottime);
+        let since_boot = Duration::from_secs(tv_sec.unsigned_abs()) + Duration::from_nanos(tv_nsec.unsigned_abs());
+        MonotonicTime { boot: self.boot, since_boot }
+    }
+
+    /// The same for an instant of the running process.
+    pub fn monotonic_at(&self, instant: std::time::Instant) -> MonotonicTime {
+        let now = self.monotonic();
+        MonotonicTime { since_boot: now.since_boot.saturating_sub(instant.elapsed()), ..now }
     }
 
     /// Now, by all clocks.
     pub fn now(&self) -> Instant {
         let quality = if kernel_is_synchronised() { ClockQuality::Synchronised } else { ClockQuality::Unsynchronised };
-        Instant { monotonic: self.monotonic(), wall: WallTime::from_nanos(nanos(ClockId::Realtime)), quality }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Instant { monotonic: self.monotonic(), wall: WallTime::from_nanos(0) + wall, quality }
     }
-}
-
-fn nanos(clock: ClockId) -> i64 {
-    let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
-    tv_sec.saturating_mul(1_000_000_000).saturating_add(tv_nsec)
 }
 
 /// What NTP clients of all kinds tell the kernel, and the only place where they agree.

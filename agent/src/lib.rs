@@ -28,6 +28,7 @@ pub mod renewal;
 pub mod run;
 pub mod state;
 pub mod status;
+pub mod timekeeper;
 pub mod trust;
 pub mod uplink;
 

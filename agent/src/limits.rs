@@ -89,3 +89,48 @@ pub const OVERLAP_MAX: Duration = Duration::from_secs(5);
 /// The pause between two looks at what the spool has gained: the time between two pictures at 25 a second. The units of
 /// several tracks and cameras then share a wake-up and a packet; a viewer, who is a fragment behind, does not see it.
 pub const FEED_PAUSE: Duration = Duration::from_millis(40);
+
+/// How finely the least delay of arrivals is kept: at 500 ppm media time moves by 5 ms meanwhile.
+pub const ARRIVAL_BUCKET: Duration = Duration::from_secs(10);
+
+/// Buckets whose least delay tells where media time lies: a minute. Longer than a wireless camera's bad moments; and what a
+/// camera that is slow by 500 ppm falls behind meanwhile, 30 ms, is the error that it costs.
+pub const ARRIVAL_WINDOW: u64 = 6;
+
+/// Buckets that are kept to tell a camera's drift: half an hour, a few kB. A jitter of 5 ms is 3 ppm over that time.
+pub const ARRIVAL_BUCKETS_MAX: usize = 180;
+
+/// Buckets before drift is told.
+pub const DRIFT_BUCKETS_MIN: usize = 6;
+
+/// From bucket to bucket, no crystal moves media time by more: this is 3 %.
+pub const DRIFT_STEP_MAX: Duration = Duration::from_millis(300);
+
+/// An arrival tells where a session begins only if it is this near to it in media time. They are told each second.
+pub const ARRIVAL_NEAR: Duration = Duration::from_secs(2);
+
+/// A session follows the clocks by this part of a fragment at most: 1000 ppm, twice the worst crystal, and 2 ms at the seam
+/// of a fragment of two seconds, which neither eye nor ear notices.
+pub const SLEW: u32 = 1000;
+
+/// Beyond this, something other than a crystal is at work: a start out of a full buffer, a small jump.
+pub const SLEW_FAST_FROM: Duration = Duration::from_millis(250);
+
+/// Then it follows by this part, a twentieth: five seconds are made good in 95.
+pub const SLEW_FAST: u32 = 20;
+
+/// The most at one seam, whatever the fragment's length: half of what players and the server take for continuous
+/// (`hls::limits::SEAM_MAX`).
+pub const SLEW_STEP_MAX: Duration = Duration::from_millis(200);
+
+/// A camera's calendar that moves by more from one report to the next was set. Reports and arrivals differ by jitter.
+pub const CAMERA_STEP_MIN: Duration = Duration::from_secs(1);
+
+/// A device's clock that moves by more between two fragments was set.
+pub const DEVICE_STEP_MIN: Duration = Duration::from_secs(1);
+
+/// A synchronised clock and the server that differ by more disagree; less may be the way of the welcome over a bad line.
+pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(5);
+
+/// A mapping of the boot that differs by less is the same: two readings of clocks are apart by less than this.
+pub const MAPPING_APART_MIN: Duration = Duration::from_millis(50);

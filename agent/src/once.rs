@@ -210,6 +210,7 @@ impl Report {
             Notice::Disconnected { why, pause } => {
                 self.say(&format!("DISCONNECTED {why}; trying again in {:.1} s", pause.as_secs_f64()));
             }
+            Notice::Clock { .. } => {}
             Notice::Buffering(key) => self.say(&format!("BUFFERING {key}")),
             Notice::Received(key) => self.say(&format!("RECEIVED {key}")),
             Notice::Persisted(key, number) => {

@@ -1,14 +1,14 @@
 //! Turns one camera's access units into spooled fragments: cutter → Matroska → spool.
 //!
 //! It knows no GStreamer and no network. A session is one uninterrupted run of media time; each start
-//! of a camera, change of its coding and jump in its time begins a new one. Where a session's media
-//! time zero lies by the monotonic clock is decided once, at its first unit, and kept.
+//! of a camera, change of its coding and jump in its time begins a new one. Where it lies in time is the
+//! [`Timekeeper`]'s to say.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fragment::cutter::{Cutter, Event, Settings};
+use fragment::cutter::{Cutter, Event, FinishReason, Settings};
 use fragment::{
     AccessUnit, ClockQuality, FragmentId, MediaTime, MonotonicTime, Sequence, SessionId, StreamName, Tracks, WallTime,
     mkv,
@@ -16,8 +16,9 @@ use fragment::{
 use spool::{Spool, Start, Writer};
 use upload::FragmentKey;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::limits;
+use crate::timekeeper::{Believed, News, Reading, Timekeeper, later};
 
 /// Where the fragments' times come from.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +42,11 @@ pub struct Recorded {
 pub struct Recorder {
     stream: StreamName,
     spool: Spool,
-    time: TimeSource,
+    time: Time,
     settings: Settings,
     coding: Option<Coding>,
-    session: Option<Session>,
+    session: Option<SessionId>,
     open: Option<Open>,
-    /// Where the last fragment ended, so that the next session does not overlap it.
-    last_end: Option<Anchor>,
     /// Called with each fragment that was begun.
     begun: Box<dyn FnMut(&FragmentKey) + Send>,
     recorded: Recorded,
@@ -68,24 +67,23 @@ enum Lead {
     Over,
 }
 
-/// An instant by whichever clock the session goes by.
-#[derive(Clone, Copy, Debug)]
-enum Anchor {
-    Monotonic { at: MonotonicTime, wall: WallTime, quality: ClockQuality },
-    Wall(WallTime),
-}
-
-struct Session {
-    id: SessionId,
-    /// A moment of media time, and when it was.
-    media: MediaTime,
-    anchor: Anchor,
+/// What places fragments in time.
+enum Time {
+    Captured {
+        clock: Clock,
+        keeper: Box<Timekeeper>,
+        last_looked: Option<Instant>,
+    },
+    /// A file: each session begins where the one before ended.
+    Given {
+        next: WallTime,
+    },
 }
 
 struct Open {
     writer: Option<Writer>,
     start: MediaTime,
-    at: Anchor,
+    at: Start,
     /// Header and Cluster go to disk with the first block, so that no file holds only them.
     preamble: Vec<Bytes>,
     elapsed: Duration,
@@ -94,7 +92,14 @@ struct Open {
 impl Recorder {
     /// A recorder of `stream` into `spool`, which goes on behind what an earlier run left there.
     pub fn new(stream: StreamName, spool: Spool, time: TimeSource, settings: Settings) -> Self {
-        let last_end = spool.last_of_earlier_run(&stream).map(|(start, duration)| Anchor::from(start).later(duration));
+        let time = match time {
+            TimeSource::Arrival(clock) => {
+                let last_end = spool.last_of_earlier_run(&stream).map(|(start, duration)| later(start, duration));
+                let keeper = Box::new(Timekeeper::new(Believed::Device, last_end));
+                Time::Captured { clock, keeper, last_looked: None }
+            }
+            TimeSource::Given(start) => Time::Given { next: start },
+        };
         Self {
             stream,
             spool,
@@ -103,10 +108,18 @@ impl Recorder {
             coding: None,
             session: None,
             open: None,
-            last_end: last_end.filter(|_| matches!(time, TimeSource::Arrival(_))),
             begun: Box::new(|_| {}),
             recorded: Recorded::default(),
         }
+    }
+
+    /// Goes by this calendar. Before the first unit.
+    #[must_use]
+    pub fn believing(mut self, believed: Believed) -> Self {
+        if let Time::Captured { keeper, .. } = &mut self.time {
+            keeper.believe(believed);
+        }
+        self
     }
 
     /// Calls `begun` with each fragment that begins.
@@ -120,9 +133,48 @@ impl Recorder {
         self.recorded
     }
 
+    /// The unit of `media` arrived at `at`. Comes before the unit.
+    pub fn arrived(&mut self, media: MediaTime, at: MonotonicTime) {
+        if let Time::Captured { keeper, .. } = &mut self.time {
+            keeper.arrived(media, at);
+        }
+    }
+
+    /// The camera's calendar said `wall` at `media`.
+    pub fn camera_said(&mut self, media: MediaTime, wall: WallTime) {
+        let Time::Captured { keeper, .. } = &mut self.time else {
+            return;
+        };
+        let news = keeper.camera_said(media, wall);
+        let (used, ahead) = (keeper.goes_by_camera(), keeper.reading().camera_ahead_ms);
+        let stream = &self.stream;
+        match news {
+            None => {}
+            Some(News::First) => {
+                tracing::info!(%stream, used, ahead_ms = ahead, "the camera tells a time of its own");
+            }
+            Some(News::Set { by }) if used => {
+                let by_ms = by / 1_000_000;
+                tracing::warn!(%stream, by_ms, "the camera's clock was set, and is believed: a new session begins");
+            }
+            Some(News::Set { by }) => {
+                let by_ms = by / 1_000_000;
+                tracing::info!(%stream, by_ms, "the camera's clock was set; the recording goes by the device's");
+            }
+        }
+    }
+
+    /// How the camera's time stands.
+    pub fn clock_reading(&self) -> Reading {
+        match &self.time {
+            Time::Captured { keeper, .. } => keeper.reading(),
+            Time::Given { .. } => Reading::default(),
+        }
+    }
+
     /// The tracks of the units that follow. A camera that starts again or codes otherwise tells anew.
     pub fn tracks(&mut self, tracks: &Tracks) {
-        self.end();
+        self.finish();
         let video = tracks.video().map(|track| track.number);
         self.coding = Some(Coding {
             video,
@@ -168,17 +220,39 @@ impl Recorder {
 
     /// The source ended: completes the last fragment.
     pub fn end(&mut self) {
-        if let Some(mut coding) = self.coding.take() {
-            coding.cutter.finish();
-            self.coding = Some(coding);
-            self.drain();
-            self.coding = None;
+        self.finish();
+        if let Time::Captured { keeper, .. } = &mut self.time {
+            keeper.source_ended();
         }
-        self.session = None;
+    }
+
+    fn finish(&mut self) {
+        self.finish_session();
+        self.coding = None;
         self.open = None;
     }
 
+    /// Completes the fragment and the session. Units after this begin the next one.
+    fn finish_session(&mut self) {
+        if let Some(coding) = &mut self.coding {
+            coding.cutter.finish();
+            self.drain();
+        }
+        self.session_ended();
+    }
+
+    fn session_ended(&mut self) {
+        self.session = None;
+        if let Time::Captured { keeper, .. } = &mut self.time {
+            keeper.session_ended();
+        }
+    }
+
     fn push(&mut self, unit: AccessUnit) {
+        let session_due = matches!(&self.time, Time::Captured { keeper, .. } if keeper.session_due());
+        if session_due && unit.key && self.coding.as_ref().is_some_and(|coding| coding.leads(&unit)) {
+            self.finish_session();
+        }
         let Some(coding) = &mut self.coding else {
             return;
         };
@@ -194,27 +268,28 @@ impl Recorder {
             match event {
                 Event::Started { sequence, start } => self.start_fragment(sequence, start),
                 Event::Unit(unit) => self.write(&unit),
-                Event::Finished { duration, .. } => self.finish_fragment(duration),
+                Event::Finished { duration, reason } => self.finish_fragment(duration, reason),
                 Event::SessionEnded(reason) => {
                     tracing::warn!(stream = %self.stream, ?reason, "media time jumped: a new session begins");
                     self.session = None;
+                    if let Time::Captured { keeper, .. } = &mut self.time {
+                        keeper.jumped();
+                    }
                 }
             }
         }
     }
 
     fn start_fragment(&mut self, sequence: Sequence, start: MediaTime) {
-        if self.session.is_none() {
-            self.session = Some(Session { id: new_session(), media: start, anchor: self.anchor() });
-        }
-        let (Some(session), Some(coding)) = (&self.session, &mut self.coding) else {
+        let session = *self.session.get_or_insert_with(new_session);
+        let at = self.time.start(&self.stream, start);
+        let Some(coding) = &mut self.coding else {
             return;
         };
-        let at = session.anchor.moved(session.media, start);
-        let key = FragmentKey { stream: self.stream.clone(), id: FragmentId { session: session.id, sequence } };
+        let key = FragmentKey { stream: self.stream.clone(), id: FragmentId { session, sequence } };
         let preamble = vec![coding.writer.header(), coding.writer.cluster(start)];
         let closing = coding.writer.clone().end(&[]);
-        let writer = match self.spool.create(key.clone(), at.start(), closing) {
+        let writer = match self.spool.create(key.clone(), at, closing) {
             Ok(writer) => {
                 (self.begun)(&key);
                 Some(writer)
@@ -252,68 +327,51 @@ impl Recorder {
         }
     }
 
-    fn finish_fragment(&mut self, duration: Duration) {
+    fn finish_fragment(&mut self, duration: Duration, reason: FinishReason) {
         let Some(open) = self.open.take() else {
             return;
         };
-        self.last_end = Some(open.at.later(duration));
+        let continues = !matches!(reason, FinishReason::Jump | FinishReason::EndOfStream);
+        let duration = self.time.end(open.at, open.start + duration, duration, continues);
         if let Some(writer) = open.writer
             && let Err(error) = writer.finish(duration)
         {
             tracing::error!(stream = %self.stream, %error, "a fragment could not be synced to disk");
         }
     }
+}
 
-    /// When the unit that has just come was captured: now, or right behind what came before.
-    fn anchor(&self) -> Anchor {
-        match (self.time, self.last_end) {
-            (TimeSource::Arrival(clock), before) => {
+impl Coding {
+    /// Whether fragments begin with units of this track.
+    fn leads(&self, unit: &AccessUnit) -> bool {
+        self.video.is_none_or(|video| video == unit.track)
+    }
+}
+
+impl Time {
+    /// When the fragment from `media` on begins.
+    fn start(&mut self, stream: &StreamName, media: MediaTime) -> Start {
+        match self {
+            Self::Captured { clock, keeper, last_looked } => {
                 let now = clock.now();
-                let anchor = Anchor::Monotonic { at: now.monotonic, wall: now.wall, quality: now.quality };
-                let overlap = match before {
-                    Some(Anchor::Monotonic { at, .. }) => at.since(now.monotonic).unwrap_or_default(),
-                    _ => Duration::ZERO,
-                };
-                // Arrival jitters; a small overlap is that, and a large one is the camera's clock.
-                if overlap <= limits::OVERLAP_MAX { anchor.later(overlap) } else { anchor }
+                if let Some(by_ms) = last_looked.and_then(|before| now.set_since(before)) {
+                    tracing::info!(%stream, by_ms, "the device's clock was set; what is being recorded keeps its time");
+                }
+                *last_looked = Some(now);
+                keeper.start(media, now)
             }
-            (TimeSource::Given(_), Some(Anchor::Wall(end))) => Anchor::Wall(end),
-            (TimeSource::Given(start), _) => Anchor::Wall(start),
+            Self::Given { next } => Start { monotonic: None, wall: *next, quality: ClockQuality::Given },
         }
     }
-}
 
-impl From<Start> for Anchor {
-    fn from(start: Start) -> Self {
-        match start {
-            Start { monotonic: Some(at), wall, quality } => Self::Monotonic { at, wall, quality },
-            Start { monotonic: None, wall, .. } => Self::Wall(wall),
-        }
-    }
-}
-
-impl Anchor {
-    fn later(self, by: Duration) -> Self {
+    /// How long the fragment from `start` to `media` lasts.
+    fn end(&mut self, start: Start, media: MediaTime, duration: Duration, continues: bool) -> Duration {
         match self {
-            Self::Monotonic { at, wall, quality } => Self::Monotonic {
-                at: MonotonicTime { since_boot: at.since_boot.saturating_add(by), ..at },
-                wall: wall + by,
-                quality,
-            },
-            Self::Wall(wall) => Self::Wall(wall + by),
-        }
-    }
-
-    /// The anchor of `to`, when `self` is that of `from`.
-    fn moved(self, from: MediaTime, to: MediaTime) -> Self {
-        // A session's fragments never lie before its first one.
-        self.later(to.since(from))
-    }
-
-    fn start(self) -> Start {
-        match self {
-            Self::Monotonic { at, wall, quality } => Start { monotonic: Some(at), wall, quality },
-            Self::Wall(wall) => Start { monotonic: None, wall, quality: ClockQuality::Given },
+            Self::Captured { keeper, .. } => keeper.end(start, media, duration, continues),
+            Self::Given { next } => {
+                *next = start.wall + duration;
+                duration
+            }
         }
     }
 }

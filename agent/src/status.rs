@@ -13,6 +13,7 @@ use spool::{Counters, Spool};
 use tokio_util::sync::CancellationToken;
 
 use crate::recorder::Recorded;
+use crate::timekeeper::Reading;
 use crate::uplink::Notice;
 
 /// How often it is written.
@@ -27,6 +28,9 @@ pub struct Snapshot {
     pub device: Option<String>,
     /// Why there is no connection.
     pub disconnected_because: Option<String>,
+    /// What is wrong with this device's clock, and what to do.
+    #[serde(default)]
+    pub clock_problem: Option<String>,
     /// The spool.
     pub spool: Counters,
     /// Each camera.
@@ -48,6 +52,23 @@ pub struct CameraSnapshot {
     pub dropped: u64,
     /// How often it failed and was started again.
     pub failures: u64,
+    /// Its time.
+    #[serde(default)]
+    pub clock: ClockSnapshot,
+}
+
+/// A camera's time in `status.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClockSnapshot {
+    /// What wall time comes from at capture: `unsynchronised`, `synchronised` or `sender-report`. What was unsynchronised is
+    /// mapped when it is sent.
+    pub quality: String,
+    /// How far fragments will be moved yet, since arrivals or reports say so, in milliseconds.
+    pub correction_ms: i64,
+    /// By how much the camera counts faster than this device, in millionths.
+    pub drift_ppm: Option<i64>,
+    /// How far the camera's own calendar is ahead of this device's, in milliseconds, where both have one.
+    pub camera_ahead_ms: Option<i64>,
 }
 
 /// The counters of one camera, written by its thread.
@@ -58,6 +79,7 @@ pub struct CameraStatus {
     pictures: AtomicU64,
     dropped: AtomicU64,
     failures: AtomicU64,
+    clock: Mutex<Reading>,
 }
 
 /// The state of the connection, written by the uplink.
@@ -65,6 +87,7 @@ pub struct CameraStatus {
 struct Connection {
     device: Option<String>,
     why_not: Option<String>,
+    clock_problem: Option<String>,
 }
 
 /// All counters.
@@ -97,10 +120,22 @@ impl CameraStatus {
         self.failures.fetch_add(1, Relaxed);
     }
 
+    /// How its time stands.
+    pub fn clock(&self, reading: Reading) {
+        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = reading;
+    }
+
     /// What it has recorded so far.
     pub fn recorded(&self, recorded: Recorded) {
         self.pictures.store(recorded.pictures, Relaxed);
         self.dropped.store(recorded.dropped, Relaxed);
+    }
+}
+
+impl From<Reading> for ClockSnapshot {
+    fn from(reading: Reading) -> Self {
+        let Reading { quality, correction_ms, drift_ppm, camera_ahead_ms } = reading;
+        Self { quality: quality.to_string(), correction_ms, drift_ppm, camera_ahead_ms }
     }
 }
 
@@ -115,11 +150,12 @@ impl Status {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         match notice {
             Notice::Connected { device } => {
-                *connection = Connection { device: Some(device.clone()), why_not: None };
+                (connection.device, connection.why_not) = (Some(device.clone()), None);
             }
             Notice::Disconnected { why, .. } => {
-                *connection = Connection { device: None, why_not: Some(why.clone()) };
+                (connection.device, connection.why_not) = (None, Some(why.clone()));
             }
+            Notice::Clock { problem } => connection.clock_problem.clone_from(problem),
             _ => {}
         }
     }
@@ -161,12 +197,14 @@ impl Status {
                 pictures,
                 dropped: camera.dropped.load(Relaxed),
                 failures: camera.failures.load(Relaxed),
+                clock: (*camera.clock.lock().unwrap_or_else(PoisonError::into_inner)).into(),
             }
         });
         Snapshot {
             connected: connection.device.is_some(),
             device: connection.device.clone(),
             disconnected_because: connection.why_not.clone(),
+            clock_problem: connection.clock_problem.clone(),
             cameras: cameras.collect(),
             spool: self.spool.counters(),
         }

@@ -58,6 +58,11 @@ pub enum Notice {
         /// How long until the next attempt.
         pause: Duration,
     },
+    /// The device's clock was held against the server's.
+    Clock {
+        /// What is wrong, and what to do.
+        problem: Option<String>,
+    },
     /// The first bytes of a fragment are at the server.
     Buffering(FragmentKey),
     /// All of it is at the server.
@@ -106,6 +111,7 @@ async fn keep_connected(
     let mut backoff = Backoff::new(fastrand::u64(..));
     let mut calendar = Calendar::open(&settings.state, settings.clock.boot());
     loop {
+        note_clock(&mut calendar, settings.clock);
         let outcome = attempt(settings, &mut calendar, &mut backoff, tell_time, stop).await;
         // While no one is connected no one needs the changes; they are not to pile up.
         settings.spool.take_changes();
@@ -124,6 +130,13 @@ async fn keep_connected(
             }
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// A clock that was synchronised meanwhile maps what was captured before.
+fn note_clock(calendar: &mut Calendar, clock: Clock) {
+    if let Err(error) = calendar.handle_clock(clock.now()) {
+        tracing::warn!(%error, "what is known of the clock can't be written down");
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use agent::clock::Clock;
 use agent::config::{Camera, Source, Transport};
 use agent::status::CameraStatus;
+use agent::timekeeper::Believed;
 use agent::{capture, limits};
 use fragment::SessionId;
 use samples::rtsp::{self, Command};
@@ -68,6 +69,7 @@ impl Stage {
             stream: "yard".parse().unwrap(),
             source: Source::Rtsp { url: camera.url(), transport: Transport::Tcp, credentials: None, latency: None },
             fragment_target: Duration::from_secs(1),
+            clock: Believed::Device,
         };
         let recording = tokio::task::spawn_blocking({
             let (spool, stop) = (spool.clone(), stop.clone());

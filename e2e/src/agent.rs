@@ -34,6 +34,7 @@ pub struct Persisted {
 #[derive(Debug)]
 pub struct Agent {
     folder: PathBuf,
+    environment: Vec<(&'static str, String)>,
     process: Option<Process>,
 }
 
@@ -68,7 +69,7 @@ impl Agent {
     }
 
     fn enrolled_at(folder: &Path, server: &Server, address: &str) -> Agent {
-        let agent = Agent { folder: folder.to_owned(), process: None };
+        let agent = Agent { folder: folder.to_owned(), environment: Vec::new(), process: None };
         fs::create_dir_all(folder).expect("the folder can be made");
         // Each folder is a device of its own.
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -86,10 +87,33 @@ impl Agent {
         command
             .env("RUST_LOG", "info,millrace_agent=debug")
             .env("NO_COLOR", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .arg("run")
             .arg("--config")
             .arg(self.config());
         self.process = Some(Process::start("millrace-agent", &mut command, &self.log()));
+    }
+
+    /// From its next start on its calendar says what [`Agent::set_clock`] told it; its monotonic clock goes on.
+    pub fn with_calendar(&mut self, says: &str) {
+        self.set_clock(says);
+        self.environment = vec![
+            ("LD_PRELOAD", faketime()),
+            ("FAKETIME_TIMESTAMP_FILE", self.calendar().to_string_lossy().into_owned()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+    }
+
+    /// Sets its calendar, in the words of faketime(1): `@1970-01-01 00:00:10` counts from its start on, `+1d` is a day ahead.
+    pub fn set_clock(&self, says: &str) {
+        let beside = self.folder.join("calendar.new");
+        fs::write(&beside, says).expect("the calendar can be written");
+        fs::rename(beside, self.calendar()).expect("the calendar can be replaced");
+    }
+
+    fn calendar(&self) -> PathBuf {
+        self.folder.join("calendar")
     }
 
     /// kill -9.
@@ -178,6 +202,14 @@ impl Agent {
     fn log(&self) -> PathBuf {
         self.folder.join("agent.log")
     }
+}
+
+/// The library that shows a process another time.
+fn faketime() -> String {
+    let machine = std::env::consts::ARCH;
+    let library = format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1");
+    assert!(Path::new(&library).exists(), "{library} is missing: install the package faketime");
+    library
 }
 
 impl Persisted {

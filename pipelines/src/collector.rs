@@ -4,6 +4,7 @@
 //! the order in which they came. Until every announced track has shown its codec, units are held back;
 //! then the tracks are told, and everything after goes straight on.
 
+mod arrivals;
 mod gathering;
 mod sample;
 mod timeline;
@@ -18,6 +19,7 @@ use crate::queue::{Closed, Sender, Weight};
 use crate::state::{Progress, State};
 use crate::{ClockReading, Event, limits};
 
+use arrivals::Arrivals;
 use gathering::Gathering;
 pub(crate) use sample::Unusable;
 use timeline::Timeline;
@@ -58,6 +60,7 @@ struct Inner {
     /// When media time zero was given out, for a file in real time.
     began: Option<Instant>,
     clock_told: Option<MediaTime>,
+    arrivals: Arrivals,
 }
 
 /// What is known of one track.
@@ -82,6 +85,7 @@ impl Collector {
             told: None,
             began: None,
             clock_told: None,
+            arrivals: Arrivals::default(),
         };
         let watch = Watch { last: Instant::now(), held_up: false, flowing: false };
         Self { inner: Mutex::new(inner), watch: Mutex::new(watch), events }
@@ -119,9 +123,11 @@ impl Collector {
 
     /// Takes a sample.
     pub(crate) fn take(&self, kind: TrackKind, sample: &gst::Sample, progress: &Progress) -> Result<(), Refused> {
+        // Before the lock, behind which a thread waits while the reader is slow.
+        let arrived = Instant::now();
         let mut inner = self.inner();
         self.note_activity(kind, inner.video.attached);
-        let Some(unit) = inner.unit(kind, sample).map_err(Refused::Unusable)? else { return Ok(()) };
+        let Some(unit) = inner.unit(kind, sample, arrived).map_err(Refused::Unusable)? else { return Ok(()) };
         progress.advance(State::Playing);
         let taken = match &mut inner.gathering {
             Some(gathering) => {
@@ -142,7 +148,7 @@ impl Collector {
             return Ok(());
         }
         inner.clock_told = Some(media);
-        self.push(Event::Clock(ClockReading { media, wall }))
+        self.push(Event::Clock(ClockReading::Camera { media, wall }))
     }
 
     /// The source is at its end: gives what is held back. Says whether anything came in this round.
@@ -217,6 +223,8 @@ pub(crate) struct Timed {
     duration: Option<Duration>,
     key: bool,
     data: bytes::Bytes,
+    /// When it came.
+    arrived: Instant,
 }
 
 impl Inner {
@@ -228,7 +236,7 @@ impl Inner {
     }
 
     /// The sample's unit, and its lane's codec brought up to date.
-    fn unit(&mut self, kind: TrackKind, sample: &gst::Sample) -> Result<Option<Timed>, Unusable> {
+    fn unit(&mut self, kind: TrackKind, sample: &gst::Sample, arrived: Instant) -> Result<Option<Timed>, Unusable> {
         let lane = self.lane(kind);
         let caps = sample.caps().ok_or(Unusable::NoCaps)?;
         if lane.caps.as_deref() != Some(caps) {
@@ -236,7 +244,7 @@ impl Inner {
             lane.caps = Some(caps.to_owned());
         }
         let last = self.timeline.last(kind);
-        sample::unit(kind, sample, last)
+        sample::unit(kind, sample, last, arrived)
     }
 
     /// Ends the gathering once there is nothing more to wait for.
@@ -273,6 +281,11 @@ impl Inner {
             let due = unit.dts.map_or(pts, |dts| pts - nanos(unit.pts.saturating_sub(dts)));
             let began = *self.began.get_or_insert_with(Instant::now);
             collector.wait_until(began + due.since(MediaTime::ZERO))?;
+        }
+        let arrived = if self.pace == Pace::RealTime { Instant::now() } else { unit.arrived };
+        let leads = unit.kind == TrackKind::Video || !self.video.announced;
+        if leads && self.arrivals.is_news(pts, arrived) {
+            collector.push(Event::Clock(ClockReading::Arrival { media: pts, at: arrived }))?;
         }
         let track = number_of(unit.kind);
         let unit = AccessUnit { track, pts, duration: unit.duration, key: unit.key, data: unit.data };

@@ -1,5 +1,7 @@
 //! What a pipeline tells.
 
+use std::time::Instant;
+
 use fragment::{AccessUnit, MediaTime, Tracks, WallTime};
 
 use crate::Error;
@@ -12,7 +14,7 @@ pub enum Event {
     Tracks(Tracks),
     /// One access unit. Media time counts from the first picture of the pipeline.
     Unit(AccessUnit),
-    /// The camera's own clock, from its RTCP sender reports: repeated, since clocks drift.
+    /// Media time held against another clock: repeated, since clocks drift.
     Clock(ClockReading),
     /// The source is at its end.
     EndOfStream,
@@ -20,11 +22,22 @@ pub enum Event {
     Failed(Error),
 }
 
-/// The camera's clock held against media time.
+/// Another clock held against media time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClockReading {
-    /// A moment in media time.
-    pub media: MediaTime,
-    /// The same moment by the camera's clock, which may be wrong.
-    pub wall: WallTime,
+pub enum ClockReading {
+    /// The camera's calendar, from its RTCP sender reports.
+    Camera {
+        /// A moment in media time.
+        media: MediaTime,
+        /// The same moment by the camera's calendar, which may be wrong.
+        wall: WallTime,
+    },
+    /// The unit that follows came later than it was captured, by what camera and network took: told of the first unit, of
+    /// the first of each second, and of each that is less late than those of its second before.
+    Arrival {
+        /// The unit's media time.
+        media: MediaTime,
+        /// When it came.
+        at: Instant,
+    },
 }

@@ -34,3 +34,6 @@ pub(crate) const STOP_MAX: Duration = Duration::from_secs(6);
 
 /// How often the camera's clock is told: drift of 100 ppm is then 1 ms.
 pub(crate) const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often an arrival is told, at the least: drift of 500 ppm is then half a millisecond.
+pub(crate) const ARRIVAL_INTERVAL: Duration = Duration::from_secs(1);

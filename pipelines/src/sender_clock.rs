@@ -25,9 +25,11 @@ pub(crate) fn listen(rtspsrc: &gst::Element, tell: impl Fn(i64, WallTime) + Clon
             let buffer = values.get(1)?.get::<gst::Element>().ok()?;
             let tell = tell.clone();
             buffer.connect("handle-sync", false, move |values| {
+                // Sound and picture are put in step by this much, which the structure does not know of.
+                let shift = values.first()?.get::<gst::Element>().ok()?.property::<i64>("ts-offset");
                 let sync = values.get(1)?.get::<gst::Structure>().ok()?;
                 if let Some((running_time, wall)) = reading(&sync) {
-                    tell(running_time, wall);
+                    tell(running_time.saturating_add(shift), wall);
                 }
                 None
             });

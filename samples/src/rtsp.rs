@@ -5,6 +5,7 @@
 //! encoder; who joins sees what is on. [`Command`]s make it misbehave.
 
 mod clip;
+mod clocks;
 mod command;
 mod control;
 mod feeder;
@@ -17,6 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use command::{Command, NotACommand};
+
+pub use clocks::Clocks;
 
 use clip::Clip;
 use plant::Plant;
@@ -35,6 +38,8 @@ pub struct Settings {
     pub credentials: Option<(String, String)>,
     /// How it wants them.
     pub scheme: Scheme,
+    /// How its clocks go.
+    pub clocks: Clocks,
 }
 
 /// How a password travels.
@@ -50,7 +55,14 @@ pub enum Scheme {
 impl Settings {
     /// A camera that shows `clip` at `/cam` on a free port, to anyone.
     pub fn new(clip: impl Into<PathBuf>) -> Self {
-        Self { clip: clip.into(), port: 0, path: "/cam".to_owned(), credentials: None, scheme: Scheme::Digest }
+        Self {
+            clip: clip.into(),
+            port: 0,
+            path: "/cam".to_owned(),
+            credentials: None,
+            scheme: Scheme::Digest,
+            clocks: Clocks::default(),
+        }
     }
 }
 
@@ -91,7 +103,7 @@ impl Camera {
         gst::init().map_err(|error| StartError::GStreamer(error.to_string()))?;
         let clip =
             Clip::read(&settings.clip).map_err(|reason| StartError::Clip { path: settings.clip.clone(), reason })?;
-        let plant = Arc::new(Plant::new(clip));
+        let plant = Arc::new(Plant::new(clip, settings.clocks));
         let server =
             Server::start(settings, &plant).map_err(|reason| StartError::Listen { port: settings.port, reason })?;
         Ok(Self { plant, server, path: settings.path.clone() })
@@ -112,6 +124,7 @@ impl Camera {
                 self.server.restart(time);
             }
             Command::Jump { nanos } => self.plant.jump(nanos),
+            Command::SetClock { nanos } => self.plant.set_clock(nanos),
         }
     }
 

@@ -123,10 +123,12 @@ function entryOf(shown, name) {
 }
 
 function seenText(stream, now) {
-  if (stream.live) return "live";
+  // The device did not know the time when it recorded this.
+  const doubt = stream.clock === "unsynchronised" ? ", time not certain" : "";
+  if (stream.live) return `live${doubt}`;
   if (!stream.last) return stream.connected ? "connected, no video yet" : "no video yet";
   const seconds = Math.max(0, Math.round((now - Date.parse(stream.last)) / 1000));
-  return `last seen ${agoText(seconds)} ago`;
+  return `last seen ${agoText(seconds)} ago${doubt}`;
 }
 
 function agoText(seconds) {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use fragment::StreamName;
 use serde::Deserialize;
 
+use crate::timekeeper::Believed;
+
 /// Where one stream's video comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Camera {
@@ -15,6 +17,8 @@ pub struct Camera {
     pub source: Source,
     /// The fragment duration to aim for.
     pub fragment_target: Duration,
+    /// Whose calendar its fragments go by.
+    pub clock: Believed,
 }
 
 /// What is captured.
@@ -127,6 +131,7 @@ pub(super) struct Raw {
     user: Option<String>,
     password: Option<Secret>,
     latency_ms: Option<u64>,
+    clock: Option<Believed>,
     file: Option<PathBuf>,
     looped: Option<bool>,
     test_pattern: Option<bool>,
@@ -159,9 +164,12 @@ impl Raw {
         };
         let fragment_target = self.fragment_target(&mut problems);
         self.refuse_strangers(&mut problems);
+        let clock = self.clock.unwrap_or_default();
         let source = self.source(folder, &mut problems);
         match (stream, source) {
-            (Some(stream), Some(source)) if problems.is_empty() => Ok(Camera { stream, source, fragment_target }),
+            (Some(stream), Some(source)) if problems.is_empty() => {
+                Ok(Camera { stream, source, fragment_target, clock })
+            }
             _ => Err(problems),
         }
     }
@@ -241,6 +249,7 @@ impl Raw {
             ("user", self.user.is_some(), rtsp, "url"),
             ("password", self.password.is_some(), rtsp, "url"),
             ("latency_ms", self.latency_ms.is_some(), rtsp, "url"),
+            ("clock", self.clock.is_some(), rtsp, "url"),
             ("looped", self.looped.is_some(), file, "file"),
             ("format", self.format.is_some(), v4l2, "v4l2"),
             ("audio", self.audio.is_some(), pattern, "test_pattern"),

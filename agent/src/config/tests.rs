@@ -4,6 +4,8 @@ use std::path::Path;
 
 use super::{Config, ConfigError, Source, Transport};
 
+use crate::timekeeper::Believed;
+
 const SERVER: &str = "[server]\naddress = \"localhost:8443\"\n";
 
 #[test]
@@ -13,6 +15,17 @@ fn a_camera_needs_its_stream_and_its_address_and_nothing_else() {
     let [camera] = &config.cameras[..] else { panic!("one camera") };
     assert_eq!(camera.stream.as_str(), "front");
     assert!(matches!(&camera.source, Source::Rtsp { url, transport: Transport::Tcp, .. } if url == "rtsp://cam/1"));
+}
+
+#[test]
+fn a_cameras_clock_is_believed_only_where_that_is_said() {
+    let camera = "[[camera]]\nstream = \"front\"\nurl = \"rtsp://cam/1\"\n";
+    let clock = |line: &str| parse(&format!("{camera}{line}")).map(|config| config.cameras[0].clock);
+    assert_eq!(clock("").unwrap(), Believed::Device);
+    assert_eq!(clock("clock = \"device\"").unwrap(), Believed::Device);
+    assert_eq!(clock("clock = \"camera\"").unwrap(), Believed::Camera);
+    let error = clock("clock = \"sun\"").unwrap_err().to_string();
+    assert!(error.contains("`device`") && error.contains("`camera`"), "{error}");
 }
 
 #[test]
@@ -53,6 +66,7 @@ fn every_problem_names_its_key_and_what_to_write() {
         ("[[camera]]\nstream = \"a\"\nurl = \"http://c\"", "not an RTSP address", "rtsp://192.168.1.20"),
         ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nuser = \"u\"", "user and password", "both or none"),
         ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nfps = 5", "fps only goes with", "remove it"),
+        ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nclock = \"camera\"", "clock only goes with url", "remove it"),
         ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nfragment_seconds = 60", "fragment_seconds is 60", "1 to 10"),
         ("[[camera]]\nstream = \"a\"\nlibcamera = \"\"", "libcamera has no name", "libcamera = true"),
         ("[spool]\nbytes_max = \"8 gigs\"", "spool.bytes_max is \"8 gigs\"", "8 GiB"),

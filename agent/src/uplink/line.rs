@@ -11,14 +11,14 @@ use tokio_util::task::TaskTracker;
 use upload::{Action, ErrorCode, FragmentHeader, FragmentKey, Priority, Sender};
 
 use crate::backoff::Worked;
-use crate::calendar::Calendar;
+use crate::calendar::{self, Calendar};
 use crate::enrol::EnrolError;
 use crate::feed::Feed;
 use crate::identity::Identity;
 use crate::renewal::ServerTime;
 use crate::uplink::dial::{self, DialError, dial, explain, say_hello};
 use crate::uplink::lane::{Command, Lane, Report, Work, stream_priority};
-use crate::uplink::{Notice, Settings};
+use crate::uplink::{Notice, Settings, note_clock};
 use crate::{limits, trust};
 
 /// One connection, from welcome to its end.
@@ -154,6 +154,11 @@ impl<'a> Line<'a> {
             if let Err(error) = self.calendar.handle_server_time(now, welcome.server_time) {
                 tracing::warn!(%error, "what is known of the clock can't be written down");
             }
+            let problem = calendar::disagreement(now, welcome.server_time);
+            if let Some(problem) = &problem {
+                tracing::warn!(problem, "the clocks disagree");
+            }
+            (self.settings.observer)(&Notice::Clock { problem });
             self.tell_time.send_replace(Some(ServerTime { at: now.monotonic, wall: welcome.server_time }));
             tracing::info!(device = welcome.device, address = address(), "connected");
             (self.settings.observer)(&Notice::Connected { device: welcome.device });
@@ -248,6 +253,7 @@ impl<'a> Line<'a> {
         };
         let header = reader.header();
         let header_ordinal = header.ordinal;
+        note_clock(self.calendar, self.settings.clock);
         let (start, quality) = self.calendar.resolve(key.id, header.start, self.settings.spool.is_own(header));
         let header = FragmentHeader {
             key: key.clone(),

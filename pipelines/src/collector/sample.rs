@@ -1,6 +1,6 @@
 //! One sample of a sink: its codec out of the caps, its unit out of the buffer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fragment::codec::{InvalidConfig, aac, h264, h265};
@@ -34,8 +34,13 @@ pub(super) fn codec(caps: &gst::CapsRef) -> Result<Codec, Unusable> {
     })
 }
 
-/// The unit of a sample. `last` is where its track has come to, for the rare buffer without a time.
-pub(super) fn unit(kind: TrackKind, sample: &gst::Sample, last: Option<i64>) -> Result<Option<Timed>, Unusable> {
+/// The unit of a sample, which came at `arrived`. `last` is where its track has come to, for the rare buffer without a time.
+pub(super) fn unit(
+    kind: TrackKind,
+    sample: &gst::Sample,
+    last: Option<i64>,
+    arrived: Instant,
+) -> Result<Option<Timed>, Unusable> {
     let Some(buffer) = sample.buffer().filter(|buffer| buffer.size() > 0) else { return Ok(None) };
     let running = |time: Option<gst::ClockTime>| {
         let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
@@ -50,6 +55,7 @@ pub(super) fn unit(kind: TrackKind, sample: &gst::Sample, last: Option<i64>) -> 
         duration: buffer.duration().map(|duration| Duration::from_nanos(duration.nseconds())),
         key: kind == TrackKind::Audio || !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
         data: bytes(buffer)?,
+        arrived,
     }))
 }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread;
 
 use clap::Parser;
-use samples::rtsp::{Camera, Scheme, Settings};
+use samples::rtsp::{Camera, Clocks, Scheme, Settings};
 
 /// An RTSP camera that shows a clip in a loop. Takes commands on standard input: stall SECONDS, drop,
-/// restart SECONDS, jump SECONDS.
+/// restart SECONDS, jump SECONDS, set-clock SECONDS.
 #[derive(Parser)]
 struct Arguments {
     /// The clip to show.
@@ -33,6 +33,15 @@ struct Arguments {
     /// A TCP port to take commands on as well.
     #[arg(long)]
     control_port: Option<u16>,
+    /// The RTP timestamp to begin with: 4294742296 wraps after 2.5 s of video.
+    #[arg(long)]
+    rtp_offset: Option<u32>,
+    /// By how much the camera's crystal is fast, in millionths; slow if negative.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    drift_ppm: i64,
+    /// How many seconds the camera's calendar is ahead; behind if negative.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    clock_ahead: i64,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -44,6 +53,11 @@ fn main() -> anyhow::Result<()> {
         path: arguments.path,
         credentials: arguments.user.zip(arguments.password),
         scheme: if arguments.basic { Scheme::Basic } else { Scheme::Digest },
+        clocks: Clocks {
+            rtp_offset: arguments.rtp_offset,
+            drift_ppm: arguments.drift_ppm,
+            calendar_nanos: arguments.clock_ahead.saturating_mul(1_000_000_000),
+        },
     })?);
     println!("{}", camera.url());
     if let Some(port) = arguments.control_port {

@@ -17,11 +17,16 @@ pub enum Command {
         /// By how much.
         nanos: i64,
     },
+    /// `set-clock SECONDS`: its calendar is set forwards by this much, or back if negative. Timestamps go on as before.
+    SetClock {
+        /// By how much.
+        nanos: i64,
+    },
 }
 
 /// Why a line is not a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("say stall SECONDS, drop, restart SECONDS or jump SECONDS")]
+#[error("say stall SECONDS, drop, restart SECONDS, jump SECONDS or set-clock SECONDS")]
 pub struct NotACommand;
 
 impl FromStr for Command {
@@ -33,14 +38,18 @@ impl FromStr for Command {
             ["drop"] => Ok(Self::Drop),
             ["stall", time] => Ok(Self::Stall(duration(time)?)),
             ["restart", time] => Ok(Self::Restart(duration(time)?)),
-            ["jump", time] => {
-                let (back, time) = time.strip_prefix('-').map_or((false, time), |time| (true, time));
-                let nanos = i64::try_from(duration(time)?.as_nanos()).map_err(|_| NotACommand)?;
-                Ok(Self::Jump { nanos: if back { -nanos } else { nanos } })
-            }
+            ["jump", time] => Ok(Self::Jump { nanos: nanos(time)? }),
+            ["set-clock", time] => Ok(Self::SetClock { nanos: nanos(time)? }),
             _ => Err(NotACommand),
         }
     }
+}
+
+/// Seconds, negative ones too.
+fn nanos(text: &str) -> Result<i64, NotACommand> {
+    let (back, time) = text.strip_prefix('-').map_or((false, text), |time| (true, time));
+    let nanos = i64::try_from(duration(time)?.as_nanos()).map_err(|_| NotACommand)?;
+    Ok(if back { -nanos } else { nanos })
 }
 
 /// Seconds, perhaps with a fraction.
@@ -58,6 +67,7 @@ mod tests {
         assert_eq!(" drop\n".parse(), Ok(Command::Drop));
         assert_eq!("restart 0.5".parse(), Ok(Command::Restart(Duration::from_millis(500))));
         assert_eq!("jump -60".parse(), Ok(Command::Jump { nanos: -60_000_000_000 }));
+        assert_eq!("set-clock -1.5".parse(), Ok(Command::SetClock { nanos: -1_500_000_000 }));
     }
 
     #[test]

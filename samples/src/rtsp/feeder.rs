@@ -14,15 +14,21 @@ use gst_app::AppSrc;
 use gst_rtsp_server::prelude::*;
 
 use super::clip::{Clip, Unit};
+use super::clocks::{self, Clocks};
 use super::plant::Plant;
 
 /// How long a nap is while there is nothing to do but watch for the end.
 const NAP: Duration = Duration::from_millis(5);
 
 /// The launch line of the media pipeline: a source and a payloader for each track.
-pub(super) fn line(clip: &Clip) -> String {
+pub(super) fn line(clip: &Clip, clocks: Clocks) -> String {
+    let arguments = clocks.payloader_arguments();
     let tracks = clip.tracks.iter().enumerate().map(|(i, track)| {
-        format!("appsrc name=source{i} is-live=true format=time ! {} name=pay{i} pt={}", track.payloader, 96 + i)
+        format!(
+            "appsrc name=source{i} is-live=true format=time ! {} name=pay{i} pt={}{arguments}",
+            track.payloader,
+            96 + i
+        )
     });
     format!("( {} )", tracks.collect::<Vec<_>>().join(" "))
 }
@@ -39,6 +45,7 @@ pub(super) fn feed(media: &gst_rtsp_server::RTSPMedia, plant: &Arc<Plant>) {
             shift_timestamps(&pad, plant);
         }
     }
+    clocks::set_calendar(media, plant);
     let over = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&over);
     media.connect_unprepared(move |_| told.store(true, Ordering::Release));

@@ -111,7 +111,7 @@ impl Drop for Server {
 
 fn factory(plant: &Arc<Plant>) -> RTSPMediaFactory {
     let factory = RTSPMediaFactory::new();
-    factory.set_launch(&feeder::line(&plant.clip));
+    factory.set_launch(&feeder::line(&plant.clip, plant.clocks));
     factory.set_shared(true);
     factory.set_protocols(RTSPLowerTrans::TCP | RTSPLowerTrans::UDP);
     let plant = Arc::clone(plant);

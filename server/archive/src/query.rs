@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use fragment::{FragmentId, FragmentNumber, StreamName, WallTime};
+use fragment::{ClockQuality, FragmentId, FragmentNumber, StreamName, WallTime};
 use vault::{Batch, Direction, KeyRange, Location};
 
 use crate::archive::Archive;
@@ -27,6 +27,8 @@ pub struct Overview {
     pub first: Option<WallTime>,
     /// When its last fragment ends.
     pub last: Option<WallTime>,
+    /// How far that time can be trusted.
+    pub last_quality: Option<ClockQuality>,
     /// When its newest fragment arrived.
     pub last_arrival: Option<WallTime>,
     /// How many fragments it holds. Expired ones count until they are removed.
@@ -182,7 +184,8 @@ impl Archive {
             name: stream.name.clone(),
             retention: stream.retention.at_most(stream.kept_for()),
             first: first.map(|stored| stored.start),
-            last: last.map(|stored| stored.end()),
+            last: last.as_ref().map(Stored::end),
+            last_quality: last.as_ref().map(|stored| stored.quality),
             last_arrival: tail.last.map(|last| last.arrived),
             fragments: totals.fragments,
             bytes: totals.bytes,

@@ -32,6 +32,8 @@ struct Listed {
     /// The time of the first picture stored, and of the end of the last.
     first: Option<jiff::Timestamp>,
     last: Option<jiff::Timestamp>,
+    /// Where the time of the last comes from: `unsynchronised` is not certain. design/time.md has the others.
+    clock: Option<String>,
     fragments: u64,
     bytes: u64,
     retention_hours: u64,
@@ -45,6 +47,7 @@ pub(super) async fn streams(_: LoggedIn, Extract(state): Extract<State>) -> Resu
         connected: state.0.presence.is_connected(&overview.name),
         first: overview.first.map(timestamp),
         last: overview.last.map(timestamp),
+        clock: overview.last_quality.map(|quality| quality.to_string()),
         fragments: overview.fragments,
         bytes: overview.bytes,
         retention_hours: overview.retention.time().as_secs() / 3600,

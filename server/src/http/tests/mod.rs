@@ -93,6 +93,7 @@ async fn the_list_says_what_is_stored_and_what_is_live() {
     assert_eq!((&empty["name"], &empty["live"], &empty["last"]), (&json!("empty"), &json!(false), &Value::Null));
     assert_eq!((&front["name"], &front["live"], &front["fragments"]), (&json!("front"), &json!(true), &json!(2)));
     assert_eq!(front["connected"], json!(true));
+    assert_eq!((&empty["clock"], &front["clock"]), (&Value::Null, &json!("given")));
 }
 
 // --- Live
