@@ -1,8 +1,9 @@
 //! What a pipeline tells.
 
-use fragment::{AccessUnit, MediaTime, Tracks, WallTime};
+use fragment::{AccessUnit, MediaTime, TrackKind, Tracks, WallTime};
 
 use crate::Error;
+use crate::loss::Loss;
 
 /// One thing that a pipeline tells. After [`Event::EndOfStream`] or [`Event::Failed`] nothing follows.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub enum Event {
     Unit(AccessUnit),
     /// The camera's own clock, from its RTCP sender reports: repeated, since clocks drift.
     Clock(ClockReading),
+    /// Packets of a track were lost on the way, in front of what comes next.
+    Lost(TrackKind, Loss),
     /// The source is at its end.
     EndOfStream,
     /// The source failed.

@@ -34,3 +34,6 @@ pub(crate) const STOP_MAX: Duration = Duration::from_secs(6);
 
 /// How often the camera's clock is told: drift of 100 ppm is then 1 ms.
 pub(crate) const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long the second look at a camera that could not be opened waits for an answer: the first one has waited for long.
+pub(crate) const LOOK_MAX: Duration = Duration::from_secs(3);

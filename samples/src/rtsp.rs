@@ -8,6 +8,7 @@ mod clip;
 mod command;
 mod control;
 mod feeder;
+mod packets;
 mod plant;
 mod server;
 
@@ -27,6 +28,8 @@ use server::Server;
 pub struct Settings {
     /// The clip that it shows.
     pub clip: PathBuf,
+    /// Others that it can be told to show, with the same kinds of tracks.
+    pub others: Vec<PathBuf>,
     /// The port that it listens on, at 127.0.0.1; 0 takes a free one.
     pub port: u16,
     /// The path of its stream, such as `/cam`.
@@ -35,6 +38,10 @@ pub struct Settings {
     pub credentials: Option<(String, String)>,
     /// How it wants them.
     pub scheme: Scheme,
+    /// Its certificate and private key as PEM, if it speaks RTSP over TLS.
+    pub tls: Option<String>,
+    /// After how many seconds it ends the session of a viewer over UDP who does not keep it alive.
+    pub session_seconds: Option<u32>,
 }
 
 /// How a password travels.
@@ -50,7 +57,16 @@ pub enum Scheme {
 impl Settings {
     /// A camera that shows `clip` at `/cam` on a free port, to anyone.
     pub fn new(clip: impl Into<PathBuf>) -> Self {
-        Self { clip: clip.into(), port: 0, path: "/cam".to_owned(), credentials: None, scheme: Scheme::Digest }
+        Self {
+            clip: clip.into(),
+            others: Vec::new(),
+            port: 0,
+            path: "/cam".to_owned(),
+            credentials: None,
+            scheme: Scheme::Digest,
+            tls: None,
+            session_seconds: None,
+        }
     }
 }
 
@@ -83,29 +99,54 @@ pub struct Camera {
     plant: Arc<Plant>,
     server: Server,
     path: String,
+    secure: bool,
 }
 
 impl Camera {
     /// Switches a camera on.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
         gst::init().map_err(|error| StartError::GStreamer(error.to_string()))?;
-        let clip =
-            Clip::read(&settings.clip).map_err(|reason| StartError::Clip { path: settings.clip.clone(), reason })?;
-        let plant = Arc::new(Plant::new(clip));
+        let clips = std::iter::once(&settings.clip).chain(&settings.others);
+        let clips = clips.map(|path| {
+            Clip::read(path).map_err(|reason| StartError::Clip { path: path.clone(), reason })
+        });
+        let unlike = || StartError::Clip {
+            path: settings.clip.clone(),
+            reason: "the other clips have other kinds of tracks".to_owned(),
+        };
+        let plant = Arc::new(Plant::new(clips.collect::<Result<_, _>>()?).ok_or_else(unlike)?);
         let server =
             Server::start(settings, &plant).map_err(|reason| StartError::Listen { port: settings.port, reason })?;
-        Ok(Self { plant, server, path: settings.path.clone() })
+        Ok(Self { plant, server, path: settings.path.clone(), secure: settings.tls.is_some() })
     }
 
     /// Where to watch it, without credentials.
     pub fn url(&self) -> String {
-        format!("rtsp://127.0.0.1:{}{}", self.server.port(), self.path)
+        let scheme = if self.secure { "rtsps" } else { "rtsp" };
+        format!("{scheme}://127.0.0.1:{}{}", self.server.port(), self.path)
+    }
+
+    /// Packets of the picture that it left out.
+    pub fn packets_lost(&self) -> u64 {
+        self.plant.packets_lost()
+    }
+
+    /// Requests of viewers that did nothing but keep their sessions.
+    pub fn kept_alive(&self) -> u64 {
+        self.plant.kept_alive()
     }
 
     /// Makes it misbehave.
     pub fn control(&self, command: Command) {
         match command {
             Command::Stall(time) => self.plant.stall(time),
+            Command::Blind(time) => self.plant.blind(time),
+            Command::Vanish(time) => {
+                self.plant.vanish(time);
+                self.server.hang(&self.plant);
+            }
+            Command::Show(number) => self.plant.show(number),
+            Command::Lose { every } => self.plant.lose(every),
             Command::Drop => self.server.drop_viewers(),
             Command::Restart(time) => {
                 self.plant.begin_again(time);
