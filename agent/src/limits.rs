@@ -89,3 +89,18 @@ pub const OVERLAP_MAX: Duration = Duration::from_secs(5);
 /// The pause between two looks at what the spool has gained: the time between two pictures at 25 a second. The units of
 /// several tracks and cameras then share a wake-up and a packet; a viewer, who is a fragment behind, does not see it.
 pub const FEED_PAUSE: Duration = Duration::from_millis(40);
+
+/// Packets that a camera lost are told together, no more often than this: a bad line loses some in each second.
+pub const LOSSES_PAUSE: Duration = Duration::from_secs(10);
+
+/// The shortest time after which a picture may be called frozen: cameras send a key frame each 1 to 10 s, and four are compared.
+pub const FROZEN_PICTURE_MIN: Duration = Duration::from_secs(5);
+
+/// The longest: who wants to know it later than in a day does not want to know it.
+pub const FROZEN_PICTURE_MAX: Duration = Duration::from_secs(86_400);
+
+/// Connections that read metrics at the same time. One scraper opens one; more than a few are a mistake.
+pub const METRICS_CONNECTIONS_MAX: usize = 8;
+
+/// How long a reader of metrics may take to say what it wants, and to take it.
+pub const METRICS_CONNECTION_MAX: Duration = Duration::from_secs(10);

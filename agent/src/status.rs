@@ -4,16 +4,19 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use spool::{Counters, Spool};
 use tokio_util::sync::CancellationToken;
 
-use crate::recorder::Recorded;
 use crate::uplink::Notice;
+
+mod camera;
+
+use camera::Before;
+pub use camera::{CameraSnapshot, CameraStatus, Trouble};
 
 /// How often it is written.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -33,33 +36,6 @@ pub struct Snapshot {
     pub cameras: Vec<CameraSnapshot>,
 }
 
-/// One camera in `status.json`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct CameraSnapshot {
-    /// Its stream.
-    pub stream: String,
-    /// Whether it gives video.
-    pub up: bool,
-    /// Pictures in the last second.
-    pub fps: f64,
-    /// Pictures since the agent started.
-    pub pictures: u64,
-    /// Units that belong to no fragment.
-    pub dropped: u64,
-    /// How often it failed and was started again.
-    pub failures: u64,
-}
-
-/// The counters of one camera, written by its thread.
-#[derive(Debug, Default)]
-pub struct CameraStatus {
-    stream: String,
-    up: AtomicBool,
-    pictures: AtomicU64,
-    dropped: AtomicU64,
-    failures: AtomicU64,
-}
-
 /// The state of the connection, written by the uplink.
 #[derive(Debug, Default)]
 struct Connection {
@@ -74,40 +50,13 @@ pub struct Status {
     connection: Arc<Mutex<Connection>>,
     spool: Spool,
     path: PathBuf,
-}
-
-impl CameraStatus {
-    /// The counters of the camera of `stream`.
-    pub fn new(stream: &str) -> Self {
-        Self { stream: stream.to_owned(), ..Self::default() }
-    }
-
-    /// It gives video.
-    pub fn up(&self) {
-        self.up.store(true, Relaxed);
-    }
-
-    /// It gives none.
-    pub fn down(&self) {
-        self.up.store(false, Relaxed);
-    }
-
-    /// It failed.
-    pub fn failed(&self) {
-        self.failures.fetch_add(1, Relaxed);
-    }
-
-    /// What it has recorded so far.
-    pub fn recorded(&self, recorded: Recorded) {
-        self.pictures.store(recorded.pictures, Relaxed);
-        self.dropped.store(recorded.dropped, Relaxed);
-    }
+    latest: Arc<Mutex<Snapshot>>,
 }
 
 impl Status {
     /// Counters for these cameras, to be written to `status.json` in the folder `state`.
     pub fn new(state: &std::path::Path, spool: Spool, cameras: Vec<Arc<CameraStatus>>) -> Self {
-        Self { cameras, connection: Arc::default(), spool, path: state.join("status.json") }
+        Self { cameras, connection: Arc::default(), spool, path: state.join("status.json"), latest: Arc::default() }
     }
 
     /// The uplink tells.
@@ -124,10 +73,16 @@ impl Status {
         }
     }
 
+    /// What was written last.
+    pub fn latest(&self) -> Snapshot {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Writes until `stop`, and once more.
     pub async fn run(self, stop: CancellationToken) {
         let on_terminal = std::io::stderr().is_terminal();
-        let mut before = vec![0; self.cameras.len()];
+        let mut before = vec![Before::default(); self.cameras.len()];
+        let mut looked = Instant::now();
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -135,7 +90,9 @@ impl Status {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => {}
             }
-            let snapshot = self.snapshot(&mut before);
+            let snapshot = self.snapshot(&mut before, looked.elapsed());
+            looked = Instant::now();
+            self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&snapshot);
             if let Err(error) = self.write(&snapshot) {
                 tracing::debug!(%error, "status.json can't be written");
             }
@@ -148,21 +105,9 @@ impl Status {
         }
     }
 
-    fn snapshot(&self, before: &mut [u64]) -> Snapshot {
+    fn snapshot(&self, before: &mut [Before], interval: Duration) -> Snapshot {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let cameras = self.cameras.iter().zip(before).map(|(camera, before)| {
-            let pictures = camera.pictures.load(Relaxed);
-            let since = pictures - std::mem::replace(before, pictures);
-            CameraSnapshot {
-                stream: camera.stream.clone(),
-                up: camera.up.load(Relaxed),
-                #[expect(clippy::cast_precision_loss, reason = "pictures of one second are few")]
-                fps: since as f64 / INTERVAL.as_secs_f64(),
-                pictures,
-                dropped: camera.dropped.load(Relaxed),
-                failures: camera.failures.load(Relaxed),
-            }
-        });
+        let cameras = self.cameras.iter().zip(before).map(|(camera, before)| camera.snapshot(before, interval));
         Snapshot {
             connected: connection.device.is_some(),
             device: connection.device.clone(),
