@@ -34,7 +34,7 @@ use upload::JoinToken;
 
 use crate::limits;
 
-pub use camera::{Camera, Source, Transport, V4l2Format};
+pub use camera::{Camera, Secret, Source, Transport, V4l2Format};
 pub use tls::TlsTrust;
 
 /// What the agent is to do.

@@ -42,6 +42,11 @@ pub async fn serve(address: SocketAddr, status: Status, stop: CancellationToken)
         }
     };
     tracing::info!(%address, "metrics are served at /metrics");
+    serve_on(&listener, &status, &stop).await;
+}
+
+/// Serves the page on `listener` until `stop`.
+pub async fn serve_on(listener: &TcpListener, status: &Status, stop: &CancellationToken) {
     let room = Arc::new(Semaphore::new(limits::METRICS_CONNECTIONS_MAX));
     loop {
         let (connection, _) = tokio::select! {
