@@ -46,3 +46,12 @@ ffmpeg $QUIET -filter_complex "$(picture 15),settb=1/1000,setpts=N*67+25*sin(N)[
     -fps_mode vfr -enc_time_base 1:1000 $X264 -bf 0 -profile:v main $PLAIN h264-vfr.mkv
 
 ffmpeg $QUIET -i h264-aac.mp4 -map 0 -c copy $PLAIN h264-aac.ts
+
+# The first clip's camera after someone changed its settings: the same sound, a picture twice as wide and high.
+ffmpeg $QUIET -i h264-aac.mp4 -filter_complex "[0:v]scale=$((2 * WIDTH)):$((2 * HEIGHT)):flags=neighbor,trim=end_frame=250[v]" \
+    -map "[v]" -map 0:a -frames:v 250 $X264 -bf 0 -profile:v main -c:a copy $PLAIN $WHOLE h264-aac-large.mp4
+
+# The first clip's camera with a frozen sensor: its encoder goes on, and codes one picture again and again, without looking
+# ahead, as those of cameras do.
+ffmpeg $QUIET -i h264-aac.mp4 -filter_complex "[0:v]loop=loop=-1:size=1:start=0,setpts=N/25/TB,trim=end_frame=250[v]" \
+    -map "[v]" -map 0:a $X264 -x264-params rc-lookahead=0:mbtree=0 -bf 0 -profile:v main -c:a copy $PLAIN $WHOLE h264-aac-frozen.mp4

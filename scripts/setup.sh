@@ -14,7 +14,7 @@ BUILD=(
     build-essential cmake curl pkg-config
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
-    gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
+    gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav glib-networking
 )
 # Tools that look at our output from outside, and the database that a node can keep its catalog in.
 TEST=(ffmpeg mkvtoolnix postgresql python3-venv)

@@ -1,8 +1,8 @@
 //! Runs one camera: GStreamer's events into the recorder, again and again, for ever.
 //!
 //! Each camera has a thread, since spooling waits for the disk. A camera that fails, ends or falls silent
-//! is started again after a pause; only a file that is not looped has an end. The server plays no part
-//! here: nothing in this file knows whether there is one.
+//! is started again after a pause; only a file that is not looped has an end. design/capture.md has the faults in a
+//! table. The server plays no part here: nothing in this file knows whether there is one.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{Backoff, Worked};
 use crate::clock::Clock;
-use crate::config::{Camera, Source, Transport, V4l2Format};
+use crate::config::{Camera, Source, TlsTrust, Transport, V4l2Format};
 use crate::limits;
+use crate::reason::Reason;
 use crate::recorder::{Recorder, TimeSource};
 use crate::status::CameraStatus;
+use crate::watchdog::{Finding, Watchdog};
 
 /// How one run of a pipeline ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,8 +29,8 @@ pub enum Ended {
     EndOfStream,
     /// The agent stops.
     Stopped,
-    /// It failed, in words.
-    Failed(String),
+    /// It failed, for a reason and in words.
+    Failed(Reason, String),
 }
 
 /// Captures `camera` until `stop`. Blocks: give it a thread.
@@ -46,23 +48,24 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
         tracing::info!(stream = %camera.stream, "starting the camera");
         let (handle, events) = Pipeline::start(pipeline(&camera.source));
         let mut worked = Worked::default();
-        let ended = record(events, &mut recorder, clock, &mut worked, status, stop);
+        let watchdog = Watchdog::new(camera.frozen_picture);
+        let ended = record(events, &mut recorder, clock, watchdog, &mut worked, status, stop);
         recorder.end();
         handle.stop();
         status.down();
-        let why = match ended {
+        let (reason, why) = match ended {
             Ended::Stopped => return,
             Ended::EndOfStream if matches!(camera.source, Source::File { .. }) => {
                 tracing::info!(stream = %camera.stream, "the file is at its end");
                 return;
             }
-            Ended::EndOfStream => "it ended its stream".to_owned(),
-            Ended::Failed(why) => why,
+            Ended::EndOfStream => (Reason::StreamEnded, "it ended its stream".to_owned()),
+            Ended::Failed(reason, why) => (reason, why),
         };
         backoff.ended(worked);
         let pause = backoff.pause();
-        tracing::warn!(stream = %camera.stream, why, ?pause, "the camera failed; starting it again");
-        status.failed();
+        tracing::warn!(stream = %camera.stream, %reason, why, ?pause, "the camera failed; starting it again");
+        status.failed(reason, &why);
         wait(pause, stop);
     }
 }
@@ -72,6 +75,7 @@ fn record(
     mut events: Receiver<Event>,
     recorder: &mut Recorder,
     clock: Clock,
+    mut watchdog: Watchdog,
     worked: &mut Worked,
     status: &CameraStatus,
     stop: &CancellationToken,
@@ -84,29 +88,52 @@ fn record(
                 () = stop.cancelled() => None,
             }
         });
-        match next {
+        let finding = match next {
             None => return Ended::Stopped,
             Some(Err(_)) => {
                 let secs = limits::CAMERA_SILENCE_MAX.as_secs();
-                return Ended::Failed(format!("it gave nothing for {secs} seconds"));
+                return Ended::Failed(Reason::Silent, format!("it gave nothing for {secs} seconds"));
             }
-            Some(Ok(None)) => return Ended::Failed("its pipeline stopped by itself".to_owned()),
+            Some(Ok(None)) => {
+                return Ended::Failed(Reason::PipelineFailed, "its pipeline stopped by itself".to_owned());
+            }
             Some(Ok(Some(Event::Tracks(tracks)))) => {
                 recorder.tracks(&tracks);
-                status.up();
+                status.up(&tracks);
+                watchdog.tracks(&tracks)
             }
             Some(Ok(Some(Event::Unit(unit)))) => {
+                let now = Instant::now();
+                let finding = watchdog.unit(&unit, now);
+                status.came(unit.data.len());
                 recorder.unit(unit);
-                worked.note(Instant::now());
+                worked.note(now);
                 status.recorded(recorder.recorded());
+                finding
+            }
+            Some(Ok(Some(Event::Lost(_, loss)))) => {
+                status.lost(loss.packets, loss.units);
+                watchdog.lost(loss.packets, loss.units, Instant::now())
             }
             Some(Ok(Some(Event::Clock(ClockReading::Arrival { media, at })))) => {
                 recorder.arrived(media, clock.monotonic_at(at));
                 status.clock(recorder.clock_reading());
+                None
             }
-            Some(Ok(Some(Event::Clock(ClockReading::Camera { media, wall })))) => recorder.camera_said(media, wall),
+            Some(Ok(Some(Event::Clock(ClockReading::Camera { media, wall })))) => {
+                recorder.camera_said(media, wall);
+                None
+            }
             Some(Ok(Some(Event::EndOfStream))) => return Ended::EndOfStream,
-            Some(Ok(Some(Event::Failed(error)))) => return Ended::Failed(error.to_string()),
+            Some(Ok(Some(Event::Failed(error)))) => return Ended::Failed(Reason::from(&error), error.to_string()),
+        };
+        match finding {
+            Some(Finding::Failed(reason, why)) => return Ended::Failed(reason, why),
+            Some(Finding::Noted(reason, what)) => {
+                tracing::warn!(stream = %recorder.stream(), %reason, what, "the camera was in trouble and is recorded on");
+                status.noted(reason, &what);
+            }
+            None => {}
         }
     }
 }
@@ -114,7 +141,7 @@ fn record(
 /// The pipeline of a source.
 pub fn pipeline(source: &Source) -> pipelines::Source {
     match source.clone() {
-        Source::Rtsp { url, transport, credentials, latency } => {
+        Source::Rtsp { url, transport, credentials, latency, trust } => {
             let mut source = rtsp::Source::new(url).transport(match transport {
                 Transport::Tcp => rtsp::Transport::Tcp,
                 Transport::Udp => rtsp::Transport::Udp,
@@ -125,7 +152,12 @@ pub fn pipeline(source: &Source) -> pipelines::Source {
             if let Some(latency) = latency {
                 source = source.latency(latency);
             }
-            pipelines::Source::Rtsp(source)
+            pipelines::Source::Rtsp(source.trust(match trust {
+                TlsTrust::System => rtsp::Trust::System,
+                TlsTrust::Ca(path) => rtsp::Trust::Ca(path),
+                TlsTrust::Fingerprint(sum) => rtsp::Trust::Fingerprint(sum),
+                TlsTrust::Anyone => rtsp::Trust::Anyone,
+            }))
         }
         Source::File { path, looped } => file::Source::new(path).looped(looped).pace(Pace::RealTime).into(),
         Source::TestPattern { picture, audio } => {

@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use fragment::{Codec, Track};
-
 use crate::clock::Clock;
 use crate::config::{Camera, Config};
 use crate::enrol::{self, Standing};
@@ -79,7 +77,7 @@ async fn camera(camera: &Camera) -> Result<String, String> {
                 Some(Event::Tracks(tracks)) => return Ok(tracks),
                 Some(Event::Failed(error)) => return Err(error.to_string()),
                 Some(Event::EndOfStream) | None => return Err("it ended before it gave anything".to_owned()),
-                Some(Event::Unit(_) | Event::Clock(_)) => {}
+                Some(Event::Unit(_) | Event::Clock(_) | Event::Lost(..)) => {}
             }
         }
     };
@@ -87,21 +85,11 @@ async fn camera(camera: &Camera) -> Result<String, String> {
         .await
         .unwrap_or_else(|_| Err(format!("it gave no video within {} seconds", CAMERA_MAX.as_secs())));
     tokio::task::block_in_place(|| handle.stop());
-    Ok(tracks?.iter().map(describe).collect::<Vec<_>>().join(", "))
+    Ok(crate::watchdog::describe(&tracks?))
 }
 
 #[cfg(not(feature = "capture"))]
 #[expect(clippy::unused_async, reason = "the same signature as with the feature")]
 async fn camera(_: &Camera) -> Result<String, String> {
     Err(format!("this agent was built without capture; it can't look for {} seconds", CAMERA_MAX.as_secs()))
-}
-
-#[cfg_attr(not(feature = "capture"), expect(dead_code, reason = "there is no camera to describe"))]
-fn describe(track: &Track) -> String {
-    match &track.codec {
-        Codec::H264(config) => format!("H.264 {}×{}", config.width(), config.height()),
-        Codec::H265(config) => format!("H.265 {}×{}", config.width(), config.height()),
-        Codec::Aac(config) => format!("AAC {} Hz, {} channel(s)", config.sampling_frequency(), config.channels()),
-        Codec::Other { id, .. } => id.clone(),
-    }
 }

@@ -12,23 +12,30 @@
 //! [spool]
 //! bytes_max = "8 GiB"
 //!
+//! [metrics]
+//! listen = "127.0.0.1:9273"     # Prometheus; none where this is missing
+//!
 //! [[camera]]
 //! stream = "front"
 //! url = "rtsp://192.168.1.20/stream1"
 //! ```
 
 mod camera;
+mod metrics;
 mod raw;
 #[cfg(test)]
 mod tests;
+mod tls;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use upload::JoinToken;
 
 use crate::limits;
 
-pub use camera::{Camera, Source, Transport, V4l2Format};
+pub use camera::{Camera, Secret, Source, Transport, V4l2Format};
+pub use tls::TlsTrust;
 
 /// What the agent is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +46,8 @@ pub struct Config {
     pub server: Server,
     /// How large the spool may grow.
     pub spool_bytes_max: u64,
+    /// Where metrics can be read, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// Where video comes from.
     pub cameras: Vec<Camera>,
 }

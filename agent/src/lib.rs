@@ -6,7 +6,8 @@
 //!
 //! The spool stands between capture and the uplink and is all that they share: neither waits for the other.
 //! A fragment is on disk before anything of it is sent, and leaves the disk only when the server has it on
-//! its own. The agent decodes nothing and plays nothing, and it listens on no port.
+//! its own. The agent decodes nothing and plays nothing, and it listens on no port but
+//! that of its metrics, where the configuration names one.
 //!
 //! Start reading at [`run`], then [`recorder`], [`spool`] and [`uplink`].
 
@@ -19,10 +20,13 @@ pub mod clock;
 pub mod config;
 pub mod enrol;
 pub mod feed;
+pub mod frozen;
 pub mod identity;
 pub mod limits;
+pub mod metrics;
 #[cfg(feature = "capture")]
 pub mod once;
+pub mod reason;
 pub mod recorder;
 pub mod renewal;
 pub mod run;
@@ -31,6 +35,7 @@ pub mod status;
 pub mod timekeeper;
 pub mod trust;
 pub mod uplink;
+pub mod watchdog;
 
 /// The agent's version, as the server's log shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

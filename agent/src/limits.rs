@@ -134,3 +134,17 @@ pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(5);
 
 /// A mapping of the boot that differs by less is the same: two readings of clocks are apart by less than this.
 pub const MAPPING_APART_MIN: Duration = Duration::from_millis(50);
+/// Packets that a camera lost are told together, no more often than this: a bad line loses some in each second.
+pub const LOSSES_PAUSE: Duration = Duration::from_secs(10);
+
+/// The shortest time after which a picture may be called frozen: cameras send a key frame each 1 to 10 s, and four are compared.
+pub const FROZEN_PICTURE_MIN: Duration = Duration::from_secs(5);
+
+/// The longest: who wants to know it later than in a day does not want to know it.
+pub const FROZEN_PICTURE_MAX: Duration = Duration::from_secs(86_400);
+
+/// Connections that read metrics at the same time. One scraper opens one; more than a few are a mistake.
+pub const METRICS_CONNECTIONS_MAX: usize = 8;
+
+/// How long a reader of metrics may take to say what it wants, and to take it.
+pub const METRICS_CONNECTION_MAX: Duration = Duration::from_secs(10);

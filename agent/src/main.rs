@@ -89,6 +89,7 @@ fn resolve(target: Target) -> anyhow::Result<Config> {
             state: Path::new(".").to_owned(),
             server: Server { address: address.context("give --config or --server")?, token: None },
             spool_bytes_max: limits::SPOOL_BYTES_DEFAULT,
+            metrics: None,
             cameras: Vec::new(),
         },
     };

@@ -151,7 +151,7 @@ async fn duration(file: &std::path::Path) -> Result<Duration, OnceError> {
                 ends = Some((first.min(unit.pts), last.max(unit.pts + unit.duration.unwrap_or_default())));
             }
             Some(Event::Failed(error)) => return Err(OnceError::Source(error.to_string())),
-            Some(Event::Tracks(_) | Event::Clock(_)) => {}
+            Some(Event::Tracks(_) | Event::Clock(_) | Event::Lost(..)) => {}
             Some(Event::EndOfStream) | None => break,
         }
     }
@@ -174,7 +174,7 @@ async fn read(upload: &Upload, start: WallTime, spool: &Spool, report: &Report) 
         match events.recv().await {
             Some(Event::Tracks(tracks)) => block_in_place(|| recorder.tracks(&tracks)),
             Some(Event::Unit(unit)) => block_in_place(|| recorder.unit(unit)),
-            Some(Event::Clock(_)) => {}
+            Some(Event::Clock(_) | Event::Lost(..)) => {}
             Some(Event::Failed(error)) => return Err(OnceError::Source(error.to_string())),
             Some(Event::EndOfStream) | None => break,
         }

@@ -128,6 +128,11 @@ impl Recorder {
         Self { begun: Box::new(begun), ..self }
     }
 
+    /// The stream that it records.
+    pub fn stream(&self) -> &StreamName {
+        &self.stream
+    }
+
     /// What was recorded so far.
     pub fn recorded(&self) -> Recorded {
         self.recorded

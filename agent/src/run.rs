@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::enrol::{self, EnrolError};
 use crate::limits;
+use crate::metrics;
 use crate::state::{self, StateFolder};
 use crate::status::{CameraStatus, Status};
 use crate::uplink::{self, Notice};
@@ -67,6 +68,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     }
     let mut rest = JoinSet::new();
     rest.spawn(status.clone().run(stop_rest.clone()));
+    if let Some(address) = config.metrics {
+        rest.spawn(metrics::serve(address, status.clone(), stop_rest.clone()));
+    }
     let settings = uplink::Settings {
         server: config.server,
         state: folder.path().to_owned(),

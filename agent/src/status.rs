@@ -4,17 +4,19 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use spool::{Counters, Spool};
 use tokio_util::sync::CancellationToken;
 
-use crate::recorder::Recorded;
-use crate::timekeeper::Reading;
 use crate::uplink::Notice;
+
+mod camera;
+
+use camera::Before;
+pub use camera::{CameraSnapshot, CameraStatus, ClockSnapshot, Trouble};
 
 /// How often it is written.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -37,51 +39,6 @@ pub struct Snapshot {
     pub cameras: Vec<CameraSnapshot>,
 }
 
-/// One camera in `status.json`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct CameraSnapshot {
-    /// Its stream.
-    pub stream: String,
-    /// Whether it gives video.
-    pub up: bool,
-    /// Pictures in the last second.
-    pub fps: f64,
-    /// Pictures since the agent started.
-    pub pictures: u64,
-    /// Units that belong to no fragment.
-    pub dropped: u64,
-    /// How often it failed and was started again.
-    pub failures: u64,
-    /// Its time.
-    #[serde(default)]
-    pub clock: ClockSnapshot,
-}
-
-/// A camera's time in `status.json`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ClockSnapshot {
-    /// What wall time comes from at capture: `unsynchronised`, `synchronised` or `sender-report`. What was unsynchronised is
-    /// mapped when it is sent.
-    pub quality: String,
-    /// How far fragments will be moved yet, since arrivals or reports say so, in milliseconds.
-    pub correction_ms: i64,
-    /// By how much the camera counts faster than this device, in millionths.
-    pub drift_ppm: Option<i64>,
-    /// How far the camera's own calendar is ahead of this device's, in milliseconds, where both have one.
-    pub camera_ahead_ms: Option<i64>,
-}
-
-/// The counters of one camera, written by its thread.
-#[derive(Debug, Default)]
-pub struct CameraStatus {
-    stream: String,
-    up: AtomicBool,
-    pictures: AtomicU64,
-    dropped: AtomicU64,
-    failures: AtomicU64,
-    clock: Mutex<Reading>,
-}
-
 /// The state of the connection, written by the uplink.
 #[derive(Debug, Default)]
 struct Connection {
@@ -97,52 +54,13 @@ pub struct Status {
     connection: Arc<Mutex<Connection>>,
     spool: Spool,
     path: PathBuf,
-}
-
-impl CameraStatus {
-    /// The counters of the camera of `stream`.
-    pub fn new(stream: &str) -> Self {
-        Self { stream: stream.to_owned(), ..Self::default() }
-    }
-
-    /// It gives video.
-    pub fn up(&self) {
-        self.up.store(true, Relaxed);
-    }
-
-    /// It gives none.
-    pub fn down(&self) {
-        self.up.store(false, Relaxed);
-    }
-
-    /// It failed.
-    pub fn failed(&self) {
-        self.failures.fetch_add(1, Relaxed);
-    }
-
-    /// How its time stands.
-    pub fn clock(&self, reading: Reading) {
-        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = reading;
-    }
-
-    /// What it has recorded so far.
-    pub fn recorded(&self, recorded: Recorded) {
-        self.pictures.store(recorded.pictures, Relaxed);
-        self.dropped.store(recorded.dropped, Relaxed);
-    }
-}
-
-impl From<Reading> for ClockSnapshot {
-    fn from(reading: Reading) -> Self {
-        let Reading { quality, correction_ms, drift_ppm, camera_ahead_ms } = reading;
-        Self { quality: quality.to_string(), correction_ms, drift_ppm, camera_ahead_ms }
-    }
+    latest: Arc<Mutex<Snapshot>>,
 }
 
 impl Status {
     /// Counters for these cameras, to be written to `status.json` in the folder `state`.
     pub fn new(state: &std::path::Path, spool: Spool, cameras: Vec<Arc<CameraStatus>>) -> Self {
-        Self { cameras, connection: Arc::default(), spool, path: state.join("status.json") }
+        Self { cameras, connection: Arc::default(), spool, path: state.join("status.json"), latest: Arc::default() }
     }
 
     /// The uplink tells.
@@ -160,10 +78,16 @@ impl Status {
         }
     }
 
+    /// What was written last.
+    pub fn latest(&self) -> Snapshot {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Writes until `stop`, and once more.
     pub async fn run(self, stop: CancellationToken) {
         let on_terminal = std::io::stderr().is_terminal();
-        let mut before = vec![0; self.cameras.len()];
+        let mut before = vec![Before::default(); self.cameras.len()];
+        let mut looked = Instant::now();
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -171,7 +95,9 @@ impl Status {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => {}
             }
-            let snapshot = self.snapshot(&mut before);
+            let snapshot = self.snapshot(&mut before, looked.elapsed());
+            looked = Instant::now();
+            self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&snapshot);
             if let Err(error) = self.write(&snapshot) {
                 tracing::debug!(%error, "status.json can't be written");
             }
@@ -184,22 +110,9 @@ impl Status {
         }
     }
 
-    fn snapshot(&self, before: &mut [u64]) -> Snapshot {
+    fn snapshot(&self, before: &mut [Before], interval: Duration) -> Snapshot {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let cameras = self.cameras.iter().zip(before).map(|(camera, before)| {
-            let pictures = camera.pictures.load(Relaxed);
-            let since = pictures - std::mem::replace(before, pictures);
-            CameraSnapshot {
-                stream: camera.stream.clone(),
-                up: camera.up.load(Relaxed),
-                #[expect(clippy::cast_precision_loss, reason = "pictures of one second are few")]
-                fps: since as f64 / INTERVAL.as_secs_f64(),
-                pictures,
-                dropped: camera.dropped.load(Relaxed),
-                failures: camera.failures.load(Relaxed),
-                clock: (*camera.clock.lock().unwrap_or_else(PoisonError::into_inner)).into(),
-            }
-        });
+        let cameras = self.cameras.iter().zip(before).map(|(camera, before)| camera.snapshot(before, interval));
         Snapshot {
             connected: connection.device.is_some(),
             device: connection.device.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::clock::Clock;
-use agent::config::{Camera, Source, Transport};
+use agent::config::{Camera, Source, TlsTrust, Transport};
 use agent::status::CameraStatus;
 use agent::timekeeper::Believed;
 use agent::{capture, limits};
@@ -67,9 +67,10 @@ impl Stage {
         let stop = CancellationToken::new();
         let config = Camera {
             stream: "yard".parse().unwrap(),
-            source: Source::Rtsp { url: camera.url(), transport: Transport::Tcp, credentials: None, latency: None },
+            source: Source::Rtsp { url: camera.url(), transport: Transport::Tcp, credentials: None, latency: None, trust: TlsTrust::System },
             fragment_target: Duration::from_secs(1),
             clock: Believed::Device,
+            frozen_picture: None,
         };
         let recording = tokio::task::spawn_blocking({
             let (spool, stop) = (spool.clone(), stop.clone());

@@ -117,10 +117,10 @@ async fn run(config: Config) -> (bool, Vec<String>) {
 
 fn config(server: &Server, state: &Path, token: Option<JoinToken>) -> Config {
     let server = config::Server { address: server.address(), token };
-    Config { state: state.to_owned(), server, spool_bytes_max: 1 << 30, cameras: Vec::new() }
+    Config { state: state.to_owned(), server, spool_bytes_max: 1 << 30, metrics: None, cameras: Vec::new() }
 }
 
 fn watched(stream: &str, url: String) -> Camera {
-    let source = Source::Rtsp { url, transport: config::Transport::Tcp, credentials: None, latency: None };
+    let source = Source::Rtsp { url, transport: config::Transport::Tcp, credentials: None, latency: None, trust: config::TlsTrust::System };
     Camera { stream: stream.parse().unwrap(), source, fragment_target: std::time::Duration::from_secs(2) }
 }

@@ -17,7 +17,7 @@ use fragment::{AccessUnit, Codec, MediaTime, Track, TrackKind, TrackNumber, Trac
 use crate::file::Pace;
 use crate::queue::{Closed, Sender, Weight};
 use crate::state::{Progress, State};
-use crate::{ClockReading, Event, limits};
+use crate::{ClockReading, Event, Loss, limits};
 
 use arrivals::Arrivals;
 use gathering::Gathering;
@@ -41,8 +41,10 @@ pub(crate) struct Collector {
 
 /// What the watch for silence looks at; apart from [`Inner`], whose lock is held while the reader is slow.
 struct Watch {
-    /// When a unit last came, or the round began.
+    /// When a unit last came of the picture, or of the sound where there is no picture; or when the round began.
     last: Instant,
+    /// When a unit of any kind last came.
+    last_of_any: Option<Instant>,
     /// Whether a thread is waiting for the reader, so that silence is not the source's.
     held_up: bool,
     /// Whether any unit came.
@@ -87,7 +89,7 @@ impl Collector {
             clock_told: None,
             arrivals: Arrivals::default(),
         };
-        let watch = Watch { last: Instant::now(), held_up: false, flowing: false };
+        let watch = Watch { last: Instant::now(), last_of_any: None, held_up: false, flowing: false };
         Self { inner: Mutex::new(inner), watch: Mutex::new(watch), events }
     }
 
@@ -173,16 +175,28 @@ impl Collector {
         if watch.held_up { Duration::ZERO } else { watch.last.elapsed() }
     }
 
+    /// For how long nothing at all has come; `None` if nothing ever came.
+    pub(crate) fn silence_of_all(&self) -> Option<Duration> {
+        self.watch().last_of_any.map(|last| last.elapsed())
+    }
+
+    /// Packets were lost.
+    pub(crate) fn lost(&self, kind: TrackKind, loss: Loss) -> Result<(), Closed> {
+        let _in_order = self.inner();
+        self.push(Event::Lost(kind, loss))
+    }
+
     /// Whether units have come.
     pub(crate) fn is_flowing(&self) -> bool {
         self.watch().flowing
     }
 
     fn note_activity(&self, kind: TrackKind, has_video: bool) {
+        let (now, mut watch) = (Instant::now(), self.watch());
+        watch.last_of_any = Some(now);
         // Sound alone does not keep a camera alive whose picture has stopped.
         if kind == TrackKind::Video || !has_video {
-            let mut watch = self.watch();
-            watch.last = Instant::now();
+            watch.last = now;
             watch.flowing = true;
         }
     }
@@ -304,7 +318,7 @@ impl Weight for Event {
     fn weight(&self) -> usize {
         match self {
             Self::Unit(unit) => unit.data.len(),
-            Self::Tracks(_) | Self::Clock(_) | Self::EndOfStream | Self::Failed(_) => 0,
+            Self::Tracks(_) | Self::Clock(_) | Self::Lost(..) | Self::EndOfStream | Self::Failed(_) => 0,
         }
     }
 }

@@ -29,6 +29,22 @@ pub enum Error {
         /// What GStreamer said.
         detail: String,
     },
+    /// There is a machine, and it does not want to talk.
+    #[error("cannot open {what}: it refused the connection; is its RTSP service on, and is {port} its port?")]
+    Refused {
+        /// What was opened.
+        what: String,
+        /// The port that was tried.
+        port: u16,
+    },
+    /// Its certificate is not believed.
+    #[error("the certificate of {what} is not trusted: {detail}")]
+    Untrusted {
+        /// What was opened.
+        what: String,
+        /// Why not.
+        detail: String,
+    },
     /// Another program has it.
     #[error("{what} is in use by another program")]
     Busy {
@@ -38,6 +54,14 @@ pub enum Error {
     /// Its bytes stopped coming while the connection stayed.
     #[error("{what} sent nothing for {} seconds", silence.as_secs())]
     Silent {
+        /// What was opened.
+        what: String,
+        /// For how long.
+        silence: Duration,
+    },
+    /// Its sound goes on, and its picture does not.
+    #[error("{what} sent sound and no picture for {} seconds", silence.as_secs())]
+    PictureStands {
         /// What was opened.
         what: String,
         /// For how long.
@@ -100,6 +124,9 @@ impl Error {
             | Self::NotFound { .. }
             | Self::Unreachable { .. }
             | Self::Busy { .. }
+            | Self::Refused { .. }
+            | Self::Untrusted { .. }
+            | Self::PictureStands { .. }
             | Self::Silent { .. }
             | Self::Lost { .. }
             | Self::Other { .. } => true,

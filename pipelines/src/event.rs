@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use fragment::{AccessUnit, MediaTime, Tracks, WallTime};
+use fragment::{AccessUnit, MediaTime, TrackKind, Tracks, WallTime};
 
 use crate::Error;
+use crate::loss::Loss;
 
 /// One thing that a pipeline tells. After [`Event::EndOfStream`] or [`Event::Failed`] nothing follows.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub enum Event {
     Unit(AccessUnit),
     /// Media time held against another clock: repeated, since clocks drift.
     Clock(ClockReading),
+    /// Packets of a track were lost on the way, in front of what comes next.
+    Lost(TrackKind, Loss),
     /// The source is at its end.
     EndOfStream,
     /// The source failed.

@@ -27,6 +27,7 @@ mod error;
 mod event;
 mod launch;
 mod limits;
+mod loss;
 mod pipeline;
 mod queue;
 mod sender_clock;
@@ -41,6 +42,7 @@ pub mod v4l2;
 
 pub use error::Error;
 pub use event::{ClockReading, Event};
+pub use loss::Loss;
 pub use pipeline::{Handle, Pipeline};
 pub use state::State;
 
@@ -71,6 +73,14 @@ impl Source {
             Self::TestPattern(_) => "the test pattern".to_owned(),
             Self::V4l2(source) => source.label(),
             Self::Libcamera(source) => source.label(),
+        }
+    }
+
+    /// What `error` means for this source.
+    fn explain(&self, error: Error, verdict: &rtsp::Verdict) -> Error {
+        match self {
+            Self::Rtsp(source) => source.explain(error, verdict),
+            _ => error,
         }
     }
 

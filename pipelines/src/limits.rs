@@ -37,3 +37,5 @@ pub(crate) const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often an arrival is told, at the least: drift of 500 ppm is then half a millisecond.
 pub(crate) const ARRIVAL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the second look at a camera that could not be opened waits for an answer: the first one has waited for long.
+pub(crate) const LOOK_MAX: Duration = Duration::from_secs(3);

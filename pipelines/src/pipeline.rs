@@ -14,11 +14,12 @@ use gst_app::{AppSink, AppSinkCallbacks};
 use crate::bus::{self, Message};
 use crate::collector::{Collector, Refused};
 use crate::file::Pace;
-use crate::launch::{Launch, MEDIA};
+use crate::launch::MEDIA;
 use crate::queue::{self, Sender};
 use crate::state::{Progress, State};
 use crate::teardown::teardown;
-use crate::{Error, Event, Receiver, Source, branch, encoder, limits, sender_clock};
+use crate::loss::{Header, LossWatch};
+use crate::{Error, Event, Receiver, Source, branch, encoder, limits, rtsp, sender_clock};
 
 /// Starts sources.
 pub struct Pipeline;
@@ -39,6 +40,8 @@ struct Shared {
     bus: Mutex<Option<gst::Bus>>,
     /// Why the source cannot be used, found on a thread of GStreamer's.
     failure: Mutex<Option<Error>>,
+    /// Why the camera's certificate is not believed.
+    verdict: rtsp::Verdict,
     /// What the source has that is not used, for messages.
     offers: Mutex<Vec<String>>,
 }
@@ -65,6 +68,7 @@ impl Pipeline {
             events,
             bus: Mutex::new(None),
             failure: Mutex::new(None),
+            verdict: rtsp::Verdict::default(),
             offers: Mutex::new(Vec::new()),
         });
         let (done, ended) = sync_channel(1);
@@ -128,7 +132,8 @@ impl Shared {
         let last = match self.rounds(source) {
             Ok(Outcome::EndOfStream) => Some(Event::EndOfStream),
             Ok(Outcome::Stopped) => None,
-            Err(error) => Some(Event::Failed(error)),
+            Err(error) if self.is_stopping() => Some(Event::Failed(error)),
+            Err(error) => Some(Event::Failed(source.explain(error, &self.verdict))),
         };
         self.end(last);
     }
@@ -138,7 +143,7 @@ impl Shared {
         gst::init().map_err(|error| Error::Other { what: "GStreamer".to_owned(), detail: error.to_string() })?;
         let looped = matches!(source, Source::File(file) if file.looped);
         loop {
-            let outcome = self.round(&source.launch()?)?;
+            let outcome = self.round(source)?;
             if matches!(outcome, Outcome::Stopped) {
                 return Ok(outcome);
             }
@@ -154,12 +159,13 @@ impl Shared {
     }
 
     /// Runs the pipeline once, and takes it down however it ended.
-    fn round(self: &Arc<Self>, launch: &Launch) -> Result<Outcome, Error> {
+    fn round(self: &Arc<Self>, source: &Source) -> Result<Outcome, Error> {
+        let launch = source.launch()?;
         let pipeline = launch.pipeline(&self.what)?;
         tracing::debug!(source = %self.what, line = %launch.line, "starting");
         let bus = pipeline.bus().expect("a pipeline has a bus");
         *lock(&self.bus) = Some(bus.clone());
-        self.attach(&pipeline)?;
+        self.attach(&pipeline, source)?;
         let outcome = match pipeline.set_state(gst::State::Playing) {
             // The reason is on the bus.
             Ok(_) | Err(_) => self.watch(&pipeline, &bus, launch.live),
@@ -211,14 +217,17 @@ impl Shared {
     fn check_silence(&self) -> Result<(), Error> {
         let allowed = if self.collector.is_flowing() { limits::SILENCE_MAX } else { limits::FIRST_UNIT_MAX };
         let silence = self.collector.silence();
-        if silence > allowed {
-            return Err(Error::Silent { what: self.what.clone(), silence });
+        if silence <= allowed {
+            return Ok(());
         }
-        Ok(())
+        let what = self.what.clone();
+        // Sound comes many times a second.
+        let sounds = self.collector.silence_of_all().is_some_and(|silence| silence < limits::SILENCE_MAX / 2);
+        Err(if sounds { Error::PictureStands { what, silence } } else { Error::Silent { what, silence } })
     }
 
     /// Puts the collector behind the sinks that are there and those that will come.
-    fn attach(self: &Arc<Self>, pipeline: &gst::Pipeline) -> Result<(), Error> {
+    fn attach(self: &Arc<Self>, pipeline: &gst::Pipeline, source: &Source) -> Result<(), Error> {
         let Some(media) = pipeline.by_name(MEDIA) else {
             encoder::put_in_step(pipeline.upcast_ref());
             for (name, kind) in [("video", TrackKind::Video), ("audio", TrackKind::Audio)] {
@@ -231,7 +240,10 @@ impl Shared {
             let _ = self.collector.announced_all();
             return Ok(());
         };
-        self.attach_camera(&media);
+        if let Source::Rtsp(camera) = source {
+            self.attach_camera(&media);
+            camera.trust.apply(&media, &self.verdict)?;
+        }
         let bin = pipeline.downgrade();
         let shared = Arc::downgrade(self);
         media.connect_pad_added(move |_, pad| {
@@ -257,9 +269,6 @@ impl Shared {
     /// send what is not used. Those are announced here: rtspsrc may say that no more pads come before the
     /// thread of another stream has added its own.
     fn attach_camera(self: &Arc<Self>, media: &gst::Element) {
-        if media.factory().is_none_or(|factory| factory.name() != "rtspsrc") {
-            return;
-        }
         let shared = Arc::downgrade(self);
         sender_clock::listen(media, move |running_time, wall| {
             if let Some(shared) = shared.upgrade() {
@@ -302,6 +311,9 @@ impl Shared {
             self.ignore(&caps, "there is one of its kind already");
             return Ok(());
         }
+        if caps.structure(0).is_some_and(|structure| structure.name() == "application/x-rtp") {
+            self.watch_for_loss(pad, branch.kind);
+        }
         let invalid = |detail: String| Error::Other { what: self.what.clone(), detail };
         let bin = gst::parse::bin_from_description(&branch.line, true)
             .map_err(|error| Error::from_parse(&self.what, &error))?;
@@ -313,6 +325,21 @@ impl Shared {
         let input = bin.static_pad("sink").ok_or_else(|| invalid("a branch has no input".to_owned()))?;
         pad.link(&input).map_err(|error| invalid(format!("{} does not link: {error}", branch::name_of(&caps))))?;
         Ok(())
+    }
+
+    /// Tells of the packets that are missing among those which `pad` gives.
+    fn watch_for_loss(self: &Arc<Self>, pad: &gst::Pad, kind: TrackKind) {
+        let (shared, watch) = (Arc::downgrade(self), Mutex::new(LossWatch::default()));
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let header = info.buffer().and_then(|packet| packet.map_readable().ok()).and_then(|map| Header::parse(&map));
+            if let Some(loss) = header.and_then(|header| lock(&watch).push(header))
+                && let Some(shared) = shared.upgrade()
+            {
+                // A closed queue is found by the next sample as well.
+                let _ = shared.collector.lost(kind, loss);
+            }
+            gst::PadProbeReturn::Ok
+        });
     }
 
     /// Hands every sample of `sink` to the collector.

@@ -10,11 +10,17 @@
 //! the arrival of packets: of 320 pictures with B-frames, 272 then came more than 2 ms off their time (none
 //! with this), and a jump of the camera's clock would be hidden instead of ending the session.
 
+mod look;
+mod tls;
+
 use std::fmt;
 use std::time::Duration;
 
 use crate::launch::{Launch, MEDIA};
 use crate::{Error, limits};
+
+pub use tls::Trust;
+pub(crate) use tls::Verdict;
 
 /// How the camera's packets travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,12 +48,21 @@ pub struct Source {
     pub password: Option<String>,
     /// How long packets are held to be put in order.
     pub latency: Duration,
+    /// Whose certificate is believed, where the address begins with `rtsps`.
+    pub trust: Trust,
 }
 
 impl Source {
     /// The camera at `url`, over TCP.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), transport: Transport::Tcp, user: None, password: None, latency: LATENCY }
+        Self {
+            url: url.into(),
+            transport: Transport::Tcp,
+            user: None,
+            password: None,
+            latency: LATENCY,
+            trust: Trust::System,
+        }
     }
 
     /// With another transport.
@@ -66,6 +81,28 @@ impl Source {
     #[must_use]
     pub fn latency(self, latency: Duration) -> Self {
         Self { latency, ..self }
+    }
+
+    /// Believing other certificates than those of the system's authorities.
+    #[must_use]
+    pub fn trust(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// What GStreamer's `error` means for this camera.
+    pub(crate) fn explain(&self, error: Error, verdict: &Verdict) -> Error {
+        if let Error::Unreachable { what, .. } | Error::Lost { what, .. } = &error
+            && let Some(detail) = verdict.take()
+        {
+            return Error::Untrusted { what: what.clone(), detail };
+        }
+        match Url::parse(&self.url) {
+            Some(url) => {
+                let (host, port) = url.host_and_port();
+                look::explain(error, host, port)
+            }
+            None => error,
+        }
     }
 
     pub(crate) fn label(&self) -> String {
@@ -150,6 +187,16 @@ impl Url {
         })
     }
 
+    /// Where to connect to.
+    fn host_and_port(&self) -> (&str, u16) {
+        let usual = if self.scheme == "rtsps" { 322 } else { 554 };
+        // The colons of an address in brackets are its own.
+        match self.host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
+            Some((host, port)) => (host, port.parse().unwrap_or(usual)),
+            None => (&self.host, usual),
+        }
+    }
+
     /// Without credentials.
     fn shown(&self) -> String {
         format!("{}://{}{}", self.scheme, self.host, self.path)
@@ -192,6 +239,19 @@ mod tests {
         assert_eq!(property("location"), Some("rtsp://cam:8554/live?x=1"));
         assert_eq!(property("user-id"), Some("admin"));
         assert_eq!(property("user-pw"), Some("p@ss:w/rd"));
+    }
+
+    #[test]
+    fn an_address_tells_where_to_connect_to() {
+        for (url, host, port) in [
+            ("rtsp://cam/1", "cam", 554),
+            ("rtsps://cam/1", "cam", 322),
+            ("rtsp://a:b@cam:8554/1", "cam", 8554),
+            ("rtsp://[fe80::1]/1", "[fe80::1]", 554),
+            ("rtsp://[fe80::1]:80/1", "[fe80::1]", 80),
+        ] {
+            assert_eq!(Url::parse(url).unwrap().host_and_port(), (host, port), "{url}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod clocks;
 mod command;
 mod control;
 mod feeder;
+mod packets;
 mod plant;
 mod server;
 
@@ -30,6 +31,8 @@ use server::Server;
 pub struct Settings {
     /// The clip that it shows.
     pub clip: PathBuf,
+    /// Others that it can be told to show, with the same kinds of tracks.
+    pub others: Vec<PathBuf>,
     /// The port that it listens on, at 127.0.0.1; 0 takes a free one.
     pub port: u16,
     /// The path of its stream, such as `/cam`.
@@ -40,6 +43,10 @@ pub struct Settings {
     pub scheme: Scheme,
     /// How its clocks go.
     pub clocks: Clocks,
+    /// Its certificate and private key as PEM, if it speaks RTSP over TLS.
+    pub tls: Option<String>,
+    /// After how many seconds it ends the session of a viewer over UDP who does not keep it alive.
+    pub session_seconds: Option<u32>,
 }
 
 /// How a password travels.
@@ -57,11 +64,14 @@ impl Settings {
     pub fn new(clip: impl Into<PathBuf>) -> Self {
         Self {
             clip: clip.into(),
+            others: Vec::new(),
             port: 0,
             path: "/cam".to_owned(),
             credentials: None,
             scheme: Scheme::Digest,
             clocks: Clocks::default(),
+            tls: None,
+            session_seconds: None,
         }
     }
 }
@@ -95,29 +105,55 @@ pub struct Camera {
     plant: Arc<Plant>,
     server: Server,
     path: String,
+    secure: bool,
 }
 
 impl Camera {
     /// Switches a camera on.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
         gst::init().map_err(|error| StartError::GStreamer(error.to_string()))?;
-        let clip =
-            Clip::read(&settings.clip).map_err(|reason| StartError::Clip { path: settings.clip.clone(), reason })?;
-        let plant = Arc::new(Plant::new(clip, settings.clocks));
+        let clips = std::iter::once(&settings.clip).chain(&settings.others);
+        let clips = clips.map(|path| {
+            Clip::read(path).map_err(|reason| StartError::Clip { path: path.clone(), reason })
+        });
+        let unlike = || StartError::Clip {
+            path: settings.clip.clone(),
+            reason: "the other clips have other kinds of tracks".to_owned(),
+        };
+        let plant = Plant::new(clips.collect::<Result<_, _>>()?, settings.clocks).ok_or_else(unlike)?;
+        let plant = Arc::new(plant);
         let server =
             Server::start(settings, &plant).map_err(|reason| StartError::Listen { port: settings.port, reason })?;
-        Ok(Self { plant, server, path: settings.path.clone() })
+        Ok(Self { plant, server, path: settings.path.clone(), secure: settings.tls.is_some() })
     }
 
     /// Where to watch it, without credentials.
     pub fn url(&self) -> String {
-        format!("rtsp://127.0.0.1:{}{}", self.server.port(), self.path)
+        let scheme = if self.secure { "rtsps" } else { "rtsp" };
+        format!("{scheme}://127.0.0.1:{}{}", self.server.port(), self.path)
+    }
+
+    /// Packets of the picture that it left out.
+    pub fn packets_lost(&self) -> u64 {
+        self.plant.packets_lost()
+    }
+
+    /// Requests of viewers that did nothing but keep their sessions.
+    pub fn kept_alive(&self) -> u64 {
+        self.plant.kept_alive()
     }
 
     /// Makes it misbehave.
     pub fn control(&self, command: Command) {
         match command {
             Command::Stall(time) => self.plant.stall(time),
+            Command::Blind(time) => self.plant.blind(time),
+            Command::Vanish(time) => {
+                self.plant.vanish(time);
+                self.server.hang(&self.plant);
+            }
+            Command::Show(number) => self.plant.show(number),
+            Command::Lose { every } => self.plant.lose(every),
             Command::Drop => self.server.drop_viewers(),
             Command::Restart(time) => {
                 self.plant.begin_again(time);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fragment::StreamName;
 use serde::Deserialize;
 
+use super::tls::{self, TlsTrust};
 use crate::timekeeper::Believed;
 
 /// Where one stream's video comes from.
@@ -19,6 +20,8 @@ pub struct Camera {
     pub fragment_target: Duration,
     /// Whose calendar its fragments go by.
     pub clock: Believed,
+    /// After how long a picture that is the same counts as frozen, if it is watched for.
+    pub frozen_picture: Option<Duration>,
 }
 
 /// What is captured.
@@ -34,6 +37,8 @@ pub enum Source {
         credentials: Option<(String, Secret)>,
         /// How long packets wait to be put in order.
         latency: Option<Duration>,
+        /// Whose certificate is believed, where it speaks TLS.
+        trust: TlsTrust,
     },
     /// A file, played in real time.
     File {
@@ -126,7 +131,11 @@ enum Libcamera {
 pub(super) struct Raw {
     stream: Option<String>,
     fragment_seconds: Option<f64>,
+    frozen_picture: Option<String>,
     url: Option<String>,
+    tls_ca: Option<PathBuf>,
+    tls_fingerprint: Option<String>,
+    tls_insecure: Option<bool>,
     transport: Option<Transport>,
     user: Option<String>,
     password: Option<Secret>,
@@ -163,12 +172,13 @@ impl Raw {
             }
         };
         let fragment_target = self.fragment_target(&mut problems);
+        let frozen_picture = tls::frozen_picture(self.frozen_picture.as_deref(), &mut problems);
         self.refuse_strangers(&mut problems);
         let clock = self.clock.unwrap_or_default();
         let source = self.source(folder, &mut problems);
         match (stream, source) {
             (Some(stream), Some(source)) if problems.is_empty() => {
-                Ok(Camera { stream, source, fragment_target, clock })
+                Ok(Camera { stream, source, fragment_target, clock, frozen_picture })
             }
             _ => Err(problems),
         }
@@ -210,9 +220,22 @@ impl Raw {
                 problems.push("user and password go together: write both or none".to_owned());
                 return None;
             }
+            let tls = tls::Raw {
+                ca: self.tls_ca.as_deref(),
+                fingerprint: self.tls_fingerprint.as_deref(),
+                insecure: self.tls_insecure,
+            };
+            let trust = tls.resolve(&url, folder, problems);
+            let transport = self.transport.unwrap_or_default();
+            if url.starts_with("rtsps://") && transport == Transport::Udp {
+                problems.push(
+                    "transport = \"udp\" would send the pictures of an rtsps address in the clear: remove it".to_owned(),
+                );
+            }
             return Some(Source::Rtsp {
                 url,
-                transport: self.transport.unwrap_or_default(),
+                transport,
+                trust,
                 credentials: self.user.zip(self.password),
                 latency: self.latency_ms.map(Duration::from_millis),
             });
@@ -250,6 +273,10 @@ impl Raw {
             ("password", self.password.is_some(), rtsp, "url"),
             ("latency_ms", self.latency_ms.is_some(), rtsp, "url"),
             ("clock", self.clock.is_some(), rtsp, "url"),
+            ("tls_ca", self.tls_ca.is_some(), rtsp, "url"),
+            ("tls_fingerprint", self.tls_fingerprint.is_some(), rtsp, "url"),
+            ("tls_insecure", self.tls_insecure.is_some(), rtsp, "url"),
+            ("frozen_picture", self.frozen_picture.is_some(), rtsp || v4l2 || self.is_libcamera(), "url, v4l2 or libcamera"),
             ("looped", self.looped.is_some(), file, "file"),
             ("format", self.format.is_some(), v4l2, "v4l2"),
             ("audio", self.audio.is_some(), pattern, "test_pattern"),

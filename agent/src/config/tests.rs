@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, ConfigError, Source, Transport};
+use super::{Config, ConfigError, Source, TlsTrust, Transport};
 
 use crate::timekeeper::Believed;
 
@@ -69,12 +69,45 @@ fn every_problem_names_its_key_and_what_to_write() {
         ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nclock = \"camera\"", "clock only goes with url", "remove it"),
         ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nfragment_seconds = 60", "fragment_seconds is 60", "1 to 10"),
         ("[[camera]]\nstream = \"a\"\nlibcamera = \"\"", "libcamera has no name", "libcamera = true"),
+        ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nfrozen_picture = \"1s\"", "frozen_picture is \"1s\"", "5s to 24h"),
+        ("[[camera]]\nstream = \"a\"\ntest_pattern = true\nfrozen_picture = \"30s\"", "frozen_picture only", "remove it"),
+        ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\ntls_insecure = true", "tls_insecure only", "rtsps://"),
+        ("[[camera]]\nstream = \"a\"\nurl = \"rtsps://c\"\ntls_ca = \"none.pem\"", "none.pem can't be read", "No such file"),
+        ("[[camera]]\nstream = \"a\"\nurl = \"rtsps://c\"\ntls_fingerprint = \"ab\"", "tls_fingerprint is \"ab\"", "64 hex"),
+        ("[[camera]]\nstream = \"a\"\nurl = \"rtsps://c\"\ntransport = \"udp\"", "in the clear", "remove it"),
+        ("[metrics]\nlisten = \"9273\"", "metrics.listen is \"9273\"", "127.0.0.1:9273"),
         ("[spool]\nbytes_max = \"8 gigs\"", "spool.bytes_max is \"8 gigs\"", "8 GiB"),
         ("[spool]\nbytes_max = \"1 MB\"", "spool.bytes_max is \"1 MB\"", "128 MiB"),
     ] {
         let message = parse(cameras).unwrap_err().to_string();
         assert!(message.contains(key) && message.contains(advice), "{cameras}\n{message}");
     }
+}
+
+#[test]
+fn a_camera_over_tls_is_believed_by_its_fingerprint_or_by_none_but_not_by_two_things() {
+    let camera = |keys: &str| parse(&format!("[[camera]]\nstream = \"a\"\nurl = \"rtsps://c/1\"\n{keys}"));
+    let trust = |keys: &str| match camera(keys).unwrap().cameras.remove(0).source {
+        Source::Rtsp { trust, .. } => trust,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(trust(""), TlsTrust::System);
+    assert_eq!(trust("tls_insecure = true"), TlsTrust::Anyone);
+    let with_colons = vec!["AB"; 32].join(":");
+    for digits in [with_colons, "ab".repeat(32)] {
+        assert_eq!(trust(&format!("tls_fingerprint = \"{digits}\"")), TlsTrust::Fingerprint([0xab; 32]));
+    }
+    let both = format!("tls_insecure = true\ntls_fingerprint = \"{}\"", "ab".repeat(32));
+    let message = camera(&both).unwrap_err().to_string();
+    assert!(message.contains("exclude each other"), "{message}");
+}
+
+#[test]
+fn metrics_are_served_only_where_the_configuration_says_so() {
+    let camera = "[[camera]]\nstream = \"a\"\ntest_pattern = true\n";
+    assert_eq!(parse(camera).unwrap().metrics, None);
+    let config = parse(&format!("[metrics]\nlisten = \"127.0.0.1:9273\"\n{camera}")).unwrap();
+    assert_eq!(config.metrics, Some("127.0.0.1:9273".parse().unwrap()));
 }
 
 #[test]

@@ -8,13 +8,16 @@ use std::thread;
 use clap::Parser;
 use samples::rtsp::{Camera, Clocks, Scheme, Settings};
 
-/// An RTSP camera that shows a clip in a loop. Takes commands on standard input: stall SECONDS, drop,
-/// restart SECONDS, jump SECONDS, set-clock SECONDS.
+/// An RTSP camera that shows a clip in a loop. Takes commands on standard input: stall SECONDS, blind SECONDS,
+/// vanish SECONDS, drop, restart SECONDS, jump SECONDS, set-clock SECONDS, show NUMBER, lose NUMBER.
 #[derive(Parser)]
 struct Arguments {
     /// The clip to show.
     #[arg(long)]
     clip: PathBuf,
+    /// A clip that `show 1` shows; the next is `show 2`.
+    #[arg(long)]
+    also: Vec<PathBuf>,
     /// The port to listen on; 0 takes a free one.
     #[arg(long, default_value_t = 8554)]
     port: u16,
@@ -30,6 +33,12 @@ struct Arguments {
     /// Take the password in the clear, as old cameras do, and not by digest.
     #[arg(long, requires = "password")]
     basic: bool,
+    /// A file with certificate and private key as PEM: the camera then speaks RTSP over TLS.
+    #[arg(long)]
+    tls: Option<PathBuf>,
+    /// After how many seconds a viewer over UDP who does not keep his session alive loses it.
+    #[arg(long)]
+    session_seconds: Option<u32>,
     /// A TCP port to take commands on as well.
     #[arg(long)]
     control_port: Option<u16>,
@@ -49,6 +58,7 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let camera = Arc::new(Camera::start(&Settings {
         clip: arguments.clip,
+        others: arguments.also,
         port: arguments.port,
         path: arguments.path,
         credentials: arguments.user.zip(arguments.password),
@@ -58,6 +68,8 @@ fn main() -> anyhow::Result<()> {
             drift_ppm: arguments.drift_ppm,
             calendar_nanos: arguments.clock_ahead.saturating_mul(1_000_000_000),
         },
+        tls: arguments.tls.map(std::fs::read_to_string).transpose()?,
+        session_seconds: arguments.session_seconds,
     })?);
     println!("{}", camera.url());
     if let Some(port) = arguments.control_port {

@@ -23,6 +23,13 @@ pub(super) struct Track {
     pub(super) payloader: &'static str,
 }
 
+impl Track {
+    /// Whether it is a picture, and not sound.
+    pub(super) fn is_picture(&self) -> bool {
+        self.payloader.contains("26")
+    }
+}
+
 /// One access unit.
 #[derive(Clone)]
 pub(super) struct Unit {
@@ -96,7 +103,7 @@ impl Clip {
     fn assemble(reading: Reading) -> Result<Self, String> {
         let tracks: Vec<Track> = reading.tracks.into_iter().flatten().collect();
         let start = reading.units.iter().map(|unit| unit.2).min().ok_or("it has no track that can be sent")?;
-        let picture = tracks.iter().position(|track| track.payloader.contains("26"));
+        let picture = tracks.iter().position(Track::is_picture);
         let mut units: Vec<Unit> = reading
             .units
             .into_iter()

@@ -8,6 +8,17 @@ use std::time::Duration;
 pub enum Command {
     /// `stall SECONDS`: send nothing for a time, while connections stay open. The frames of that time are lost.
     Stall(Duration),
+    /// `blind SECONDS`: send sound, but no picture, for a time. A camera without sound then sends nothing.
+    Blind(Duration),
+    /// `vanish SECONDS`: for a time neither send nor read anything, without closing a connection, as when a cable is pulled.
+    Vanish(Duration),
+    /// `show NUMBER`: from the next key frame on, show another of its clips, counted from 0.
+    Show(usize),
+    /// `lose NUMBER`: from now on leave out every so-manieth packet of the picture; `lose 0` ends that.
+    Lose {
+        /// Every which.
+        every: u64,
+    },
     /// `drop`: close every connection at once. Viewers may come back.
     Drop,
     /// `restart SECONDS`: close every connection, be gone for a time, then begin the clip again.
@@ -26,7 +37,10 @@ pub enum Command {
 
 /// Why a line is not a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("say stall SECONDS, drop, restart SECONDS, jump SECONDS or set-clock SECONDS")]
+#[error(
+    "say stall SECONDS, blind SECONDS, vanish SECONDS, drop, restart SECONDS, jump SECONDS, set-clock SECONDS, show NUMBER \
+     or lose NUMBER"
+)]
 pub struct NotACommand;
 
 impl FromStr for Command {
@@ -37,6 +51,10 @@ impl FromStr for Command {
         match words[..] {
             ["drop"] => Ok(Self::Drop),
             ["stall", time] => Ok(Self::Stall(duration(time)?)),
+            ["blind", time] => Ok(Self::Blind(duration(time)?)),
+            ["vanish", time] => Ok(Self::Vanish(duration(time)?)),
+            ["show", number] => Ok(Self::Show(number.parse().map_err(|_| NotACommand)?)),
+            ["lose", number] => Ok(Self::Lose { every: number.parse().map_err(|_| NotACommand)? }),
             ["restart", time] => Ok(Self::Restart(duration(time)?)),
             ["jump", time] => Ok(Self::Jump { nanos: nanos(time)? }),
             ["set-clock", time] => Ok(Self::SetClock { nanos: nanos(time)? }),
@@ -66,13 +84,17 @@ mod tests {
         assert_eq!("stall 5".parse(), Ok(Command::Stall(Duration::from_secs(5))));
         assert_eq!(" drop\n".parse(), Ok(Command::Drop));
         assert_eq!("restart 0.5".parse(), Ok(Command::Restart(Duration::from_millis(500))));
+        assert_eq!("blind 5".parse(), Ok(Command::Blind(Duration::from_secs(5))));
+        assert_eq!("vanish 5".parse(), Ok(Command::Vanish(Duration::from_secs(5))));
+        assert_eq!("show 1".parse(), Ok(Command::Show(1)));
+        assert_eq!("lose 50".parse(), Ok(Command::Lose { every: 50 }));
         assert_eq!("jump -60".parse(), Ok(Command::Jump { nanos: -60_000_000_000 }));
         assert_eq!("set-clock -1.5".parse(), Ok(Command::SetClock { nanos: -1_500_000_000 }));
     }
 
     #[test]
     fn anything_else_is_not_a_command() {
-        for line in ["", "stall", "stall x", "stall -1", "drop 5", "jump --1", "jump NaN", "explode"] {
+        for line in ["", "stall", "stall x", "stall -1", "drop 5", "jump --1", "jump NaN", "show a", "lose -1", "explode"] {
             assert_eq!(line.parse::<Command>(), Err(NotACommand), "{line}");
         }
     }

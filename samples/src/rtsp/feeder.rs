@@ -1,8 +1,7 @@
 //! The thread that feeds one media pipeline from the clip, by the camera's time.
 //!
 //! It begins at the next key frame and goes round and round, each round where the one before ended, so that
-//! timestamps go on without a seam. A jump is put into the RTP headers and not into the buffers' times, since
-//! sinks would wait for a time that lies ahead.
+//! timestamps go on without a seam. Another clip takes over at a key frame, likewise.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +14,7 @@ use gst_rtsp_server::prelude::*;
 
 use super::clip::{Clip, Unit};
 use super::clocks::{self, Clocks};
+use super::packets;
 use super::plant::Plant;
 
 /// How long a nap is while there is nothing to do but watch for the end.
@@ -37,12 +37,15 @@ pub(super) fn line(clip: &Clip, clocks: Clocks) -> String {
 pub(super) fn feed(media: &gst_rtsp_server::RTSPMedia, plant: &Arc<Plant>) {
     let Ok(bin) = media.element().downcast::<gst::Bin>() else { return };
     let mut sources = Vec::new();
-    for (i, track) in plant.clip.tracks.iter().enumerate() {
+    for (i, track) in plant.clip().1.tracks.iter().enumerate() {
         let Some(source) = bin.by_name(&format!("source{i}")).and_then(|s| s.downcast::<AppSrc>().ok()) else { return };
         source.set_caps(Some(&track.caps));
         sources.push(source);
         if let Some(pad) = bin.by_name(&format!("pay{i}")).and_then(|payloader| payloader.static_pad("src")) {
-            shift_timestamps(&pad, plant);
+            packets::shift_timestamps(&pad, plant);
+            if track.is_picture() {
+                packets::lose(&pad, plant);
+            }
         }
     }
     clocks::set_calendar(media, plant);
@@ -64,15 +67,32 @@ impl Feeder {
         let Some(running) = self.running_time() else { return };
         // The camera's time at which the pipeline's running time was zero.
         let origin = self.plant.time(Instant::now()).saturating_sub(running);
-        let from = origin + running;
-        for (sent, unit) in sequence(&self.plant.clip, from) {
-            if !self.wait_until(sent) {
-                return;
+        let mut from = origin + running;
+        while let Some(then) = self.show(origin, from) {
+            from = then;
+        }
+    }
+
+    /// Feeds the clip that is shown now from the camera's time `from` on. Answers when another takes its place;
+    /// `None` if the feeding is over.
+    fn show(&self, origin: Duration, from: Duration) -> Option<Duration> {
+        let (number, clip) = self.plant.clip();
+        for (source, track) in self.sources.iter().zip(&clip.tracks) {
+            source.set_caps(Some(&track.caps));
+        }
+        for (sent, unit) in sequence(clip, from) {
+            if unit.entry && self.plant.clip().0 != number {
+                return Some(sent);
             }
-            if !self.plant.is_stalled() && self.push(unit, sent.saturating_sub(origin)).is_err() {
-                return;
+            if !self.wait_until(sent) {
+                return None;
+            }
+            let left_out = self.plant.leaves_out(clip.tracks[unit.track].is_picture());
+            if !left_out && self.push(unit, sent.saturating_sub(origin)).is_err() {
+                return None;
             }
         }
+        None
     }
 
     /// The pipeline's running time, once it runs.
@@ -123,42 +143,6 @@ fn sequence(clip: &Clip, from: Duration) -> impl Iterator<Item = (Duration, &Uni
     (round..)
         .flat_map(move |round| clip.units.iter().map(move |unit| (clip.length * round + unit.sent, unit)))
         .skip_while(move |(sent, unit)| *sent < from || !unit.entry)
-}
-
-/// Adds the camera's jump to the timestamp of every RTP packet, bytes 4 to 8 of its header.
-fn shift_timestamps(pad: &gst::Pad, plant: &Arc<Plant>) {
-    let plant = Arc::clone(plant);
-    let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
-    pad.add_probe(mask, move |pad, info| {
-        let jump = plant.jump_nanos();
-        if jump == 0 {
-            return gst::PadProbeReturn::Ok;
-        }
-        let rate = pad
-            .current_caps()
-            .and_then(|caps| caps.structure(0).and_then(|s| s.get::<i32>("clock-rate").ok()))
-            .unwrap_or(90_000);
-        let ticks = i128::from(jump) * i128::from(rate) / 1_000_000_000;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "RTP timestamps wrap at 32 bits")]
-        let ticks = ticks as u32;
-        match &mut info.data {
-            Some(gst::PadProbeData::Buffer(buffer)) => shift(buffer.make_mut(), ticks),
-            Some(gst::PadProbeData::BufferList(list)) => list.make_mut().foreach_mut(|mut buffer, _| {
-                shift(buffer.make_mut(), ticks);
-                std::ops::ControlFlow::Continue(Some(buffer))
-            }),
-            _ => {}
-        }
-        gst::PadProbeReturn::Ok
-    });
-}
-
-fn shift(packet: &mut gst::BufferRef, ticks: u32) {
-    let Ok(mut map) = packet.map_writable() else { return };
-    if let Some(field) = map.get_mut(4..8) {
-        let timestamp = u32::from_be_bytes([field[0], field[1], field[2], field[3]]);
-        field.copy_from_slice(&timestamp.wrapping_add(ticks).to_be_bytes());
-    }
 }
 
 #[cfg(test)]

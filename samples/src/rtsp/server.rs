@@ -5,6 +5,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use gst::glib;
+use gst_rtsp_server::gio;
 use gst_rtsp_server::gst_rtsp::{RTSPAuthMethod, RTSPLowerTrans};
 use gst_rtsp_server::prelude::*;
 use gst_rtsp_server::{
@@ -13,7 +14,7 @@ use gst_rtsp_server::{
 };
 
 use super::plant::Plant;
-use super::{Scheme, Settings, feeder};
+use super::{Scheme, Settings, feeder, packets};
 
 /// The role that the password gives.
 const VIEWER: &str = "viewer";
@@ -38,10 +39,11 @@ impl Server {
         server.set_address("127.0.0.1");
         server.set_service(&settings.port.to_string());
         let factory = factory(plant);
-        if let Some((user, password)) = &settings.credentials {
-            server.set_auth(Some(&guard(user, password, settings.scheme)));
+        if settings.credentials.is_some() || settings.tls.is_some() {
+            server.set_auth(Some(&guard(settings)?));
             admit(&factory, VIEWER);
         }
+        watch_sessions(&server, plant, settings.session_seconds);
         let mounts = server.mount_points().ok_or("the server has no mount points")?;
         mounts.add_factory(&settings.path, factory);
 
@@ -66,6 +68,16 @@ impl Server {
     pub(super) fn drop_viewers(&self) {
         let server = self.server.clone();
         self.context.invoke(move || drop_viewers(&server));
+    }
+
+    /// Reads and answers nothing while the camera has vanished.
+    pub(super) fn hang(&self, plant: &Arc<Plant>) {
+        let (plant, main) = (Arc::clone(plant), self.main.clone());
+        self.context.invoke(move || {
+            while plant.has_vanished() && main.is_running() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
     }
 
     /// Closes every connection and the port, and opens the port again after `time`.
@@ -111,29 +123,57 @@ impl Drop for Server {
 
 fn factory(plant: &Arc<Plant>) -> RTSPMediaFactory {
     let factory = RTSPMediaFactory::new();
-    factory.set_launch(&feeder::line(&plant.clip, plant.clocks));
+    factory.set_launch(&feeder::line(plant.clip().1, plant.clocks));
     factory.set_shared(true);
     factory.set_protocols(RTSPLowerTrans::TCP | RTSPLowerTrans::UDP);
     let plant = Arc::clone(plant);
-    factory.connect_media_configure(move |_, media| feeder::feed(media, &plant));
+    factory.connect_media_configure(move |_, media| {
+        feeder::feed(media, &plant);
+        let plant = Arc::clone(&plant);
+        media.connect_prepared(move |media| packets::silence_reports(&media.element(), &plant));
+    });
     factory
 }
 
-/// Lets in who knows the password.
-fn guard(user: &str, password: &str, scheme: Scheme) -> RTSPAuth {
+/// Lets in who knows the password, or everyone who speaks TLS.
+fn guard(settings: &Settings) -> Result<RTSPAuth, String> {
     let auth = RTSPAuth::new();
-    let token = RTSPToken::builder().field(RTSP_TOKEN_MEDIA_FACTORY_ROLE, VIEWER).build();
-    match scheme {
-        Scheme::Digest => {
+    if let Some(pem) = &settings.tls {
+        let certificate = gio::TlsCertificate::from_pem(pem).map_err(|error| error.to_string())?;
+        auth.set_tls_certificate(Some(&certificate));
+    }
+    let mut token = RTSPToken::builder().field(RTSP_TOKEN_MEDIA_FACTORY_ROLE, VIEWER).build();
+    match (&settings.credentials, settings.scheme) {
+        (None, _) => auth.set_default_token(Some(&mut token)),
+        (Some((user, password)), Scheme::Digest) => {
             auth.set_supported_methods(RTSPAuthMethod::Digest);
             auth.add_digest(user, password, &token);
         }
-        Scheme::Basic => {
+        (Some((user, password)), Scheme::Basic) => {
             auth.set_supported_methods(RTSPAuthMethod::Basic);
             auth.add_basic(&RTSPAuth::make_basic(user, password), &token);
         }
     }
-    auth
+    Ok(auth)
+}
+
+/// Gives sessions their time-out, and counts what keeps them alive.
+fn watch_sessions(server: &RTSPServer, plant: &Arc<Plant>, seconds: Option<u32>) {
+    let plant = Arc::clone(plant);
+    server.connect_client_connected(move |_, client| {
+        if let Some(seconds) = seconds {
+            client.connect_new_session(move |_, session| session.set_timeout(seconds));
+        }
+        // rtspsrc keeps sessions by OPTIONS or GET_PARAMETER, with the session's name; its first OPTIONS has none.
+        let keeps = Arc::clone(&plant);
+        client.connect_options_request(move |_, context| {
+            if context.session().is_some() {
+                keeps.note_kept_alive();
+            }
+        });
+        let keeps = Arc::clone(&plant);
+        client.connect_get_parameter_request(move |_, _| keeps.note_kept_alive());
+    });
 }
 
 fn admit(factory: &RTSPMediaFactory, role: &str) {

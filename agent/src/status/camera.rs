@@ -1,0 +1,221 @@
+//! One camera's part of the status: its counters, its coding, and the last trouble that it had.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fragment::{Codec, Tracks};
+use serde::{Deserialize, Serialize};
+
+use crate::reason::Reason;
+use crate::recorder::Recorded;
+use crate::timekeeper::Reading;
+
+/// One camera in `status.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CameraSnapshot {
+    /// Its stream.
+    pub stream: String,
+    /// Whether it gives video.
+    pub up: bool,
+    /// Pictures in the last second.
+    pub fps: f64,
+    /// What its units came to in the last second.
+    pub bits_per_second: u64,
+    /// How the picture is coded, such as `H.264`.
+    pub codec: Option<String>,
+    /// Pixels in a row.
+    pub width: Option<u32>,
+    /// Rows.
+    pub height: Option<u32>,
+    /// Pictures since the agent started.
+    pub pictures: u64,
+    /// Units that belong to no fragment.
+    pub dropped: u64,
+    /// How often it failed and was started again.
+    pub failures: u64,
+    /// Packets that were lost on the way.
+    pub packets_lost: u64,
+    /// Units that are damaged or missing for it.
+    pub units_damaged: u64,
+    /// How often it was in trouble, by the reason; those that it went on from by itself included.
+    pub troubles: BTreeMap<Reason, u64>,
+    /// The last of them.
+    pub last_trouble: Option<Trouble>,
+    /// Its time.
+    pub clock: ClockSnapshot,
+}
+
+/// A camera's time in `status.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClockSnapshot {
+    /// What wall time comes from at capture: `unsynchronised`, `synchronised` or `sender-report`. What was unsynchronised is
+    /// mapped when it is sent.
+    pub quality: String,
+    /// How far fragments will be moved yet, since arrivals or reports say so, in milliseconds.
+    pub correction_ms: i64,
+    /// By how much the camera counts faster than this device, in millionths.
+    pub drift_ppm: Option<i64>,
+    /// How far the camera's own calendar is ahead of this device's, in milliseconds, where both have one.
+    pub camera_ahead_ms: Option<i64>,
+}
+
+/// What was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// In a word.
+    pub reason: Reason,
+    /// In words.
+    pub words: String,
+    /// When, by the device's clock.
+    pub at: jiff::Timestamp,
+}
+
+/// The counters of one camera, written by its thread.
+#[derive(Debug, Default)]
+pub struct CameraStatus {
+    stream: String,
+    up: AtomicBool,
+    pictures: AtomicU64,
+    bytes: AtomicU64,
+    dropped: AtomicU64,
+    failures: AtomicU64,
+    packets_lost: AtomicU64,
+    units_damaged: AtomicU64,
+    details: Mutex<Details>,
+}
+
+#[derive(Debug, Default)]
+struct Details {
+    codec: Option<String>,
+    size: Option<(u32, u32)>,
+    troubles: BTreeMap<Reason, u64>,
+    last_trouble: Option<Trouble>,
+    clock: Reading,
+}
+
+/// The counters that rates are made of, as they were at the last look.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    pictures: u64,
+    bytes: u64,
+}
+
+impl CameraStatus {
+    /// The counters of the camera of `stream`.
+    pub fn new(stream: &str) -> Self {
+        Self { stream: stream.to_owned(), ..Self::default() }
+    }
+
+    /// It gives video of this coding.
+    pub fn up(&self, tracks: &Tracks) {
+        let (codec, size) = match tracks.video().map(|track| &track.codec) {
+            Some(Codec::H264(config)) => (Some("H.264"), Some((config.width(), config.height()))),
+            Some(Codec::H265(config)) => (Some("H.265"), Some((config.width(), config.height()))),
+            _ => (None, None),
+        };
+        let mut details = self.details();
+        (details.codec, details.size) = (codec.map(str::to_owned), size);
+        self.up.store(true, Relaxed);
+    }
+
+    /// It gives none.
+    pub fn down(&self) {
+        self.up.store(false, Relaxed);
+    }
+
+    /// It failed, and is started again.
+    pub fn failed(&self, reason: Reason, words: &str) {
+        self.failures.fetch_add(1, Relaxed);
+        self.noted(reason, words);
+    }
+
+    /// Something was wrong, and it goes on.
+    pub fn noted(&self, reason: Reason, words: &str) {
+        let mut details = self.details();
+        *details.troubles.entry(reason).or_default() += 1;
+        details.last_trouble = Some(Trouble { reason, words: words.to_owned(), at: jiff::Timestamp::now() });
+    }
+
+    /// Packets were lost.
+    pub fn lost(&self, packets: u64, units: u64) {
+        self.packets_lost.fetch_add(packets, Relaxed);
+        self.units_damaged.fetch_add(units, Relaxed);
+    }
+
+    /// A unit of this size came.
+    pub fn came(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// How its time stands.
+    pub fn clock(&self, reading: Reading) {
+        self.details().clock = reading;
+    }
+
+    /// What it has recorded so far.
+    pub fn recorded(&self, recorded: Recorded) {
+        self.pictures.store(recorded.pictures, Relaxed);
+        self.dropped.store(recorded.dropped, Relaxed);
+    }
+
+    /// All of it, when `interval` has passed since the look that left `before`.
+    pub(super) fn snapshot(&self, before: &mut Before, interval: Duration) -> CameraSnapshot {
+        let (pictures, bytes) = (self.pictures.load(Relaxed), self.bytes.load(Relaxed));
+        let last = std::mem::replace(before, Before { pictures, bytes });
+        let seconds = interval.as_secs_f64().max(0.001);
+        let details = self.details();
+        CameraSnapshot {
+            stream: self.stream.clone(),
+            up: self.up.load(Relaxed),
+            #[expect(clippy::cast_precision_loss, reason = "pictures of one second are few")]
+            fps: (pictures.saturating_sub(last.pictures) as f64 / seconds).round(),
+            #[expect(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "bits of one second are fewer than 2^52"
+            )]
+            bits_per_second: (bytes.saturating_sub(last.bytes) as f64 * 8.0 / seconds) as u64,
+            codec: details.codec.clone(),
+            width: details.size.map(|(width, _)| width),
+            height: details.size.map(|(_, height)| height),
+            pictures,
+            dropped: self.dropped.load(Relaxed),
+            failures: self.failures.load(Relaxed),
+            packets_lost: self.packets_lost.load(Relaxed),
+            units_damaged: self.units_damaged.load(Relaxed),
+            troubles: details.troubles.clone(),
+            last_trouble: details.last_trouble.clone(),
+            clock: details.clock.into(),
+        }
+    }
+
+    /// How often it was in trouble for each reason.
+    pub fn troubles(&self) -> BTreeMap<Reason, u64> {
+        self.details().troubles.clone()
+    }
+
+    /// The last trouble that it had.
+    pub fn last_trouble(&self) -> Option<Trouble> {
+        self.details().last_trouble.clone()
+    }
+
+    /// Packets that were lost on the way.
+    pub fn packets_lost(&self) -> u64 {
+        self.packets_lost.load(Relaxed)
+    }
+
+    fn details(&self) -> MutexGuard<'_, Details> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<Reading> for ClockSnapshot {
+    fn from(reading: Reading) -> Self {
+        let Reading { quality, correction_ms, drift_ppm, camera_ahead_ms } = reading;
+        Self { quality: quality.to_string(), correction_ms, drift_ppm, camera_ahead_ms }
+    }
+}
