@@ -11,6 +11,10 @@
 //!
 //! [spool]
 //! bytes_max = "8 GiB"
+//! age_max = "7 days"            # what waits longer is dropped
+//! when_full = "drop-oldest"     # or "stop-recording"
+//! sync = "fragment"             # or an interval, as "10s"
+//! keep = "24h"                  # recordings stay so long on the device, also if they are uploaded
 //!
 //! [[camera]]
 //! stream = "front"
@@ -19,6 +23,7 @@
 
 mod camera;
 mod raw;
+mod spool;
 #[cfg(test)]
 mod tests;
 
@@ -37,8 +42,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Where the fragments go.
     pub server: Server,
-    /// How large the spool may grow.
-    pub spool_bytes_max: u64,
+    /// How much of what is captured stays on the device, and for how long.
+    pub spool: ::spool::Settings,
     /// Where video comes from.
     pub cameras: Vec<Camera>,
 }

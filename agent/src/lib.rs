@@ -1,7 +1,7 @@
 //! The edge agent: cameras in, fragments out.
 //!
 //! ```text
-//! pipelines → recorder (cuts, writes Matroska) → spool (disk) → feed → upload::Sender → uplink (QUIC)
+//! pipelines → recorder (cuts, writes Matroska) → scribe → spool (disk) → feed → upload::Sender → uplink (QUIC)
 //! ```
 //!
 //! The spool stands between capture and the uplink and is all that they share: neither waits for the other.
@@ -26,10 +26,12 @@ pub mod once;
 pub mod recorder;
 pub mod renewal;
 pub mod run;
+pub mod scribe;
 pub mod state;
 pub mod status;
 pub mod trust;
 pub mod uplink;
+pub mod upkeep;
 
 /// The agent's version, as the server's log shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

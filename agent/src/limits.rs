@@ -89,3 +89,19 @@ pub const OVERLAP_MAX: Duration = Duration::from_secs(5);
 /// The pause between two looks at what the spool has gained: the time between two pictures at 25 a second. The units of
 /// several tracks and cameras then share a wake-up and a packet; a viewer, who is a fragment behind, does not see it.
 pub const FEED_PAUSE: Duration = Duration::from_millis(40);
+
+/// What one camera gives ahead of the disk: 16 s at 4 Mbit/s, longer than a card's pauses. 16 cameras on a disk that
+/// stands still take 128 MiB, and no more.
+pub const SCRIBE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How often the spool is tended: what is too old is dropped, what is due is synced.
+pub const TEND_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest interval between syncs. The system writes by itself after 30 s, so more would save nothing.
+pub const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(60);
+
+/// The shortest: below it, a sync for each fragment costs no more.
+pub const SYNC_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// The shortest `age_max` and `keep`: shorter than this is a slip of the pen.
+pub const SPOOL_AGE_MIN: Duration = Duration::from_secs(60);

@@ -88,7 +88,7 @@ fn resolve(target: Target) -> anyhow::Result<Config> {
         (None, address) => Config {
             state: Path::new(".").to_owned(),
             server: Server { address: address.context("give --config or --server")?, token: None },
-            spool_bytes_max: limits::SPOOL_BYTES_DEFAULT,
+            spool: limits::SPOOL_BYTES_DEFAULT.into(),
             cameras: Vec::new(),
         },
     };

@@ -13,11 +13,12 @@ use fragment::{
     AccessUnit, ClockQuality, FragmentId, MediaTime, MonotonicTime, Sequence, SessionId, StreamName, Tracks, WallTime,
     mkv,
 };
-use spool::{Spool, Start, Writer};
+use spool::{Spool, Start};
 use upload::FragmentKey;
 
 use crate::clock::Clock;
 use crate::limits;
+use crate::scribe::Scribe;
 
 /// Where the fragments' times come from.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +41,7 @@ pub struct Recorded {
 /// Records one stream.
 pub struct Recorder {
     stream: StreamName,
-    spool: Spool,
+    scribe: Scribe,
     time: TimeSource,
     settings: Settings,
     coding: Option<Coding>,
@@ -83,7 +84,6 @@ struct Session {
 }
 
 struct Open {
-    writer: Option<Writer>,
     start: MediaTime,
     at: Anchor,
     /// Header and Cluster go to disk with the first block, so that no file holds only them.
@@ -95,9 +95,13 @@ impl Recorder {
     /// A recorder of `stream` into `spool`, which goes on behind what an earlier run left there.
     pub fn new(stream: StreamName, spool: Spool, time: TimeSource, settings: Settings) -> Self {
         let last_end = spool.last_of_earlier_run(&stream).map(|(start, duration)| Anchor::from(start).later(duration));
+        let scribe = match time {
+            TimeSource::Arrival(_) => Scribe::hurried(spool),
+            TimeSource::Given(_) => Scribe::waiting(spool),
+        };
         Self {
             stream,
-            spool,
+            scribe,
             time,
             settings,
             coding: None,
@@ -176,6 +180,7 @@ impl Recorder {
         }
         self.session = None;
         self.open = None;
+        self.scribe.leave();
     }
 
     fn push(&mut self, unit: AccessUnit) {
@@ -214,18 +219,10 @@ impl Recorder {
         let key = FragmentKey { stream: self.stream.clone(), id: FragmentId { session: session.id, sequence } };
         let preamble = vec![coding.writer.header(), coding.writer.cluster(start)];
         let closing = coding.writer.clone().end(&[]);
-        let writer = match self.spool.create(key.clone(), at.start(), closing) {
-            Ok(writer) => {
-                (self.begun)(&key);
-                Some(writer)
-            }
-            Err(error) => {
-                tracing::error!(fragment = %key, %error, "a fragment can't be spooled and is lost");
-                self.spool.note_lost();
-                None
-            }
-        };
-        self.open = Some(Open { writer, start, at, preamble, elapsed: Duration::ZERO });
+        if self.scribe.begin(key.clone(), at.start(), closing) {
+            (self.begun)(&key);
+        }
+        self.open = Some(Open { start, at, preamble, elapsed: Duration::ZERO });
     }
 
     fn write(&mut self, unit: &AccessUnit) {
@@ -243,13 +240,7 @@ impl Recorder {
         open.elapsed = open.elapsed.max(unit.pts.since(open.start) + unit.duration.unwrap_or_default());
         let mut pieces = std::mem::take(&mut open.preamble);
         pieces.extend([head, payload]);
-        if let Some(writer) = &mut open.writer
-            && let Err(error) = writer.append(open.elapsed, &pieces)
-        {
-            tracing::error!(stream = %self.stream, %error, "the spool can't be written: the rest of a fragment is lost");
-            self.spool.note_lost();
-            open.writer = None;
-        }
+        self.scribe.append(open.elapsed, pieces);
     }
 
     fn finish_fragment(&mut self, duration: Duration) {
@@ -257,11 +248,7 @@ impl Recorder {
             return;
         };
         self.last_end = Some(open.at.later(duration));
-        if let Some(writer) = open.writer
-            && let Err(error) = writer.finish(duration)
-        {
-            tracing::error!(stream = %self.stream, %error, "a fragment could not be synced to disk");
-        }
+        self.scribe.finish(duration);
     }
 
     /// When the unit that has just come was captured: now, or right behind what came before.
