@@ -24,14 +24,15 @@ pub mod limits;
 #[cfg(feature = "capture")]
 pub mod once;
 pub mod recorder;
+pub mod recordings;
 pub mod renewal;
 pub mod run;
 pub mod scribe;
 pub mod state;
 pub mod status;
 pub mod trust;
-pub mod uplink;
 pub mod upkeep;
+pub mod uplink;
 
 /// The agent's version, as the server's log shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -48,9 +48,19 @@ struct Fate {
 }
 
 enum Order {
-    Begin { key: FragmentKey, start: Start, closing: Bytes, fate: Arc<Fate> },
-    Append { elapsed: Duration, pieces: Vec<Bytes> },
-    Finish { duration: Duration },
+    Begin {
+        key: FragmentKey,
+        start: Start,
+        closing: Bytes,
+        fate: Arc<Fate>,
+    },
+    Append {
+        elapsed: Duration,
+        pieces: Vec<Bytes>,
+    },
+    Finish {
+        duration: Duration,
+    },
     /// The source went before its end.
     Leave,
     /// Fragments that never were in the queue.

@@ -394,7 +394,9 @@ impl<'a> Run<'a> {
             _ => {}
         }
         match synced {
-            Some(failed_syncs) if self.disk.failed_syncs() == failed_syncs => known.knowledge = Knowledge::Whole(payload),
+            Some(failed_syncs) if self.disk.failed_syncs() == failed_syncs => {
+                known.knowledge = Knowledge::Whole(payload)
+            }
             Some(_) => {}
             None => known.knowledge = Knowledge::Waits(payload, self.total_seconds),
         }
@@ -611,7 +613,8 @@ impl<'a> Run<'a> {
             Err(_) if self.is_faulty() => self.check_nothing_is_left(&key)?,
             Err(error) => return Err(Violation::Wrong(format!("{key} can't be begun: {error}"))),
         }
-        let known = Known { place, began: self.total_seconds, chunks: Vec::new(), answered: 0, knowledge: Knowledge::Begun };
+        let known =
+            Known { place, began: self.total_seconds, chunks: Vec::new(), answered: 0, knowledge: Knowledge::Begun };
         self.fragments.insert(key, known);
         Ok(())
     }

@@ -124,8 +124,7 @@ impl List {
     /// Opens the list of a state folder, or begins one. A disk that does not let it holds up nothing: the lines wait.
     pub(crate) fn open(disk: Arc<dyn Disk>, state: &Path) -> Self {
         let path = state.join("drops");
-        let mut list =
-            Self { disk, path, file: None, end: 0, waiting: VecDeque::new(), unsynced: false };
+        let mut list = Self { disk, path, file: None, end: 0, waiting: VecDeque::new(), unsynced: false };
         if let Err(error) = list.reopen() {
             tracing::error!(path = %list.path.display(), %error, "the list of drops can't be opened; it is tried again");
         }

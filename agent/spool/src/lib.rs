@@ -210,7 +210,8 @@ impl Spool {
             return;
         };
         let plays = |entry: &Entry| entry.trailer.map_or(Duration::ZERO, |trailer| trailer.duration);
-        let (bytes, left) = self.index().find(key).map_or((0, Duration::ZERO), |(entry, _)| (entry.bytes, plays(entry)));
+        let (bytes, left) =
+            self.index().find(key).map_or((0, Duration::ZERO), |(entry, _)| (entry.bytes, plays(entry)));
         if bytes < before.bytes {
             self.note_dropped(key, wall, plays(&before).saturating_sub(left), Reason::Damaged);
         }

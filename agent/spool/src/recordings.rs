@@ -47,8 +47,7 @@ pub fn of(state: &Path, stream: &StreamName) -> io::Result<Vec<Recording>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         listed => listed?,
     };
-    let mut found: Vec<Recording> =
-        names.iter().filter_map(|name| look(&folder.join(name))).collect();
+    let mut found: Vec<Recording> = names.iter().filter_map(|name| look(&folder.join(name))).collect();
     found.sort_by_key(|recording| recording.header.ordinal);
     // One that was renamed meanwhile may have been seen under both names.
     found.dedup_by(|a, b| a.header.key == b.header.key);

@@ -40,12 +40,6 @@ pub enum SyncTime {
 /// A spool of this size, that drops the oldest, syncs each fragment and keeps nothing.
 impl From<u64> for Settings {
     fn from(bytes_max: u64) -> Self {
-        Self {
-            bytes_max,
-            age_max: None,
-            when_full: WhenFull::default(),
-            sync: SyncTime::default(),
-            keep: None,
-        }
+        Self { bytes_max, age_max: None, when_full: WhenFull::default(), sync: SyncTime::default(), keep: None }
     }
 }

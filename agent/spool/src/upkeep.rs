@@ -195,10 +195,7 @@ impl Spool {
     }
 
     /// Removes the file of a fragment that the server has.
-    fn let_go(
-        &self,
-        choose: impl FnOnce(&mut Index) -> Option<FragmentKey>,
-    ) -> Option<FragmentKey> {
+    fn let_go(&self, choose: impl FnOnce(&mut Index) -> Option<FragmentKey>) -> Option<FragmentKey> {
         let key = choose(&mut self.index())?;
         self.remove_file(&self.path(&key).with_extension(recovery::KEPT));
         Some(key)

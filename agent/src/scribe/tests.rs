@@ -76,7 +76,10 @@ fn a_spool_that_is_full_and_does_not_drop_refuses_whole_fragments_until_there_is
     assert!(counters.stopped && counters.drops.refused_full == 10 - counters.fragments, "{counters:?}");
     assert!((0..counters.fragments).all(|sequence| spool.holds(&key(u32::try_from(sequence).unwrap()))));
     let [run] = &drops::read(&OsDisk, state.path()).unwrap()[..] else { panic!("one run") };
-    assert_eq!((run.reason, run.last, run.duration), (Reason::RefusedFull, Sequence(9), Duration::from_secs(2 * counters.drops.refused_full)));
+    assert_eq!(
+        (run.reason, run.last, run.duration),
+        (Reason::RefusedFull, Sequence(9), Duration::from_secs(2 * counters.drops.refused_full))
+    );
 
     (0..2).for_each(|sequence| spool.remove(&spool.release(&key(sequence)).unwrap()));
     let mut scribe = Scribe::hurried(spool.clone());
