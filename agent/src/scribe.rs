@@ -93,6 +93,14 @@ impl Scribe {
         }
     }
 
+    /// What it has taken and the disk has not.
+    pub fn bytes_ahead(&self) -> usize {
+        match &self.desk {
+            Desk::Here(_) => 0,
+            Desk::There { queue, .. } => queue.bytes(),
+        }
+    }
+
     /// Begins a fragment. Answers whether it is taken, as far as that is known now.
     pub fn begin(&mut self, key: FragmentKey, start: Start, closing: Bytes) -> bool {
         match &mut self.desk {
@@ -205,8 +213,12 @@ impl Page {
     fn begin(&mut self, key: FragmentKey, start: Start, closing: Bytes, fate: Arc<Fate>) -> bool {
         self.leave();
         let written = self.spool.create(key.clone(), start, closing).map_err(|error| {
-            tracing::debug!(fragment = %key, %error, "a fragment can't be begun");
-            error.reason()
+            let reason = error.reason();
+            // Of a spool that is full the log is told once, when it becomes so.
+            if reason != Reason::RefusedFull {
+                tracing::error!(fragment = %key, %error, "a fragment can't be spooled and is lost");
+            }
+            reason
         });
         if let Err(reason) = written {
             self.note(&key, start, reason);
@@ -366,6 +378,3 @@ impl Order {
         bytes + 256
     }
 }
-
-#[cfg(test)]
-mod tests;

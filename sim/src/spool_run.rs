@@ -532,7 +532,10 @@ impl<'a> Run<'a> {
         if !self.is_faulty() {
             self.check_listed(&keys, Some(&bench.spool))?;
         }
-        self.listed_in_memory.extend(keys);
+        // With the power gone, or the process, its line was not written, nor its file removed.
+        if !self.disk.is_off() {
+            self.listed_in_memory.extend(keys);
+        }
         Ok(())
     }
 

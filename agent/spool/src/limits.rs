@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Fragments in the spool. Each costs about 200 bytes of memory, so this is 40 MB; at 2 s each it is
+/// Fragments in the spool. Each costs about 300 bytes of memory, so this is 60 MB; at 2 s each it is
 /// 4.6 days of one camera, or the quota in bytes ends it before.
 pub const FRAGMENTS_MAX: usize = 200_000;
 

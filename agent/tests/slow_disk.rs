@@ -1,14 +1,21 @@
-//! A scribe before a disk that stands still, and one that is full.
+//! A camera before a disk that stands still, or is full: whole fragments or none, each drop with its reason, and a bounded
+//! memory.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
+use agent::limits;
+use agent::scribe::Scribe;
+use bytes::Bytes;
 use disk::{Disk, File, OsDisk};
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
-use spool::drops::{self, Run};
-use spool::{Settings, WhenFull};
-
-use super::*;
+use spool::drops::{self, Reason, Run};
+use spool::{Settings, Spool, Start, WhenFull};
+use upload::FragmentKey;
 
 const PIECE: usize = 1 << 20;
 
@@ -32,11 +39,10 @@ fn a_disk_that_stands_still_costs_whole_fragments_and_a_bounded_memory() {
     disk.halt(true);
     // Each is 3 MiB: the third breaks off in its middle, and what follows does not begin.
     (1..100).for_each(|sequence| write(&mut scribe, sequence, 3));
-    let Desk::There { queue, .. } = &scribe.desk else { panic!("it has a thread") };
-    assert!(queue.bytes() <= limits::SCRIBE_BYTES_MAX + PIECE, "{} bytes wait", queue.bytes());
-    assert!(queue.lock().orders.len() < 30, "drops that follow each other wait as one");
+    let ahead = scribe.bytes_ahead();
+    assert!(ahead <= limits::SCRIBE_BYTES_MAX + PIECE, "{ahead} bytes wait");
     disk.halt(false);
-    while !queue.is_empty() {
+    while scribe.bytes_ahead() > 0 {
         std::thread::yield_now();
     }
     write(&mut scribe, 100, 1);
@@ -69,7 +75,7 @@ fn a_spool_that_is_full_and_does_not_drop_refuses_whole_fragments_until_there_is
     let state = tempfile::tempdir().unwrap();
     let settings = Settings { when_full: WhenFull::StopRecording, ..Settings::from(3 << 20) };
     let spool = Spool::open(state.path(), settings).unwrap();
-    let mut scribe = Scribe::hurried(spool.clone());
+    let mut scribe = Scribe::waiting(spool.clone());
     (0..10).for_each(|sequence| write(&mut scribe, sequence, 1));
     drop(scribe);
     let counters = spool.counters();
@@ -82,10 +88,66 @@ fn a_spool_that_is_full_and_does_not_drop_refuses_whole_fragments_until_there_is
     );
 
     (0..2).for_each(|sequence| spool.remove(&spool.release(&key(sequence)).unwrap()));
-    let mut scribe = Scribe::hurried(spool.clone());
+    let mut scribe = Scribe::waiting(spool.clone());
     write(&mut scribe, 10, 1);
     drop(scribe);
     assert!(spool.holds(&key(10)) && !spool.counters().stopped);
+}
+
+#[test]
+fn a_full_disk_costs_the_oldest_fragments() {
+    let (state, spool) = on_a_full_disk(WhenFull::DropOldest);
+    let mut scribe = Scribe::waiting(spool.clone());
+    (0..10).for_each(|sequence| write(&mut scribe, sequence, 1));
+    drop(scribe);
+    let counters = spool.counters();
+    assert!(counters.drops.disk_full > 0 && counters.fragments > 1, "{counters:?}");
+    assert_eq!(counters.fragments + counters.drops.disk_full, 10);
+    let first = u32::try_from(counters.drops.disk_full).unwrap();
+    assert!((first..10).all(|sequence| spool.holds(&key(sequence))));
+    check_whole(state.path(), &spool);
+}
+
+#[test]
+fn a_full_disk_costs_the_newest_fragments_where_recording_is_to_stop() {
+    let (state, spool) = on_a_full_disk(WhenFull::StopRecording);
+    let mut scribe = Scribe::waiting(spool.clone());
+    (0..10).for_each(|sequence| write(&mut scribe, sequence, 1));
+    drop(scribe);
+    let counters = spool.counters();
+    assert!(counters.drops.disk_full > 0 && counters.fragments > 1, "{counters:?}");
+    assert_eq!(counters.fragments + counters.drops.disk_full, 10);
+    assert!((0..u32::try_from(counters.fragments).unwrap()).all(|sequence| spool.holds(&key(sequence))));
+    check_whole(state.path(), &spool);
+}
+
+/// Room for five fragments and a half.
+fn on_a_full_disk(when_full: WhenFull) -> (tempfile::TempDir, Spool) {
+    let state = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Halting::default());
+    let folder = state.path().join("spool/front");
+    *disk.gate.room.lock().unwrap() = Some((folder, 11 * (PIECE as u64) / 2));
+    let settings = Settings { when_full, ..Settings::from(1 << 30) };
+    let spool = Spool::open_on(disk, state.path(), settings).unwrap();
+    (state, spool)
+}
+
+/// What is there is whole, and what is not is listed.
+fn check_whole(state: &Path, spool: &Spool) {
+    let mut after = None;
+    while let Some((ordinal, entry)) = spool.next(after) {
+        assert_eq!(entry.trailer.unwrap().bytes, (PIECE + 5) as u64, "{}", entry.key);
+        after = Some(ordinal);
+    }
+    assert_eq!(files(&state.join("spool/front")).len() as u64, spool.counters().fragments);
+    let listed = drops::read(&OsDisk, state).unwrap();
+    assert!(listed.iter().all(|run| run.reason == Reason::DiskFull), "{listed:#?}");
+    let count: u64 = listed.iter().map(|run| u64::from(run.last.0 - run.first.0) + 1).sum();
+    assert_eq!(count, spool.counters().drops.disk_full, "{listed:#?}");
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).map(|files| files.map(|file| file.unwrap().path()).collect()).unwrap_or_default()
 }
 
 fn write(scribe: &mut Scribe, sequence: u32, pieces: usize) {
@@ -103,34 +165,54 @@ fn key(sequence: u32) -> FragmentKey {
     FragmentKey { stream: "front".parse().unwrap(), id }
 }
 
-/// A disk that can stand still.
+#[derive(Default)]
+struct Gate {
+    halted: Mutex<bool>,
+    moves: Condvar,
+    /// A folder, and how much may lie in it.
+    room: Mutex<Option<(PathBuf, u64)>>,
+}
+
+/// A disk that can stand still, and be full.
 #[derive(Default)]
 struct Halting {
-    gate: Arc<(Mutex<bool>, Condvar)>,
+    gate: Arc<Gate>,
 }
 
 struct HaltingFile {
     file: Arc<dyn File>,
-    gate: Arc<(Mutex<bool>, Condvar)>,
+    gate: Arc<Gate>,
+    needs_room: bool,
 }
 
 impl Halting {
     fn halt(&self, halted: bool) {
-        *self.gate.0.lock().unwrap() = halted;
-        self.gate.1.notify_all();
+        *self.gate.halted.lock().unwrap() = halted;
+        self.gate.moves.notify_all();
     }
 
-    fn file(&self, file: io::Result<Arc<dyn File>>) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(HaltingFile { file: file?, gate: self.gate.clone() }))
+    fn file(&self, path: &Path, file: io::Result<Arc<dyn File>>) -> io::Result<Arc<dyn File>> {
+        // The list of drops is laid out ahead.
+        let needs_room = path.extension().is_some_and(|end| end == "frag");
+        Ok(Arc::new(HaltingFile { file: file?, gate: self.gate.clone(), needs_room }))
     }
 }
 
 impl HaltingFile {
     fn pass(&self) {
-        let mut halted = self.gate.0.lock().unwrap();
+        let mut halted = self.gate.halted.lock().unwrap();
         while *halted {
-            halted = self.gate.1.wait(halted).unwrap();
+            halted = self.gate.moves.wait(halted).unwrap();
         }
+    }
+
+    fn check_room(&self, bytes: usize) -> io::Result<()> {
+        let room = self.gate.room.lock().unwrap();
+        let Some((folder, most)) = room.as_ref().filter(|_| self.needs_room) else {
+            return Ok(());
+        };
+        let used: u64 = files(folder).iter().map(|file| std::fs::metadata(file).unwrap().len()).sum();
+        if used + bytes as u64 > *most { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 }
 
@@ -139,13 +221,13 @@ impl Disk for Halting {
         OsDisk.create_folder(path)
     }
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.file(OsDisk.create(path))
+        self.file(path, OsDisk.create(path))
     }
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.file(OsDisk.open(path))
+        self.file(path, OsDisk.open(path))
     }
     fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.file(OsDisk.open_to_cut(path))
+        self.file(path, OsDisk.open_to_cut(path))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         OsDisk.rename(from, to)
@@ -173,6 +255,7 @@ impl File for HaltingFile {
     }
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.pass();
+        self.check_room(bytes.len())?;
         self.file.write_at(bytes, offset)
     }
     fn sync(&self) -> io::Result<()> {
