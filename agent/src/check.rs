@@ -16,7 +16,7 @@ pub async fn check(config: &Config, mut say: impl FnMut(&str)) -> bool {
     say(&format!(
         "ok    configuration: {} camera(s), spool of {} MiB in {}",
         config.cameras.len(),
-        config.spool_bytes_max >> 20,
+        config.spool.bytes_max >> 20,
         config.state.display()
     ));
     let mut well = true;

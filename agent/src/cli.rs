@@ -49,12 +49,77 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Look at, export and play what lies on this device, beside a running agent or without one.
+    Recordings {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: Recordings,
+    },
     /// Say what is wrong with a configuration, its server and its cameras.
     Check {
         /// The configuration.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+}
+
+/// What to do with recordings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Recordings {
+    /// List the streams, what there is of each, and what of it is uploaded.
+    List {
+        /// Only this stream.
+        stream: Option<StreamName>,
+        /// Where they are.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List what was dropped, and why.
+    Drops {
+        /// Where the list is.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Write a stream's recordings into one file, as they were coded.
+    Export {
+        /// The stream.
+        stream: StreamName,
+        /// From when on: 2026-03-01T12:00:00Z, or without a zone in local time. Default: all.
+        #[arg(long, value_name = "TIME", value_parser = parse_local_time)]
+        from: Option<WallTime>,
+        /// Until when.
+        #[arg(long, value_name = "TIME", value_parser = parse_local_time)]
+        to: Option<WallTime>,
+        /// The file, named .mkv or .mp4; - writes Matroska to standard output, for a player.
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+        /// Where they are.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Play a stream's recordings on this machine's screen.
+    Play {
+        /// The stream.
+        stream: StreamName,
+        /// From when on.
+        #[arg(long, value_name = "TIME", value_parser = parse_local_time)]
+        from: Option<WallTime>,
+        /// Where they are.
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where the agent keeps its state.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Place {
+    /// As this configuration says.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// In this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// Where to upload to: a configuration, or its parts.
@@ -81,6 +146,20 @@ fn parse_time(text: &str) -> Result<WallTime, String> {
     i64::try_from(time.as_nanosecond()).map(WallTime::from_nanos).map_err(|_| "it is out of range".to_owned())
 }
 
+/// The same, or a date and a time as a clock on the wall here shows it.
+fn parse_local_time(text: &str) -> Result<WallTime, String> {
+    let Ok(local) = text.parse::<jiff::civil::DateTime>() else {
+        return parse_time(text);
+    };
+    // A text with a zone is one of a local time, too.
+    parse_time(text).or_else(|_| {
+        let zoned = local.to_zoned(jiff::tz::TimeZone::system()).map_err(|error| error.to_string())?;
+        i64::try_from(zoned.timestamp().as_nanosecond())
+            .map(WallTime::from_nanos)
+            .map_err(|_| "it is out of range".to_owned())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -90,6 +169,17 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_range_may_be_in_local_time() {
+        let zoned = parse_local_time("2026-03-01T12:00:00+02:00");
+        assert_eq!(zoned, parse_time("2026-03-01T10:00:00Z"));
+        let local = jiff::civil::date(2026, 3, 1).at(12, 0, 0, 0).to_zoned(jiff::tz::TimeZone::system()).unwrap();
+        let expected = WallTime::from_millis(local.timestamp().as_millisecond());
+        assert_eq!(parse_local_time("2026-03-01 12:00"), Ok(expected));
+        assert_eq!(parse_local_time("2026-03-01T12:00:00"), Ok(expected));
+        assert!(parse_local_time("noon").is_err());
     }
 
     #[test]

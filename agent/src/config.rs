@@ -11,6 +11,10 @@
 //!
 //! [spool]
 //! bytes_max = "8 GiB"
+//! age_max = "7 days"            # what waits longer is dropped
+//! when_full = "drop-oldest"     # or "stop-recording"
+//! sync = "fragment"             # or an interval, as "10s"
+//! keep = "24h"                  # recordings stay so long on the device, also if they are uploaded
 //!
 //! [metrics]
 //! listen = "127.0.0.1:9273"     # Prometheus; none where this is missing
@@ -23,6 +27,7 @@
 mod camera;
 mod metrics;
 mod raw;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -44,8 +49,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Where the fragments go.
     pub server: Server,
-    /// How large the spool may grow.
-    pub spool_bytes_max: u64,
+    /// How much of what is captured stays on the device, and for how long.
+    pub spool: ::spool::Settings,
     /// Where metrics can be read, if anywhere.
     pub metrics: Option<SocketAddr>,
     /// Where video comes from.

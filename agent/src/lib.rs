@@ -1,7 +1,7 @@
 //! The edge agent: cameras in, fragments out.
 //!
 //! ```text
-//! pipelines → recorder (cuts, writes Matroska) → spool (disk) → feed → upload::Sender → uplink (QUIC)
+//! pipelines → recorder (cuts, writes Matroska) → scribe → spool (disk) → feed → upload::Sender → uplink (QUIC)
 //! ```
 //!
 //! The spool stands between capture and the uplink and is all that they share: neither waits for the other.
@@ -28,12 +28,15 @@ pub mod metrics;
 pub mod once;
 pub mod reason;
 pub mod recorder;
+pub mod recordings;
 pub mod renewal;
 pub mod run;
+pub mod scribe;
 pub mod state;
 pub mod status;
 pub mod timekeeper;
 pub mod trust;
+pub mod upkeep;
 pub mod uplink;
 pub mod watchdog;
 

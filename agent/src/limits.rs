@@ -134,6 +134,7 @@ pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(5);
 
 /// A mapping of the boot that differs by less is the same: two readings of clocks are apart by less than this.
 pub const MAPPING_APART_MIN: Duration = Duration::from_millis(50);
+
 /// Packets that a camera lost are told together, no more often than this: a bad line loses some in each second.
 pub const LOSSES_PAUSE: Duration = Duration::from_secs(10);
 
@@ -148,3 +149,19 @@ pub const METRICS_CONNECTIONS_MAX: usize = 8;
 
 /// How long a reader of metrics may take to say what it wants, and to take it.
 pub const METRICS_CONNECTION_MAX: Duration = Duration::from_secs(10);
+
+/// What one camera gives ahead of the disk: 16 s at 4 Mbit/s, longer than a card's pauses. 16 cameras on a disk that
+/// stands still take 128 MiB, and no more.
+pub const SCRIBE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How often the spool is tended: what is too old is dropped, what is due is synced.
+pub const TEND_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest interval between syncs. The system writes by itself after 30 s, so more would save nothing.
+pub const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(60);
+
+/// The shortest: below it, a sync for each fragment costs no more.
+pub const SYNC_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// The shortest `age_max` and `keep`: shorter than this is a slip of the pen.
+pub const SPOOL_AGE_MIN: Duration = Duration::from_secs(60);

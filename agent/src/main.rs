@@ -1,6 +1,7 @@
 //! `millrace-agent`: reads the command line, sets up the log, and hands over to the library.
 
 mod cli;
+mod viewing;
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -47,6 +48,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { config } => run::run(Config::load(&config)?).await?,
         Command::Once { file, stream, start_time, target } => upload(file, stream, start_time, target).await?,
+        Command::Recordings { command } => tokio::task::block_in_place(|| viewing::run(command))?,
         Command::Check { config } => {
             let well = check::check(&Config::load(&config)?, |line| println!("{line}")).await;
             return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -88,7 +90,7 @@ fn resolve(target: Target) -> anyhow::Result<Config> {
         (None, address) => Config {
             state: Path::new(".").to_owned(),
             server: Server { address: address.context("give --config or --server")?, token: None },
-            spool_bytes_max: limits::SPOOL_BYTES_DEFAULT,
+            spool: limits::SPOOL_BYTES_DEFAULT.into(),
             metrics: None,
             cameras: Vec::new(),
         },

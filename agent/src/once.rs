@@ -94,7 +94,7 @@ struct Report {
 pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
     let folder = StateFolder::open(&config.state).map_err(RunError::State)?;
     let clock = Clock::open().map_err(RunError::Clock)?;
-    let spool = Spool::open(folder.path(), config.spool_bytes_max).map_err(RunError::Spool)?;
+    let spool = Spool::open(folder.path(), config.spool.bytes_max).map_err(RunError::Spool)?;
     let mut signals = Signals::new().map_err(RunError::Signal)?;
     let start = match upload.start {
         Some(start) => start,

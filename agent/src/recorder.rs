@@ -13,11 +13,12 @@ use fragment::{
     AccessUnit, ClockQuality, FragmentId, MediaTime, MonotonicTime, Sequence, SessionId, StreamName, Tracks, WallTime,
     mkv,
 };
-use spool::{Spool, Start, Writer};
+use spool::{Spool, Start};
 use upload::FragmentKey;
 
 use crate::clock::{Clock, Instant};
 use crate::limits;
+use crate::scribe::Scribe;
 use crate::timekeeper::{Believed, News, Reading, Timekeeper, later};
 
 /// Where the fragments' times come from.
@@ -41,7 +42,7 @@ pub struct Recorded {
 /// Records one stream.
 pub struct Recorder {
     stream: StreamName,
-    spool: Spool,
+    scribe: Scribe,
     time: Time,
     settings: Settings,
     coding: Option<Coding>,
@@ -81,7 +82,6 @@ enum Time {
 }
 
 struct Open {
-    writer: Option<Writer>,
     start: MediaTime,
     at: Start,
     /// Header and Cluster go to disk with the first block, so that no file holds only them.
@@ -92,17 +92,17 @@ struct Open {
 impl Recorder {
     /// A recorder of `stream` into `spool`, which goes on behind what an earlier run left there.
     pub fn new(stream: StreamName, spool: Spool, time: TimeSource, settings: Settings) -> Self {
-        let time = match time {
+        let (scribe, time) = match time {
             TimeSource::Arrival(clock) => {
                 let last_end = spool.last_of_earlier_run(&stream).map(|(start, duration)| later(start, duration));
                 let keeper = Box::new(Timekeeper::new(Believed::Device, last_end));
-                Time::Captured { clock, keeper, last_looked: None }
+                (Scribe::hurried(spool), Time::Captured { clock, keeper, last_looked: None })
             }
-            TimeSource::Given(start) => Time::Given { next: start },
+            TimeSource::Given(start) => (Scribe::waiting(spool), Time::Given { next: start }),
         };
         Self {
             stream,
-            spool,
+            scribe,
             time,
             settings,
             coding: None,
@@ -235,6 +235,7 @@ impl Recorder {
         self.finish_session();
         self.coding = None;
         self.open = None;
+        self.scribe.leave();
     }
 
     /// Completes the fragment and the session. Units after this begin the next one.
@@ -294,18 +295,10 @@ impl Recorder {
         let key = FragmentKey { stream: self.stream.clone(), id: FragmentId { session, sequence } };
         let preamble = vec![coding.writer.header(), coding.writer.cluster(start)];
         let closing = coding.writer.clone().end(&[]);
-        let writer = match self.spool.create(key.clone(), at, closing) {
-            Ok(writer) => {
-                (self.begun)(&key);
-                Some(writer)
-            }
-            Err(error) => {
-                tracing::error!(fragment = %key, %error, "a fragment can't be spooled and is lost");
-                self.spool.note_lost();
-                None
-            }
-        };
-        self.open = Some(Open { writer, start, at, preamble, elapsed: Duration::ZERO });
+        if self.scribe.begin(key.clone(), at, closing) {
+            (self.begun)(&key);
+        }
+        self.open = Some(Open { start, at, preamble, elapsed: Duration::ZERO });
     }
 
     fn write(&mut self, unit: &AccessUnit) {
@@ -323,13 +316,7 @@ impl Recorder {
         open.elapsed = open.elapsed.max(unit.pts.since(open.start) + unit.duration.unwrap_or_default());
         let mut pieces = std::mem::take(&mut open.preamble);
         pieces.extend([head, payload]);
-        if let Some(writer) = &mut open.writer
-            && let Err(error) = writer.append(open.elapsed, &pieces)
-        {
-            tracing::error!(stream = %self.stream, %error, "the spool can't be written: the rest of a fragment is lost");
-            self.spool.note_lost();
-            open.writer = None;
-        }
+        self.scribe.append(open.elapsed, pieces);
     }
 
     fn finish_fragment(&mut self, duration: Duration, reason: FinishReason) {
@@ -338,11 +325,7 @@ impl Recorder {
         };
         let continues = !matches!(reason, FinishReason::Jump | FinishReason::EndOfStream);
         let duration = self.time.end(open.at, open.start + duration, duration, continues);
-        if let Some(writer) = open.writer
-            && let Err(error) = writer.finish(duration)
-        {
-            tracing::error!(stream = %self.stream, %error, "a fragment could not be synced to disk");
-        }
+        self.scribe.finish(duration);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::limits;
 use crate::metrics;
 use crate::state::{self, StateFolder};
 use crate::status::{CameraStatus, Status};
+use crate::upkeep;
 use crate::uplink::{self, Notice};
 
 /// Why the agent can't run.
@@ -55,7 +56,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         return Err(error.into());
     }
     let clock = Clock::open().map_err(RunError::Clock)?;
-    let spool = Spool::open(folder.path(), config.spool_bytes_max).map_err(RunError::Spool)?;
+    let spool = Spool::open(folder.path(), config.spool).map_err(RunError::Spool)?;
     let mut signals = Signals::new().map_err(RunError::Signal)?;
     let cameras: Vec<_> =
         config.cameras.iter().map(|camera| Arc::new(CameraStatus::new(camera.stream.as_str()))).collect();
@@ -78,6 +79,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         clock,
         observer: Arc::new(move |notice: &Notice| status.note(notice)),
     };
+    rest.spawn(upkeep::run(spool.clone(), clock, stop_rest.clone()));
     rest.spawn(keep_uploading(settings, stop_rest.clone()));
 
     let name = signals.recv().await;

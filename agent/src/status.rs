@@ -142,6 +142,9 @@ impl Snapshot {
             self.cameras.len(),
             f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX)) / 1024.0,
         );
+        if self.spool.stopped {
+            line += " · FULL: recording stopped";
+        }
         if dropped + lost > 0 {
             line += &format!(" · dropped {dropped} · lost {lost}");
         }

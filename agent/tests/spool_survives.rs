@@ -66,6 +66,8 @@ fn sessions_of_a_camera_that_starts_again_at_once_do_not_overlap() {
         (0..50).for_each(|frame| recorder.unit(picture(frame)));
         recorder.end();
     }
+    // What it has taken is written when it is gone.
+    drop(recorder);
     let starts: Vec<_> =
         keys(&spool).iter().map(|key| spool.read(key).unwrap().header().start.monotonic.unwrap()).collect();
     let apart = starts[1].since(starts[0]).unwrap();
@@ -77,16 +79,20 @@ fn the_first_session_after_a_crash_does_not_overlap_the_last_one_before_it() {
     let state = tempfile::tempdir().unwrap();
     let arrival = || TimeSource::Arrival(Clock::open().unwrap());
     let spool = Spool::open(state.path(), ROOM).unwrap();
-    let mut recorder = Recorder::new("front".parse().unwrap(), spool, arrival(), settings());
+    let mut recorder = Recorder::new("front".parse().unwrap(), spool.clone(), arrival(), settings());
     recorder.tracks(&tracks());
     // A second and a half of media, which arrives at once as after a slow start.
     (0..37).for_each(|frame| recorder.unit(picture(frame)));
+    while spool.counters().bytes < 37_000 {
+        std::thread::yield_now();
+    }
     let copy = copy_of_spool(state.path());
     let spool = Spool::open(copy.path(), ROOM).unwrap();
     let mut recorder = Recorder::new("front".parse().unwrap(), spool.clone(), arrival(), settings());
     recorder.tracks(&tracks());
     (0..50).for_each(|frame| recorder.unit(picture(frame)));
     recorder.end();
+    drop(recorder);
     let starts: Vec<_> =
         keys(&spool).iter().map(|key| spool.read(key).unwrap().header().start.monotonic.unwrap()).collect();
     let apart = starts[1].since(starts[0]).unwrap();

@@ -37,6 +37,7 @@ mod teardown;
 pub mod file;
 pub mod libcamera;
 pub mod rtsp;
+pub mod stored;
 pub mod test_pattern;
 pub mod v4l2;
 

@@ -2,8 +2,10 @@
 //! true afterwards.
 //!
 //! The model is what the spool said. A fragment that it calls whole, because it was finished, or ended early, or found
-//! at the start, is on disk: there after every cut, once, with these bytes, until it is released, rejected or dropped
-//! for want of room. One that was still being captured is there as its first chunks and a proper end, or not at all;
+//! at the start, is on disk: there after every cut, once, with these bytes, until it is released, rejected or dropped.
+//! Where syncs are made at intervals, that holds of what was finished longer ago than one, and of what was finished since as of what is being captured.
+//! Whatever is dropped is counted and listed, is the oldest, and had to go by the settings, which are drawn for each run.
+//! What the server has may stay, and is never offered again. One that was still being captured is there as its first chunks and a proper end, or not at all;
 //! if the process ended and the power stayed, with every chunk whose writing was answered. What left may come back
 //! at the next opening, since the server knows what it has, and at no later one. All come in the order of capture.
 
@@ -16,8 +18,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use disk::Disk as _;
 use fastrand::Rng;
-use fragment::{ClockQuality, FragmentId, Sequence, SessionId, StreamName, WallTime};
-use spool::{Entry, ReadError, Spool, Start, Writer};
+use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, StreamName, WallTime};
+use spool::{Counters, Entry, Now, ReadError, Settings, Spool, Start, SyncTime, WhenFull, Writer, drops};
 use upload::{FragmentKey, Trailer};
 
 use crate::disk::{Faults, VirtualDisk};
@@ -62,6 +64,8 @@ pub enum Operation {
     Finish,
     /// A fragment is ended early, or because it is damaged.
     Repair,
+    /// Time passes: what is too old goes, what is due is synced.
+    Tend,
 }
 
 /// What a run found.
@@ -79,6 +83,12 @@ pub struct Outcome {
     pub cuts: u32,
     /// Ends of the process alone that did.
     pub kills: u32,
+    /// Fragments that were dropped by the settings, and listed.
+    pub dropped: u64,
+    /// Fragments that were refused because the spool was full.
+    pub refused: u64,
+    /// Fragments that were finished, waited, and were synced with others.
+    pub synced_later: u64,
     /// What is wrong, if anything is.
     pub violation: Option<Violation>,
 }
@@ -98,6 +108,8 @@ pub enum Violation {
     Order(String),
     /// The spool does not open.
     Closed(String),
+    /// A drop is missing in the list.
+    Unlisted(String),
     /// Something worked that must not, or the other way round.
     Wrong(String),
 }
@@ -111,7 +123,7 @@ impl fmt::Display for Violation {
             Self::Back(key) => write!(f, "{key} had left and is back"),
             Self::Order(key) => write!(f, "{key} does not come in the order of capture"),
             Self::Closed(why) => write!(f, "the spool does not open: {why}"),
-            Self::Wrong(what) => f.write_str(what),
+            Self::Unlisted(what) | Self::Wrong(what) => f.write_str(what),
         }
     }
 }
@@ -128,14 +140,25 @@ pub fn run(plan: &Plan) -> Outcome {
 
 const STATE: &str = "state";
 const STREAMS: [&str; 3] = ["front", "back", "yard"];
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Between two looks of the spool at most.
+const ROUND_SECONDS_MAX: u64 = 3;
 const CLOSING: Bytes = Bytes::from_static(b"</fragment>");
 
 struct Run<'a> {
     plan: &'a Plan,
     rng: Rng,
     disk: VirtualDisk,
-    /// The spool's size.
-    bytes_max: u64,
+    settings: Settings,
+    /// Counts power cuts.
+    boot: u128,
+    /// Since the boot, and since the run began.
+    seconds: u64,
+    total_seconds: u64,
+    /// Drops of which the line was synced.
+    listed: Vec<FragmentKey>,
+    /// Drops of which it may still be in memory.
+    listed_in_memory: Vec<FragmentKey>,
     fragments: BTreeMap<FragmentKey, Known>,
     outcome: Outcome,
 }
@@ -144,6 +167,8 @@ struct Run<'a> {
 struct Known {
     /// Its place in the order of capture.
     place: u64,
+    /// When it began, by the time that the run has taken.
+    began: u64,
     /// What was given to the spool, whether it took it or not, and how long the fragment plays with it.
     chunks: Vec<(Bytes, Duration)>,
     /// How many of these are to be there because their writing was answered and the power has stayed since.
@@ -157,6 +182,8 @@ enum Knowledge {
     Begun,
     /// The spool called it whole, with these bytes.
     Whole(Vec<u8>),
+    /// It was finished at that second, and waits to be synced with others.
+    Waits(Vec<u8>, u64),
     /// It left the spool: there or not.
     Gone,
     /// It had left at an opening: not there any more.
@@ -173,7 +200,13 @@ struct Bench {
 impl<'a> Run<'a> {
     fn new(plan: &'a Plan) -> Self {
         let mut rng = Rng::with_seed(plan.seed);
-        let bytes_max = [60_000, 400_000, 1 << 30][rng.usize(..3)];
+        let settings = Settings {
+            bytes_max: [60_000, 400_000, 1 << 30][rng.usize(..3)],
+            age_max: [None, None, Some(Duration::from_secs(90))][rng.usize(..3)],
+            when_full: [WhenFull::DropOldest, WhenFull::DropOldest, WhenFull::StopRecording][rng.usize(..3)],
+            sync: [SyncTime::Fragment, SyncTime::Interval(INTERVAL)][rng.usize(..2)],
+            keep: [None, Some(Duration::from_secs(40))][rng.usize(..2)],
+        };
         let outcome = Outcome {
             log: Log::default(),
             finished: 0,
@@ -181,10 +214,25 @@ impl<'a> Run<'a> {
             ended_early: 0,
             cuts: 0,
             kills: 0,
+            dropped: 0,
+            refused: 0,
+            synced_later: 0,
             violation: None,
         };
         let disk = VirtualDisk::new(plan.seed ^ 0x7370_6f6f);
-        Self { plan, rng, disk, bytes_max, fragments: BTreeMap::new(), outcome }
+        Self {
+            plan,
+            rng,
+            disk,
+            settings,
+            boot: 0,
+            seconds: 0,
+            total_seconds: 0,
+            listed: Vec::new(),
+            listed_in_memory: Vec::new(),
+            fragments: BTreeMap::new(),
+            outcome,
+        }
     }
 
     fn work(&mut self) -> Result<(), Violation> {
@@ -213,7 +261,7 @@ impl<'a> Run<'a> {
             cut_at: Some(steps + self.rng.u64(..within)),
             fail_sync_at: (self.plan.failing_syncs && self.rng.bool()).then(|| steps + self.rng.u64(..within)),
             ignore_syncs_of: None,
-            capacity: (self.plan.full_disk && self.rng.bool()).then(|| self.rng.u64(20_000..300_000)),
+            capacity: (self.plan.full_disk && self.rng.bool()).then(|| drops_bytes() + self.rng.u64(20_000..300_000)),
             // The spool looks at no clock.
             step_takes: Duration::ZERO,
         });
@@ -238,6 +286,9 @@ impl<'a> Run<'a> {
         } else {
             self.outcome.cuts += at_work;
             self.disk.cycle_power();
+            self.boot += 1;
+            self.seconds = 0;
+            self.listed_in_memory.clear();
             self.fragments.values_mut().for_each(|known| known.answered = 0);
         }
     }
@@ -262,7 +313,7 @@ impl<'a> Run<'a> {
         let state = Path::new(STATE);
         // Whose state folder it is makes it first.
         let made = disk.create_folder(state);
-        let opened = made.and_then(|()| self.during(Operation::Open, || Spool::open_on(disk, state, self.bytes_max)));
+        let opened = made.and_then(|()| self.during(Operation::Open, || Spool::open_on(disk, state, self.settings)));
         let spool = match opened {
             Ok(spool) => spool,
             Err(_) if self.is_faulty() => return Ok(None),
@@ -299,7 +350,7 @@ impl<'a> Run<'a> {
                 read => read.map(|payload| (entry.clone(), payload)),
             };
             match read {
-                Ok((entry, payload)) => self.note_whole(&entry, payload, failed_syncs)?,
+                Ok((entry, payload)) => self.note_whole(&entry, payload, Some(failed_syncs))?,
                 Err(_) if self.disk.is_off() => return Ok(()),
                 Err(error) => return Err(Violation::Changed(entry.key.to_string(), error.to_string())),
             }
@@ -307,6 +358,7 @@ impl<'a> Run<'a> {
         if self.disk.is_off() {
             return Ok(());
         }
+        self.check_listed(&self.listed, None)?;
         if self.disk.failed_syncs() == 0 {
             for (key, known) in &mut self.fragments {
                 if known.knowledge == Knowledge::Gone && !bench.spool.holds(key) {
@@ -317,8 +369,9 @@ impl<'a> Run<'a> {
         self.check_held(bench)
     }
 
-    /// A fragment is called whole: it is what was captured, and it is promised if all syncs since then were good.
-    fn note_whole(&mut self, entry: &Entry, payload: Vec<u8>, failed_syncs: u64) -> Result<(), Violation> {
+    /// A fragment is called whole: it is what was captured. It is promised if it was synced, and all syncs since then
+    /// were good; without a number of failed ones it waits for that.
+    fn note_whole(&mut self, entry: &Entry, payload: Vec<u8>, synced: Option<u64>) -> Result<(), Violation> {
         let known = self.fragments.get_mut(&entry.key).expect("looked at before");
         let changed = |how: &str| Err(Violation::Changed(entry.key.to_string(), how.to_owned()));
         let Some(count) = known.chunks_in(&payload) else {
@@ -340,8 +393,12 @@ impl<'a> Run<'a> {
             Knowledge::Begun if count < known.chunks.len() => self.outcome.ended_early += 1,
             _ => {}
         }
-        if self.disk.failed_syncs() == failed_syncs {
-            known.knowledge = Knowledge::Whole(payload);
+        match synced {
+            Some(failed_syncs) if self.disk.failed_syncs() == failed_syncs => {
+                known.knowledge = Knowledge::Whole(payload)
+            }
+            Some(_) => {}
+            None => known.knowledge = Knowledge::Waits(payload, self.total_seconds),
         }
         Ok(())
     }
@@ -355,6 +412,8 @@ impl<'a> Run<'a> {
         for (key, known) in &self.fragments {
             let is_promised = match known.knowledge {
                 Knowledge::Whole(_) => true,
+                // Nobody took it, and it is there unless the power went.
+                Knowledge::Waits(..) => known.answered > 0,
                 Knowledge::Begun => known.answered > 0 && !self.is_faulty(),
                 Knowledge::Gone | Knowledge::Past => false,
             };
@@ -385,6 +444,9 @@ impl<'a> Run<'a> {
     }
 
     fn round(&mut self, bench: &mut Bench) -> Result<(), Violation> {
+        let passed = self.rng.u64(1..=ROUND_SECONDS_MAX);
+        self.seconds += passed;
+        self.total_seconds += passed;
         let stream: StreamName = STREAMS[self.rng.usize(..STREAMS.len())].parse().expect("a good name");
         match self.rng.u8(..16) {
             0..=7 => self.capture(bench, &stream),
@@ -394,7 +456,111 @@ impl<'a> Run<'a> {
             14 => self.reject(bench),
             _ => self.read_one(bench),
         }?;
+        self.tend(bench)?;
         self.check_held(bench)
+    }
+
+    fn now(&self) -> MonotonicTime {
+        MonotonicTime { boot: BootId(self.boot), since_boot: Duration::from_secs(self.seconds) }
+    }
+
+    fn tend(&mut self, bench: &Bench) -> Result<(), Violation> {
+        let (held, before) = (entries(&bench.spool), bench.spool.counters());
+        let failed_syncs = self.disk.failed_syncs();
+        let now = Now { monotonic: self.now(), wall: None };
+        self.during(Operation::Tend, || bench.spool.tend(now));
+        self.note_dropped(bench, &held, before)?;
+        if self.disk.is_off() || self.disk.failed_syncs() > failed_syncs {
+            // A sync that failed is not made again: what it was for is in memory, and not promised.
+            for known in self.fragments.values_mut() {
+                if let Knowledge::Waits(..) = known.knowledge {
+                    known.knowledge = Knowledge::Begun;
+                }
+            }
+            return Ok(());
+        }
+        // It is seen to wait at the next look, and synced at the first one an interval after that.
+        let synced = self.total_seconds.saturating_sub(INTERVAL.as_secs() + 2 * ROUND_SECONDS_MAX);
+        for known in self.fragments.values_mut() {
+            if let Knowledge::Waits(payload, finished) = &known.knowledge
+                && *finished <= synced
+            {
+                known.knowledge = Knowledge::Whole(payload.clone());
+                self.outcome.synced_later += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds what has left against the settings, and against the counters and the list of drops.
+    fn note_dropped(&mut self, bench: &Bench, held: &[Entry], before: Counters) -> Result<(), Violation> {
+        let after = bench.spool.counters();
+        let whole: Vec<&Entry> = held.iter().filter(|entry| entry.trailer.is_some()).collect();
+        let gone = whole.iter().filter(|entry| !bench.spool.holds(&entry.key)).count();
+        let wrong = |what: &str| Err(Violation::Wrong(format!("{what}: {before:?}, then {after:?}")));
+        // With the power gone nothing can be told of the disk, and the spool goes on in memory.
+        let (quota, age) = (after.drops.quota - before.drops.quota, after.drops.age - before.drops.age);
+        let disk_full = after.drops.disk_full - before.drops.disk_full;
+        if gone as u64 != quota + age + disk_full {
+            return wrong(&format!("{gone} are gone"));
+        }
+        if whole.iter().take(gone).any(|entry| bench.spool.holds(&entry.key)) {
+            return wrong("others than the oldest are gone");
+        }
+        if disk_full > 0 && !self.plan.full_disk {
+            return wrong("the disk is not full");
+        }
+        if (quota > 0 || disk_full > 0) && self.settings.when_full == WhenFull::StopRecording {
+            return wrong("nothing was to make room");
+        }
+        if quota > 0 && after.kept > 0 {
+            return wrong("what the server has was to go first");
+        }
+        let others: u64 = whole.iter().take(gone.saturating_sub(1)).map(|entry| entry.file_bytes).sum();
+        if quota > 0 && disk_full == 0 && before.bytes - others <= self.settings.bytes_max {
+            return wrong("there was room");
+        }
+        let keys: Vec<_> = whole.iter().take(gone).map(|entry| entry.key.clone()).collect();
+        for key in &keys {
+            let known = self.fragments.get_mut(key).expect("it is held");
+            known.knowledge = Knowledge::Gone;
+            if age > 0 && Some(Duration::from_secs(self.total_seconds - known.began)) < self.settings.age_max {
+                return wrong("it was not as old as that");
+            }
+        }
+        self.outcome.dropped += gone as u64;
+        if !self.is_faulty() {
+            self.check_listed(&keys, Some(&bench.spool))?;
+        }
+        // With the power gone, or the process, its line was not written, nor its file removed.
+        if !self.disk.is_off() {
+            self.listed_in_memory.extend(keys);
+        }
+        Ok(())
+    }
+
+    /// Whatever was dropped has a line.
+    fn check_listed(&self, keys: &[FragmentKey], spool: Option<&Spool>) -> Result<(), Violation> {
+        // A disk that is full or forgets may lose lines.
+        if keys.is_empty() || self.plan.full_disk || self.plan.failing_syncs {
+            return Ok(());
+        }
+        let runs = drops::read(&self.disk, Path::new(STATE))
+            .map_err(|error| Violation::Wrong(format!("the list of drops can't be read: {error}")))?;
+        let is_listed = |key: &FragmentKey| {
+            runs.iter().any(|run| {
+                run.stream == key.stream
+                    && run.session == key.id.session
+                    && (run.first..=run.last).contains(&key.id.sequence)
+            })
+        };
+        match keys.iter().find(|key| !is_listed(key)) {
+            Some(key) => {
+                let when = if spool.is_some() { "dropped" } else { "dropped, and synced," };
+                Err(Violation::Unlisted(format!("{key} was {when} and is not listed")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// One more chunk of what is being captured, or the first of a new fragment.
@@ -413,11 +579,13 @@ impl<'a> Run<'a> {
         let elapsed = Duration::from_millis(40 * (known.chunks.len() as u64 + 1));
         known.chunks.push((chunk.clone(), elapsed));
         let half = self.rng.usize(..=chunk.len());
-        match writer.append(elapsed, &[chunk.slice(..half), chunk.slice(half..)]) {
-            Ok(()) => {
-                known.answered += 1;
-                Ok(())
-            }
+        let (held, before) = (entries(&bench.spool), bench.spool.counters());
+        let appended = writer.append(elapsed, &[chunk.slice(..half), chunk.slice(half..)]);
+        known.answered += usize::from(appended.is_ok());
+        let key = key.clone();
+        self.note_dropped(bench, &held, before)?;
+        match appended {
+            Ok(()) => Ok(()),
             // What a recorder does then.
             Err(_) if self.is_faulty() => self.abandon(bench, stream),
             Err(error) => Err(Violation::Wrong(format!("{key} can't be appended to: {error}"))),
@@ -430,28 +598,26 @@ impl<'a> Run<'a> {
         let key = FragmentKey { stream: stream.clone(), id };
         // Devices have wrong clocks.
         let wall = WallTime::from_millis(self.rng.i64(0..1_000_000));
-        let start = Start { monotonic: None, wall, quality: ClockQuality::Unsynchronised };
-        let (before, dropped) = (bench.spool.counters(), self.to_be_dropped(bench));
+        let start = Start { monotonic: Some(self.now()), wall, quality: ClockQuality::Unsynchronised };
+        let (held, before) = (entries(&bench.spool), bench.spool.counters());
         let created = self.during(Operation::Create, || bench.spool.create(key.clone(), start, CLOSING));
-        let after = bench.spool.counters();
-        if after.dropped - before.dropped != dropped.len() as u64 {
-            return Err(Violation::Wrong(format!("{} were to be dropped: {before:?}, then {after:?}", dropped.len())));
-        }
-        for key in dropped {
-            self.fragments.get_mut(&key).expect("it is held").knowledge = Knowledge::Gone;
-            if bench.spool.holds(&key) {
-                return Err(Violation::Wrong(format!("{key} was to be dropped")));
-            }
-        }
+        self.note_dropped(bench, &held, before)?;
+        let is_full = before.bytes > self.settings.bytes_max && self.settings.when_full == WhenFull::StopRecording;
         match created {
+            Ok(_) if is_full => return Err(Violation::Wrong(format!("{key} was begun in a full spool"))),
             Ok(writer) => {
                 bench.writers.insert(stream.clone(), writer);
                 bench.open.insert(stream.clone(), key.clone());
             }
+            Err(_) if is_full => {
+                self.outcome.refused += 1;
+                self.check_nothing_is_left(&key)?;
+            }
             Err(_) if self.is_faulty() => self.check_nothing_is_left(&key)?,
             Err(error) => return Err(Violation::Wrong(format!("{key} can't be begun: {error}"))),
         }
-        let known = Known { place, chunks: Vec::new(), answered: 0, knowledge: Knowledge::Begun };
+        let known =
+            Known { place, began: self.total_seconds, chunks: Vec::new(), answered: 0, knowledge: Knowledge::Begun };
         self.fragments.insert(key, known);
         Ok(())
     }
@@ -465,20 +631,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The oldest whole fragments that have to make room.
-    fn to_be_dropped(&self, bench: &Bench) -> Vec<FragmentKey> {
-        let mut bytes = bench.spool.counters().bytes;
-        let mut dropped = Vec::new();
-        for entry in entries(&bench.spool).into_iter().filter(|entry| entry.trailer.is_some()) {
-            if bytes <= self.bytes_max {
-                break;
-            }
-            bytes -= entry.file_bytes;
-            dropped.push(entry.key);
-        }
-        dropped
-    }
-
     fn finish(&mut self, bench: &mut Bench, stream: &StreamName) -> Result<(), Violation> {
         let (Some(writer), Some(key)) = (bench.writers.remove(stream), bench.open.remove(stream)) else {
             return Ok(());
@@ -489,15 +641,24 @@ impl<'a> Run<'a> {
         let Some(duration) = known.chunks.last().map(|(_, elapsed)| *elapsed) else {
             return self.end_early(bench, writer, &key);
         };
-        match self.during(Operation::Finish, || writer.finish(duration)) {
+        let (held, before) = (entries(&bench.spool), bench.spool.counters());
+        let finished = self.during(Operation::Finish, || writer.finish(duration));
+        self.note_dropped(bench, &held, before)?;
+        match finished {
             Ok(_) => {
                 self.outcome.finished += 1;
                 let known = self.fragments.get_mut(&key).expect("it was begun");
+                if self.settings.sync != SyncTime::Fragment {
+                    known.knowledge = Knowledge::Waits(known.payload(), self.total_seconds);
+                    return self.look_at(bench, &key, None);
+                }
                 known.knowledge = Knowledge::Whole(known.payload());
-                self.look_at(bench, &key, failed_syncs)
+                // What was listed before is on disk with it.
+                self.listed.append(&mut self.listed_in_memory);
+                self.look_at(bench, &key, Some(failed_syncs))
             }
-            // It was then ended early.
-            Err(_) if self.is_faulty() => self.look_at(bench, &key, failed_syncs),
+            // It was then ended early, or is not there.
+            Err(_) if self.is_faulty() => self.look_at(bench, &key, Some(failed_syncs)),
             Err(error) => Err(Violation::Wrong(format!("{key} can't be finished: {error}"))),
         }
     }
@@ -513,16 +674,16 @@ impl<'a> Run<'a> {
     fn end_early(&mut self, bench: &Bench, writer: Writer, key: &FragmentKey) -> Result<(), Violation> {
         let failed_syncs = self.disk.failed_syncs();
         self.during(Operation::Repair, || drop(writer));
-        self.look_at(bench, key, failed_syncs)
+        self.look_at(bench, key, Some(failed_syncs))
     }
 
     /// Looks at a fragment that was just ended.
-    fn look_at(&mut self, bench: &Bench, key: &FragmentKey, failed_syncs: u64) -> Result<(), Violation> {
+    fn look_at(&mut self, bench: &Bench, key: &FragmentKey, synced: Option<u64>) -> Result<(), Violation> {
         let Some(entry) = find(&bench.spool, key).filter(|_| !self.disk.is_off()) else {
             return Ok(());
         };
         match read(&bench.spool, &entry) {
-            Ok(payload) => self.note_whole(&entry, payload, failed_syncs),
+            Ok(payload) => self.note_whole(&entry, payload, synced),
             Err(error) => Err(Violation::Changed(key.to_string(), error.to_string())),
         }
     }
@@ -595,6 +756,11 @@ impl Known {
         })?;
         self.payload().starts_with(media).then_some(count + 1)
     }
+}
+
+/// The list of drops is laid out ahead.
+fn drops_bytes() -> u64 {
+    spool::limits::DROPS_BYTES_MAX
 }
 
 /// What the spool holds, in its order.

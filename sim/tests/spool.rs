@@ -28,6 +28,8 @@ fn no_power_cut_loses_doubles_or_changes_a_fragment_that_was_finished() {
     let counts = hold(cuts);
     assert!(counts.cuts >= 3 * runs(), "most of the cuts happen while the spool works: {counts:?}");
     assert!(counts.finished >= 5 * runs() && counts.ended_early >= runs() / 5, "{counts:?}");
+    assert!(counts.dropped >= runs() / 10 && counts.refused > 0, "some spools were full: {counts:?}");
+    assert!(counts.synced_later >= runs() / 2, "some synced at intervals: {counts:?}");
 }
 
 #[test]
@@ -92,6 +94,21 @@ fn without_the_sync_of_the_folder_that_names_the_spool_something_is_lost() {
     loses_without("state", Operation::Open);
 }
 
+#[test]
+fn without_the_sync_of_fragments_at_an_interval_something_is_lost() {
+    loses_without(".frag", Operation::Tend);
+}
+
+#[test]
+fn without_the_sync_of_their_folder_at_an_interval_something_is_lost() {
+    loses_without("spool/front", Operation::Tend);
+}
+
+#[test]
+fn without_the_sync_of_the_list_of_drops_a_drop_is_missing() {
+    loses_without("state/drops", Operation::Finish);
+}
+
 /// A power cut after a few rounds of work, a few times.
 fn cuts(seed: u64) -> Plan {
     Plan { seed, cuts: 6, rounds: 30, ..Plan::default() }
@@ -109,6 +126,9 @@ struct Counts {
     ended_early: u64,
     cuts: u64,
     kills: u64,
+    dropped: u64,
+    refused: u64,
+    synced_later: u64,
 }
 
 /// Runs many seeds, of which none may break a promise; answers what happened in them.
@@ -124,6 +144,9 @@ fn hold(plan: impl Fn(u64) -> Plan) -> Counts {
         counts.ended_early += outcome.ended_early;
         counts.cuts += u64::from(outcome.cuts);
         counts.kills += u64::from(outcome.kills);
+        counts.dropped += outcome.dropped;
+        counts.refused += outcome.refused;
+        counts.synced_later += outcome.synced_later;
     }
     println!("{} runs: {counts:?}", runs());
     counts

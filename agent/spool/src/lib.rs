@@ -2,18 +2,24 @@
 //!
 //! One file per fragment (file.rs), written before anything of it is sent, synced at its end, removed
 //! when PERSISTED is in. What is in memory is an index that is rebuilt from the files at the start
-//! (recovery.rs). The spool is bounded: when it is full the oldest whole fragment makes room for the
-//! newest, which is counted and logged. It knows no camera, no Matroska and no network.
+//! (recovery.rs). The spool is bounded in bytes, in number and, if that is wanted, in age; what gives way is the owner's to
+//! choose (settings.rs), and whatever is dropped is counted, logged and listed with its reason (drops.rs).
+//! It knows no camera, no Matroska and no network, and reads no clock.
 //!
-//! Start reading at [`Spool`], then [`Writer`] and `recovery.rs`.
+//! Start reading at [`Spool`], then [`Writer`], `upkeep.rs` and `recovery.rs`.
 
+mod age;
+pub mod drops;
 mod file;
 mod index;
 pub mod limits;
 mod reader;
+pub mod recordings;
 mod recovery;
+mod settings;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod writer;
 
 use std::collections::{BTreeSet, HashSet};
@@ -25,16 +31,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use disk::{Disk, OsDisk};
-use fragment::StreamName;
+use fragment::{StreamName, WallTime};
 use tokio::sync::Notify;
 use upload::{FragmentKey, Trailer};
 
+use self::drops::{List, Reason, Run};
 use self::index::Index;
 use self::recovery::{Recovered, Whole};
 
+pub use self::age::Now;
 pub use self::file::{Header, ReadError, Start};
 pub use self::index::{Counters, Entry};
 pub use self::reader::Reader;
+pub use self::settings::{Settings, SyncTime, WhenFull};
 pub use self::writer::Writer;
 
 /// A handle to the spool. Clones share it.
@@ -47,8 +56,11 @@ struct Shared {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     rejected: PathBuf,
-    bytes_max: u64,
+    settings: Settings,
     index: Mutex<Index>,
+    /// Not locked while the index is.
+    drops: Mutex<List>,
+    upkeep: Mutex<upkeep::State>,
     /// Streams whose folder is known to be on disk.
     folders: Mutex<HashSet<StreamName>>,
     /// Ordinals below this were captured by an earlier run.
@@ -56,25 +68,62 @@ struct Shared {
     changed: Notify,
 }
 
+/// Why a fragment can't be begun.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// There is no room, and what is there is not to give way.
+    #[error("the spool is full, and `when_full` is \"stop-recording\"")]
+    Full,
+    /// The disk does not take it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl CreateError {
+    /// Under which reason the fragment is listed.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Full => Reason::RefusedFull,
+            Self::Io(error) => reason_of(error),
+        }
+    }
+}
+
+/// Under which reason a fragment is listed that the disk did not take.
+pub fn reason_of(error: &io::Error) -> Reason {
+    if disk::is_full(error) { Reason::DiskFull } else { Reason::WriteError }
+}
+
+/// What remains of a fragment that the server has.
+#[derive(Debug)]
+pub struct Released {
+    path: PathBuf,
+    /// Its place, if it is kept.
+    kept: Option<u64>,
+}
+
 impl Spool {
     /// Opens the spool of a state folder, which the caller has locked, and recovers what is in it.
-    pub fn open(state: &Path, bytes_max: u64) -> io::Result<Self> {
-        Self::open_on(Arc::new(OsDisk), state, bytes_max)
+    pub fn open(state: &Path, settings: impl Into<Settings>) -> io::Result<Self> {
+        Self::open_on(Arc::new(OsDisk), state, settings)
     }
 
     /// The same on another disk than the machine's.
-    pub fn open_on(disk: Arc<dyn Disk>, state: &Path, bytes_max: u64) -> io::Result<Self> {
+    pub fn open_on(disk: Arc<dyn Disk>, state: &Path, settings: impl Into<Settings>) -> io::Result<Self> {
         let (folder, rejected) = (state.join("spool"), state.join("rejected"));
         disk.create_folder(&folder)?;
         let index = recovery::load(&*disk, &folder, &rejected)?;
         let first_own_ordinal = index.next_ordinal();
+        let drops = List::open(disk.clone(), state);
         Ok(Self {
             shared: Arc::new(Shared {
                 disk,
                 folder,
                 rejected,
-                bytes_max,
+                settings: settings.into(),
                 index: Mutex::new(index),
+                drops: Mutex::new(drops),
+                upkeep: Mutex::default(),
                 folders: Mutex::default(),
                 first_own_ordinal,
                 changed: Notify::new(),
@@ -82,15 +131,25 @@ impl Spool {
         })
     }
 
-    /// Begins a fragment. `closing` are the bytes that end its document.
-    pub fn create(&self, key: FragmentKey, start: Start, closing: Bytes) -> io::Result<Writer> {
-        self.make_room();
+    /// Begins a fragment. `closing` are the bytes that end its document. What has to make room for it is dropped, or
+    /// it is refused, as the settings say.
+    pub fn create(&self, key: FragmentKey, start: Start, closing: Bytes) -> Result<Writer, CreateError> {
+        self.make_room()?;
         let ordinal = self.index().take_ordinal();
         self.make_folder(&key.stream)?;
         let path = self.path(&key);
         let header = Header { key: key.clone(), ordinal, start, closing };
-        let writer = Writer::create(self.clone(), header, path)?;
-        self.index().insert(ordinal, Entry { key, bytes: 0, file_bytes: 0, trailer: None });
+        let mut writer = Writer::create(self.clone(), header.clone(), path.clone());
+        for _ in 0..limits::DROPS_PER_WRITE_MAX {
+            match &writer {
+                Err(error) if disk::is_full(error) && self.give_way() => {
+                    writer = Writer::create(self.clone(), header.clone(), path.clone());
+                }
+                _ => break,
+            }
+        }
+        let writer = writer?;
+        self.index().insert(ordinal, key, &start);
         self.shared.changed.notify_one();
         Ok(writer)
     }
@@ -105,40 +164,56 @@ impl Spool {
         header.ordinal >= self.shared.first_own_ordinal
     }
 
-    /// The server has it on disk: forgets it and gives the file that remains for [`Self::remove`]. A crash
-    /// before that sends it once more, and the server knows it.
+    /// The server has it on disk: forgets it and gives what remains for [`Self::remove`]. A crash before that sends
+    /// it once more, and the server knows it.
     #[must_use = "the file has to be removed"]
-    pub fn release(&self, key: &FragmentKey) -> Option<PathBuf> {
-        let entry = self.index().remove(key, |counters| counters.persisted += 1)?;
+    pub fn release(&self, key: &FragmentKey) -> Option<Released> {
+        let is_kept = self.shared.settings.keep.is_some();
+        let ordinal = self.index().persist(key, is_kept)?;
         self.shared.changed.notify_one();
-        Some(self.path(&entry.key))
+        Some(Released { path: self.path(key), kept: is_kept.then_some(ordinal) })
+    }
+
+    /// Removes the file of a fragment that was released, or gives it the name of one that is kept. Neither is synced.
+    pub fn remove(&self, released: &Released) {
+        let Released { path, kept: Some(ordinal) } = released else {
+            self.remove_file(&released.path);
+            return;
+        };
+        let renamed = self.shared.disk.rename(path, &path.with_extension(recovery::KEPT));
+        if let Err(error) = &renamed {
+            tracing::warn!(path = %path.display(), %error, "a fragment that the server has can't be kept");
+            self.remove_file(path);
+        }
+        self.index().settle(*ordinal, renamed.is_ok());
     }
 
     /// The server will never take it: moves it out of the way, for a look.
     pub fn reject(&self, key: &FragmentKey) -> io::Result<()> {
-        if self.index().remove(key, |counters| counters.rejected += 1).is_none() {
+        let Some(dropped) = self.index().remove(key) else {
             return Ok(());
-        }
+        };
         self.shared.changed.notify_one();
+        let duration = dropped.entry.trailer.map_or(Duration::ZERO, |trailer| trailer.duration);
+        self.note_dropped(key, dropped.wall, duration, Reason::Rejected);
         self.set_aside(key)
-    }
-
-    /// Removes the file of a fragment that was released.
-    pub fn remove(&self, path: &Path) {
-        recovery::remove(&*self.shared.disk, path);
     }
 
     /// Ends a fragment that turned out to be damaged at its last whole chunk. What is behind that is lost, which
     /// is counted; of one without a whole chunk nothing is left, and it is not here any more.
     pub fn repair(&self, key: &FragmentKey) {
         let path = self.path(key);
-        let before = self.index().bytes_of(key);
+        let before = self.index().find(key).map(|(entry, wall)| (entry.clone(), wall));
         let repaired = recovery::repair(&*self.shared.disk, &path);
-        let counts_itself = matches!(repaired, Err(_) | Ok(Recovered::Torn(..)));
         self.note_repaired(key, &path, repaired);
-        let mut index = self.index();
-        if !counts_itself && index.bytes_of(key) < before {
-            index.note_lost();
+        let Some((before, wall)) = before else {
+            return;
+        };
+        let plays = |entry: &Entry| entry.trailer.map_or(Duration::ZERO, |trailer| trailer.duration);
+        let (bytes, left) =
+            self.index().find(key).map_or((0, Duration::ZERO), |(entry, _)| (entry.bytes, plays(entry)));
+        if bytes < before.bytes {
+            self.note_dropped(key, wall, plays(&before).saturating_sub(left), Reason::Damaged);
         }
     }
 
@@ -150,7 +225,7 @@ impl Spool {
     /// Whether another fragment fits without dropping one that waits. A camera can't wait for room; what reads a
     /// file can.
     pub fn has_room(&self) -> bool {
-        self.index().has_room(self.shared.bytes_max)
+        self.index().has_room(self.shared.settings.bytes_max)
     }
 
     /// Waits until something changed since [`Self::take_changes`].
@@ -188,9 +263,22 @@ impl Spool {
         self.index().counters()
     }
 
-    /// Counts a fragment or its rest that could not be written.
-    pub fn note_lost(&self) {
-        self.index().note_lost();
+    /// Counts and lists a fragment that is dropped, or the rest of one. With no duration it is not known yet:
+    /// [`Self::note_duration`] follows.
+    pub fn note_dropped(&self, key: &FragmentKey, start: WallTime, duration: Duration, reason: Reason) {
+        self.index().count_drop(reason);
+        self.drops().append(&Run::of(key, start, duration, reason));
+    }
+
+    /// Counts and lists fragments that were dropped before they came here.
+    pub fn note_run(&self, run: &Run) {
+        (run.first.0..=run.last.0).for_each(|_| self.index().count_drop(run.reason));
+        self.drops().append(run);
+    }
+
+    /// How long a fragment was that has been dropped while it was captured, or how much longer.
+    pub fn note_duration(&self, key: &FragmentKey, start: WallTime, duration: Duration, reason: Reason) {
+        self.drops().append(&Run::of(key, start, duration, reason));
     }
 
     fn note_grown(&self, ordinal: u64, bytes: u64, record_bytes: u64) {
@@ -213,40 +301,15 @@ impl Spool {
                 self.index().replace(key, trailer, file_bytes);
             }
             Ok(Recovered::Empty) => {
-                self.index().remove(key, |_| {});
-                self.remove(path);
+                self.index().remove(key);
+                self.remove_file(path);
             }
             Ok(Recovered::Torn(_, error)) | Err(error) => {
                 tracing::error!(fragment = %key, %error, "a fragment can't be recovered; it stays on disk");
-                self.index().remove(key, |counters| counters.lost += 1);
+                self.index().remove(key);
             }
         }
         self.shared.changed.notify_one();
-    }
-
-    /// Drops the oldest whole fragments until another one fits.
-    fn make_room(&self) {
-        let mut dropped = 0u64;
-        loop {
-            let mut index = self.index();
-            if !index.is_over(self.shared.bytes_max) {
-                break;
-            }
-            let Some(entry) = index.drop_oldest() else {
-                break;
-            };
-            drop(index);
-            self.remove(&self.path(&entry.key));
-            dropped += 1;
-        }
-        if dropped > 0 {
-            tracing::warn!(
-                dropped,
-                bytes_max = self.shared.bytes_max,
-                "the spool is full: dropped its oldest fragments"
-            );
-            self.shared.changed.notify_one();
-        }
     }
 
     /// The folder of a stream, made once in a run. A folder that is there proves nothing: the run that made it
@@ -276,12 +339,20 @@ impl Spool {
         let next = names.last().map_or(0, number).saturating_add(1);
         disk.rename(&self.path(key), &rejected.join(format!("{next}-{}-{}.frag", key.stream, key.id)))?;
         let surplus = (names.len() + 1).saturating_sub(limits::REJECTED_FRAGMENTS_MAX);
-        names[..surplus].iter().for_each(|name| self.remove(&rejected.join(name)));
+        names[..surplus].iter().for_each(|name| self.remove_file(&rejected.join(name)));
         Ok(())
     }
 
     fn path(&self, key: &FragmentKey) -> PathBuf {
         self.shared.folder.join(key.stream.as_str()).join(format!("{}.frag", key.id))
+    }
+
+    fn remove_file(&self, path: &Path) {
+        recovery::remove(&*self.shared.disk, path);
+    }
+
+    fn drops(&self) -> MutexGuard<'_, List> {
+        self.shared.drops.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {

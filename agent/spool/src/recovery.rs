@@ -8,10 +8,11 @@
 //!
 //! What the index says to be whole is on disk, as it is after [`crate::Writer::finish`]. After a crash of the
 //! process alone that takes a sync: of what was torn, of the newest whole fragment of each stream, whose end may
-//! have been on its way to the disk, and of the folders. The older ones were synced before their
-//! successors began. The same syncs make removals last, so that ordinals, which go on behind the newest one that is
+//! have been on its way to the disk, of the last ones of all, which may have waited to be synced together, and of the folders.
+//! The older ones were synced before their successors began. The same syncs make removals last, so that ordinals, which go on behind the newest one that is
 //! found, are never those of a fragment that comes back.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,11 @@ use upload::Trailer;
 
 use crate::file::{self, Header, InOrder, ReadError, Record, TRAILER_RECORD_BYTES};
 use crate::index::{Counters, Index};
+use crate::limits;
+
+/// How a spool file's name ends: a fragment that waits, and one that the server has.
+pub(crate) const WAITING: &str = "frag";
+pub(crate) const KEPT: &str = "kept";
 
 /// What a file turned out to be.
 #[derive(Debug)]
@@ -50,6 +56,9 @@ pub(crate) fn load(disk: &dyn Disk, folder: &Path, rejected: &Path) -> io::Resul
     let mut index = Index::default();
     let mut found = Vec::new();
     let mut shortened = 0u64;
+    // The last whole ones, which a process that synced at intervals may have left in memory.
+    let mut last = BTreeSet::new();
+    let mut folders = Vec::new();
     for stream in disk.list(folder)? {
         let stream = folder.join(stream);
         let names = match disk.list(&stream) {
@@ -57,21 +66,38 @@ pub(crate) fn load(disk: &dyn Disk, folder: &Path, rejected: &Path) -> io::Resul
             Err(error) if error.kind() == ErrorKind::NotADirectory => continue,
             Err(error) => return Err(error),
         };
+        let ends_with = |end: &'static str| {
+            let stream = &stream;
+            names.iter().map(|name| stream.join(name)).filter(move |path| path.extension().is_some_and(|it| it == end))
+        };
         let mut newest: Option<(u64, PathBuf)> = None;
         let mut unsynced = Vec::new();
-        for name in names.iter().filter(|name| name.ends_with(".frag")) {
-            let path = stream.join(name);
+        for path in ends_with(KEPT) {
+            // The server has it: what is not whole has no use.
+            match ends(disk, &path) {
+                Ok((Some(header), Some(trailer), file_bytes)) => {
+                    found.push((Whole { header, trailer, file_bytes }, true))
+                }
+                Ok(_) => remove(disk, &path),
+                Err(error) => tracing::error!(path = %path.display(), %error, "a recording can't be read"),
+            }
+        }
+        for path in ends_with(WAITING) {
             match recover(disk, &path) {
                 Ok(Recovered::Whole(whole)) => {
                     if newest.as_ref().is_none_or(|(ordinal, _)| *ordinal < whole.header.ordinal) {
-                        newest = Some((whole.header.ordinal, path));
+                        newest = Some((whole.header.ordinal, path.clone()));
                     }
-                    found.push(whole);
+                    last.insert((whole.header.ordinal, path));
+                    if last.len() > limits::UNSYNCED_FRAGMENTS_MAX {
+                        last.pop_first();
+                    }
+                    found.push((whole, false));
                 }
                 Ok(Recovered::Shortened(whole)) => {
                     shortened += 1;
                     unsynced.push(path);
-                    found.push(whole);
+                    found.push((whole, false));
                 }
                 Ok(Recovered::Empty) => remove(disk, &path),
                 Ok(Recovered::Torn(header, error)) => {
@@ -83,14 +109,17 @@ pub(crate) fn load(disk: &dyn Disk, folder: &Path, rejected: &Path) -> io::Resul
                 Err(error) => tracing::error!(path = %path.display(), %error, "a spool file can't be recovered"),
             }
         }
-        unsynced.extend(newest.map(|(_, path)| path));
+        // Of a stream that gives little it may not be among the last ones.
+        unsynced.extend(newest.filter(|newest| !last.contains(newest)).map(|(_, path)| path));
         unsynced.iter().for_each(|path| sync(disk, path));
-        sync_folder(disk, &stream);
+        folders.push(stream);
     }
+    last.iter().for_each(|(_, path)| sync(disk, path));
+    folders.iter().for_each(|folder| sync_folder(disk, folder));
     sync_folder(disk, rejected);
-    found.sort_by_key(|whole| order(&whole.header));
-    for Whole { header, trailer, file_bytes } in found {
-        index.insert_recovered(header, trailer, file_bytes);
+    found.sort_by_key(|(whole, _)| order(&whole.header));
+    for (Whole { header, trailer, file_bytes }, is_kept) in found {
+        index.insert_recovered(header, trailer, file_bytes, is_kept);
     }
     let Counters { fragments, bytes, .. } = index.counters();
     if fragments > 0 {
@@ -115,6 +144,13 @@ fn recover(disk: &dyn Disk, path: &Path) -> io::Result<Recovered> {
         Some(trailer) => Ok(Recovered::Whole(Whole { header, trailer, file_bytes })),
         None => shorten(&file, header),
     }
+}
+
+/// Looks at the two ends of a file, and changes nothing: its header, its trailer, and how large it is.
+pub(crate) fn ends(disk: &dyn Disk, path: &Path) -> io::Result<(Option<Header>, Option<Trailer>, u64)> {
+    let file = disk.open(path)?;
+    let file_bytes = file.len()?;
+    Ok((read_header(&file)?, read_trailer(&file, file_bytes)?, file_bytes))
 }
 
 /// Reads every record and ends the file at the last one that is whole. What is left is on disk on return.

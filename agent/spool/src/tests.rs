@@ -7,11 +7,13 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use disk::OsDisk;
 use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, WallTime};
 use upload::FragmentKey;
 
+use super::drops::{self, Drops, Reason};
 use super::limits::REJECTED_FRAGMENTS_MAX;
-use super::{ReadError, Spool, Start};
+use super::{Now, ReadError, Settings, Spool, Start, SyncTime, WhenFull, Writer, recordings};
 
 const CLOSING: Bytes = Bytes::from_static(b"</fragment>");
 const PIECES: [&[u8]; 3] = [b"first unit", b"a second one", b"3"];
@@ -223,6 +225,151 @@ fn the_order_of_capture_survives_a_restart_and_goes_on() {
     }
 }
 
+#[test]
+fn what_waits_for_too_long_is_dropped_and_listed() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = Settings { age_max: Some(Duration::from_secs(60)), ..Settings::from(ROOM) };
+    let spool = Spool::open(state.path(), settings).unwrap();
+    (0..2).for_each(|sequence| write_at(&spool, sequence, 10 + u64::from(sequence) * 5));
+    let growing = spool.create(key(2), Start { monotonic: Some(since_boot(1)), ..start() }, CLOSING).unwrap();
+    spool.tend(at(69));
+    assert_eq!(spool.counters().drops.age, 0);
+    spool.tend(at(71));
+    assert_eq!([0, 1, 2].map(|sequence| spool.holds(&key(sequence))), [false, true, true], "what is captured stays");
+    drop(growing);
+    let listed = drops::read(&OsDisk, state.path()).unwrap();
+    let [run] = &listed[..] else { panic!("{listed:#?}") };
+    assert_eq!((run.reason, run.first, run.duration), (Reason::Age, Sequence(0), Duration::from_millis(120)));
+    assert!(!path_in(state.path(), 0).exists() && path_in(state.path(), 1).exists());
+}
+
+#[test]
+fn a_device_whose_calendar_is_set_drops_nothing_for_its_age() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = Settings { age_max: Some(Duration::from_secs(3600)), ..Settings::from(ROOM) };
+    let spool = Spool::open(state.path(), settings).unwrap();
+    // `start` is of 1970.
+    (0..3).for_each(|sequence| write_at(&spool, sequence, 10));
+    let set = Some(WallTime::from_millis(1_700_000_000_000));
+    spool.tend(Now { wall: set, ..at(100) });
+    drop(spool);
+    let spool = Spool::open(state.path(), settings).unwrap();
+    spool.tend(Now { monotonic: MonotonicTime { boot: BootId(6), since_boot: Duration::from_secs(60) }, wall: set });
+    assert_eq!((spool.counters().fragments, spool.counters().drops.age), (3, 0));
+}
+
+#[test]
+fn a_spool_that_stops_recording_refuses_the_newest_and_takes_more_when_there_is_room() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = Settings { when_full: WhenFull::StopRecording, ..Settings::from(500) };
+    let spool = Spool::open(state.path(), settings).unwrap();
+    let refused = (0..20).find(|&sequence| match spool.create(key(sequence), start(), CLOSING) {
+        Ok(writer) => {
+            end(writer);
+            false
+        }
+        Err(error) => {
+            assert_eq!(error.reason(), Reason::RefusedFull, "{error}");
+            true
+        }
+    });
+    let refused = refused.expect("it is full at some time");
+    assert!((0..refused).all(|sequence| spool.holds(&key(sequence))), "nothing was dropped");
+    assert!(spool.counters().stopped && !path_in(state.path(), refused).exists());
+    (0..refused).for_each(|sequence| spool.remove(&spool.release(&key(sequence)).unwrap()));
+    write_whole(&spool, refused + 1);
+    assert!(!spool.counters().stopped);
+}
+
+#[test]
+fn what_the_server_has_is_kept_over_restarts_and_never_offered_again() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = Settings { keep: Some(Duration::from_secs(60)), ..Settings::from(ROOM) };
+    let spool = Spool::open(state.path(), settings).unwrap();
+    (0..3).for_each(|sequence| write_at(&spool, sequence, 10 + 20 * u64::from(sequence)));
+    (0..2).for_each(|sequence| spool.remove(&spool.release(&key(sequence)).unwrap()));
+    let counters = spool.counters();
+    assert_eq!((counters.fragments, counters.kept, counters.persisted), (1, 2, 2));
+    drop(spool);
+    let spool = Spool::open(state.path(), settings).unwrap();
+    let counters = spool.counters();
+    assert_eq!((counters.fragments, counters.kept), (1, 2));
+    let (ordinal, entry) = spool.next(None).unwrap();
+    assert_eq!((entry.key, spool.next(Some(ordinal))), (key(2), None));
+    let found = recordings::of(state.path(), &key(0).stream).unwrap();
+    assert_eq!(found.iter().map(|it| it.is_persisted).collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(found[0].read().unwrap(), whole());
+    spool.tend(at(71));
+    assert_eq!((spool.counters().kept, spool.counters().fragments), (1, 1), "the first was kept for a minute");
+    assert_eq!(recordings::of(state.path(), &key(0).stream).unwrap().len(), 2);
+    let listed = drops::read(&OsDisk, state.path()).unwrap();
+    assert!(listed.is_empty(), "what the server has is no loss: {listed:#?}");
+}
+
+#[test]
+fn what_the_server_has_makes_room_before_anything_is_dropped() {
+    for when_full in [WhenFull::DropOldest, WhenFull::StopRecording] {
+        let state = tempfile::tempdir().unwrap();
+        let settings = Settings { keep: Some(Duration::from_secs(3600)), when_full, ..Settings::from(2000) };
+        let spool = Spool::open(state.path(), settings).unwrap();
+        write_whole(&spool, 0);
+        for sequence in 1..50 {
+            write_whole(&spool, sequence);
+            spool.remove(&spool.release(&key(sequence)).unwrap());
+        }
+        let counters = spool.counters();
+        assert!(spool.holds(&key(0)) && counters.drops == Drops::default() && counters.kept > 2, "{counters:?}");
+        assert!(counters.bytes + counters.kept_bytes < 2600, "{counters:?}");
+        let files = fs::read_dir(state.path().join("spool/front")).unwrap().count() as u64;
+        assert_eq!(files, counters.fragments + counters.kept);
+    }
+}
+
+#[test]
+fn without_keep_recordings_of_before_go() {
+    let state = tempfile::tempdir().unwrap();
+    let keeping = Settings { keep: Some(Duration::from_secs(3600)), ..Settings::from(ROOM) };
+    let spool = Spool::open(state.path(), keeping).unwrap();
+    write_at(&spool, 0, 10);
+    spool.remove(&spool.release(&key(0)).unwrap());
+    drop(spool);
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    spool.tend(at(11));
+    assert_eq!((spool.counters().kept, fs::read_dir(state.path().join("spool/front")).unwrap().count()), (0, 0));
+}
+
+#[test]
+fn a_sync_that_is_made_at_intervals_is_due_after_one_and_not_before() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = Settings { sync: SyncTime::Interval(Duration::from_secs(10)), ..Settings::from(ROOM) };
+    let spool = Spool::open(state.path(), settings).unwrap();
+    (0..3).for_each(|sequence| write_whole(&spool, sequence));
+    assert_eq!((spool.counters().unsynced, spool.counters().spooled), (3, 3), "they may be sent at once");
+    [20, 29].into_iter().for_each(|secs| spool.tend(at(secs)));
+    assert_eq!(spool.counters().unsynced, 3);
+    spool.tend(at(30));
+    assert_eq!(spool.counters().unsynced, 0);
+}
+
+#[test]
+fn whatever_is_dropped_is_listed_with_its_reason() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), 700).unwrap();
+    write_whole(&spool, 0);
+    spool.reject(&key(0)).unwrap();
+    write_whole(&spool, 1);
+    let bytes = fs::read(path_in(state.path(), 1)).unwrap();
+    fs::write(path_in(state.path(), 1), &bytes[..bytes.len() / 2]).unwrap();
+    spool.repair(&key(1));
+    (2..9).for_each(|sequence| write_whole(&spool, sequence));
+    let listed = drops::read(&OsDisk, state.path()).unwrap();
+    let reasons: Vec<_> = listed.iter().map(|run| run.reason).collect();
+    assert_eq!(reasons, [Reason::Rejected, Reason::Damaged, Reason::Quota], "{listed:#?}");
+    let counters = spool.counters();
+    assert_eq!((counters.rejected, counters.lost), (1, 1));
+    assert_eq!(u64::from(listed[2].last.0 - listed[2].first.0) + 1, counters.dropped);
+}
+
 fn key(sequence: u32) -> FragmentKey {
     FragmentKey {
         stream: "front".parse().unwrap(),
@@ -241,8 +388,25 @@ fn is_told(spool: &Spool) -> bool {
     pin!(spool.changed()).poll(&mut context).is_ready()
 }
 
+fn since_boot(secs: u64) -> MonotonicTime {
+    MonotonicTime { boot: BootId(5), since_boot: Duration::from_secs(secs) }
+}
+
+/// So long after the boot that `start` is of.
+fn at(secs: u64) -> Now {
+    Now { monotonic: since_boot(secs), wall: None }
+}
+
 fn write_whole(spool: &Spool, sequence: u32) {
-    let mut writer = spool.create(key(sequence), start(), CLOSING).unwrap();
+    end(spool.create(key(sequence), start(), CLOSING).unwrap());
+}
+
+fn write_at(spool: &Spool, sequence: u32, secs: u64) {
+    let start = Start { monotonic: Some(since_boot(secs)), quality: ClockQuality::Unsynchronised, ..start() };
+    end(spool.create(key(sequence), start, CLOSING).unwrap());
+}
+
+fn end(mut writer: Writer) {
     for (i, piece) in (1..).zip(PIECES) {
         writer.append(Duration::from_millis(40 * i), &[Bytes::from_static(piece)]).unwrap();
     }

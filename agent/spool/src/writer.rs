@@ -11,9 +11,11 @@ use upload::Trailer;
 
 use super::{Spool, recovery};
 use crate::file::{self, Header};
+use crate::limits;
 
 /// A fragment that is being captured. Dropped before [`Self::finish`], it is ended at its last whole
-/// chunk, as after a crash.
+/// chunk, as after a crash. One that the disk did not take in whole is no fragment: it leaves the spool, and its file is
+/// removed.
 pub struct Writer {
     spool: Spool,
     header: Header,
@@ -25,7 +27,15 @@ pub struct Writer {
     bytes: u64,
     crc32c: u32,
     elapsed: Duration,
-    finished: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    Finished,
+    /// It is not to be there.
+    Discarded,
 }
 
 impl Writer {
@@ -34,11 +44,11 @@ impl Writer {
         let record = file::encode_header(&header);
         if let Err(error) = file.write_at(&record, 0) {
             // A full disk must not gather a file for each fragment that it has no room for.
-            spool.remove(&path);
+            spool.remove_file(&path);
             return Err(error);
         }
         let end = record.len() as u64;
-        Ok(Self { spool, header, path, file, end, bytes: 0, crc32c: 0, elapsed: Duration::ZERO, finished: false })
+        Ok(Self { spool, header, path, file, end, bytes: 0, crc32c: 0, elapsed: Duration::ZERO, state: State::Open })
     }
 
     /// Appends whole Matroska elements. With them the fragment plays for `elapsed`.
@@ -54,23 +64,45 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the fragment. When this returns it is on disk: (1) closing bytes and trailer, (2) sync the
-    /// file, (3) sync the folder that names it.
+    /// Ends the fragment: (1) closing bytes and trailer, (2) sync the file, (3) sync the folder that names it. When this
+    /// returns it is on disk, unless syncs are made at intervals.
     pub fn finish(mut self, duration: Duration) -> io::Result<Trailer> {
         let closing = self.header.closing.clone();
         self.append(duration, std::slice::from_ref(&closing))?;
         let trailer = Trailer { duration, bytes: self.bytes, crc32c: self.crc32c };
         let record = file::encode_trailer(&trailer);
         self.write(&record)?;
-        self.file.sync()?;
-        self.spool.shared.disk.sync_folder(disk::folder_of(&self.path))?;
-        self.finished = true;
+        if self.spool.syncs_each() {
+            self.file.sync()?;
+            self.spool.shared.disk.sync_folder(disk::folder_of(&self.path))?;
+        }
+        self.state = State::Finished;
         self.spool.note_finished(self.header.ordinal, trailer, record.len() as u64);
+        self.spool.note_unsynced(self.header.ordinal);
         Ok(trailer)
     }
 
+    /// Gives it up: nothing of it is to stay.
+    pub fn discard(mut self) {
+        self.state = State::Discarded;
+    }
+
+    /// On a disk that is full, others make way as far as they are to.
+
     fn write(&mut self, record: &[u8]) -> io::Result<()> {
-        self.file.write_at(record, self.end)?;
+        let mut written = self.file.write_at(record, self.end);
+        for _ in 0..limits::DROPS_PER_WRITE_MAX {
+            match &written {
+                Err(error) if disk::is_full(error) && self.spool.give_way() => {
+                    written = self.file.write_at(record, self.end);
+                }
+                _ => break,
+            }
+        }
+        if written.is_err() {
+            self.state = State::Discarded;
+        }
+        written?;
         self.end += record.len() as u64;
         Ok(())
     }
@@ -78,9 +110,16 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if !self.finished {
-            let repaired = recovery::repair(&*self.spool.shared.disk, &self.path);
-            self.spool.note_repaired(&self.header.key, &self.path, repaired);
+        match self.state {
+            State::Finished => {}
+            State::Open => {
+                let repaired = recovery::repair(&*self.spool.shared.disk, &self.path);
+                self.spool.note_repaired(&self.header.key, &self.path, repaired);
+            }
+            State::Discarded => {
+                self.spool.remove_file(&self.path);
+                self.spool.forget(&self.header.key);
+            }
         }
     }
 }

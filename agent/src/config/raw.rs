@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use bytesize::ByteSize;
 use serde::Deserialize;
 
-use super::{Camera, camera, metrics};
+use super::{Camera, camera, metrics, spool};
 use crate::limits;
 
 const STATE_DEFAULT: &str = "/var/lib/millrace-agent";
@@ -17,7 +16,7 @@ pub(super) struct Config {
     #[serde(default)]
     server: Server,
     #[serde(default)]
-    spool: Spool,
+    spool: spool::Raw,
     #[serde(default)]
     metrics: metrics::Raw,
     #[serde(default)]
@@ -32,23 +31,17 @@ struct Server {
     token_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Spool {
-    bytes_max: Option<String>,
-}
-
 impl Config {
     /// The settings, and what is wrong with them.
     pub(super) fn resolve(self, folder: &Path, problems: &mut Vec<String>) -> Option<super::Config> {
         let server = self.server.resolve(folder, problems);
-        let spool_bytes_max = self.spool.resolve(problems);
+        let spool = self.spool.resolve(problems);
         let metrics = self.metrics.resolve(problems);
         let cameras = resolve_cameras(self.camera, folder, problems);
         Some(super::Config {
             state: folder.join(self.state.unwrap_or_else(|| STATE_DEFAULT.into())),
             server: server?,
-            spool_bytes_max,
+            spool,
             metrics,
             cameras,
         })
@@ -93,30 +86,6 @@ impl Server {
         let token =
             text.and_then(|text| text.parse().map_err(|error| problems.push(format!("server.token: {error}"))).ok());
         Some(super::Server { address: address?, token })
-    }
-}
-
-impl Spool {
-    fn resolve(self, problems: &mut Vec<String>) -> u64 {
-        let Some(text) = self.bytes_max else {
-            return limits::SPOOL_BYTES_DEFAULT;
-        };
-        match text.trim().parse().ok().map(|size: ByteSize| size.as_u64()) {
-            Some(bytes) if bytes >= limits::SPOOL_BYTES_MIN => bytes,
-            Some(_) => {
-                problems.push(format!(
-                    "spool.bytes_max is {text:?}: the least is {} MiB, room for two large fragments",
-                    limits::SPOOL_BYTES_MIN >> 20
-                ));
-                limits::SPOOL_BYTES_DEFAULT
-            }
-            None => {
-                problems.push(format!(
-                    "spool.bytes_max is {text:?}: write a number and a unit, as in bytes_max = \"8 GiB\""
-                ));
-                limits::SPOOL_BYTES_DEFAULT
-            }
-        }
     }
 }
 

@@ -78,6 +78,12 @@ fn every_problem_names_its_key_and_what_to_write() {
         ("[metrics]\nlisten = \"9273\"", "metrics.listen is \"9273\"", "127.0.0.1:9273"),
         ("[spool]\nbytes_max = \"8 gigs\"", "spool.bytes_max is \"8 gigs\"", "8 GiB"),
         ("[spool]\nbytes_max = \"1 MB\"", "spool.bytes_max is \"1 MB\"", "128 MiB"),
+        ("[spool]\nage_max = \"a week\"", "spool.age_max is \"a week\"", "age_max = \"7 days\""),
+        ("[spool]\nkeep = \"24\"", "spool.keep is \"24\"", "keep = \"24h\""),
+        ("[spool]\nkeep = \"5s\"", "spool.keep is \"5s\"", "the least is a minute"),
+        ("[spool]\nsync = \"never\"", "spool.sync is \"never\"", "sync = \"10s\""),
+        ("[spool]\nsync = \"1 hour\"", "spool.sync is \"1 hour\"", "1 to 60 seconds"),
+        ("[spool]\nwhen_full = \"panic\"", "spool.when_full is \"panic\"", "\"stop-recording\" to lose the newest"),
     ] {
         let message = parse(cameras).unwrap_err().to_string();
         assert!(message.contains(key) && message.contains(advice), "{cameras}\n{message}");
@@ -143,8 +149,26 @@ fn the_size_of_the_spool_is_read_as_people_write_sizes() {
     {
         let config =
             parse(&format!("[spool]\nbytes_max = \"{written}\"\n[[camera]]\nstream = \"a\"\nfile = \"f\"")).unwrap();
-        assert_eq!(config.spool_bytes_max, bytes, "{written}");
+        assert_eq!(config.spool.bytes_max, bytes, "{written}");
     }
+}
+
+#[test]
+fn the_spool_keeps_what_its_section_says() {
+    use spool::{Settings, SyncTime, WhenFull};
+    let camera = "[[camera]]\nstream = \"a\"\nfile = \"f\"";
+    let config = parse(camera).unwrap();
+    assert_eq!(config.spool, Settings::from(8 << 30));
+    let section = "[spool]\nage_max = \"7 days\"\nkeep = \"24h\"\nsync = \"10s\"\nwhen_full = \"stop-recording\"\n";
+    let hours = |hours: u64| Some(std::time::Duration::from_secs(hours * 3600));
+    let expected = Settings {
+        bytes_max: 8 << 30,
+        age_max: hours(7 * 24),
+        when_full: WhenFull::StopRecording,
+        sync: SyncTime::Interval(std::time::Duration::from_secs(10)),
+        keep: hours(24),
+    };
+    assert_eq!(parse(&format!("{section}{camera}")).unwrap().spool, expected);
 }
 
 fn parse(cameras: &str) -> Result<Config, ConfigError> {

@@ -1,0 +1,36 @@
+//! Tends the spool: what is too old, and what is due to be synced.
+
+use std::time::Duration;
+
+use fragment::ClockQuality;
+use spool::{Now, Spool};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::limits;
+
+/// Tends it until `stop`, and syncs what is left then. The disk may take its time: each look has a thread to wait on.
+pub async fn run(spool: Spool, clock: Clock, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        pause(limits::TEND_PAUSE, &stop).await;
+        let (spool, now) = (spool.clone(), now(clock));
+        let is_last = stop.is_cancelled();
+        let look = tokio::task::spawn_blocking(move || if is_last { spool.flush() } else { spool.tend(now) });
+        if let Err(error) = look.await {
+            tracing::error!(%error, "the spool could not be tended");
+        }
+    }
+}
+
+/// The present by the monotonic clock, and by the calendar only if that can be trusted.
+fn now(clock: Clock) -> Now {
+    let now = clock.now();
+    Now { monotonic: now.monotonic, wall: (now.quality >= ClockQuality::Synchronised).then_some(now.wall) }
+}
+
+async fn pause(pause: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        () = stop.cancelled() => {}
+    }
+}

@@ -1,0 +1,277 @@
+//! A camera before a disk that stands still, or is full: whole fragments or none, each drop with its reason, and a bounded
+//! memory.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use agent::limits;
+use agent::scribe::Scribe;
+use bytes::Bytes;
+use disk::{Disk, File, OsDisk};
+use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
+use spool::drops::{self, Reason, Run};
+use spool::{Settings, Spool, Start, WhenFull};
+use upload::FragmentKey;
+
+const PIECE: usize = 1 << 20;
+
+#[test]
+fn what_a_quick_disk_takes_is_all_there() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), 1 << 30).unwrap();
+    let mut scribe = Scribe::hurried(spool.clone());
+    (0..3).for_each(|sequence| write(&mut scribe, sequence, 1));
+    drop(scribe);
+    assert_eq!((spool.counters().spooled, spool.counters().dropped), (3, 0));
+}
+
+#[test]
+fn a_disk_that_stands_still_costs_whole_fragments_and_a_bounded_memory() {
+    let state = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Halting::default());
+    let spool = Spool::open_on(disk.clone(), state.path(), 1 << 30).unwrap();
+    let mut scribe = Scribe::hurried(spool.clone());
+    write(&mut scribe, 0, 1);
+    disk.halt(true);
+    // Each is 3 MiB: the third breaks off in its middle, and what follows does not begin.
+    (1..100).for_each(|sequence| write(&mut scribe, sequence, 3));
+    let ahead = scribe.bytes_ahead();
+    assert!(ahead <= limits::SCRIBE_BYTES_MAX + PIECE, "{ahead} bytes wait");
+    disk.halt(false);
+    while scribe.bytes_ahead() > 0 {
+        std::thread::yield_now();
+    }
+    write(&mut scribe, 100, 1);
+    drop(scribe);
+
+    let counters = spool.counters();
+    assert_eq!(counters.fragments + counters.drops.slow_disk, 101, "{counters:?}");
+    assert!(counters.fragments >= 3 && counters.drops.slow_disk > 90, "{counters:?}");
+    let listed = drops::read(&OsDisk, state.path()).unwrap();
+    assert!(listed.iter().all(|run| run.reason == Reason::SlowDisk), "{listed:#?}");
+    for sequence in 0..=100 {
+        let is_listed = listed.iter().any(|run| (run.first.0..=run.last.0).contains(&sequence));
+        assert_eq!(spool.holds(&key(sequence)), !is_listed, "fragment {sequence}: {listed:#?}");
+    }
+    let plays: Duration = listed.iter().map(|run: &Run| run.duration).sum();
+    assert_eq!(plays, Duration::from_secs(2 * counters.drops.slow_disk));
+    // Whole or not at all.
+    let mut after = None;
+    while let Some((ordinal, entry)) = spool.next(after) {
+        let pieces = if matches!(entry.key.id.sequence.0, 0 | 100) { 1 } else { 3 };
+        assert_eq!(entry.trailer.unwrap().bytes, (pieces * PIECE + 5) as u64, "{}", entry.key);
+        after = Some(ordinal);
+    }
+    let files = std::fs::read_dir(state.path().join("spool/front")).unwrap().count();
+    assert_eq!(files as u64, counters.fragments);
+}
+
+#[test]
+fn a_spool_that_is_full_and_does_not_drop_refuses_whole_fragments_until_there_is_room() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = Settings { when_full: WhenFull::StopRecording, ..Settings::from(3 << 20) };
+    let spool = Spool::open(state.path(), settings).unwrap();
+    let mut scribe = Scribe::waiting(spool.clone());
+    (0..10).for_each(|sequence| write(&mut scribe, sequence, 1));
+    drop(scribe);
+    let counters = spool.counters();
+    assert!(counters.stopped && counters.drops.refused_full == 10 - counters.fragments, "{counters:?}");
+    assert!((0..counters.fragments).all(|sequence| spool.holds(&key(u32::try_from(sequence).unwrap()))));
+    let [run] = &drops::read(&OsDisk, state.path()).unwrap()[..] else { panic!("one run") };
+    assert_eq!(
+        (run.reason, run.last, run.duration),
+        (Reason::RefusedFull, Sequence(9), Duration::from_secs(2 * counters.drops.refused_full))
+    );
+
+    (0..2).for_each(|sequence| spool.remove(&spool.release(&key(sequence)).unwrap()));
+    let mut scribe = Scribe::waiting(spool.clone());
+    write(&mut scribe, 10, 1);
+    drop(scribe);
+    assert!(spool.holds(&key(10)) && !spool.counters().stopped);
+}
+
+#[test]
+fn a_full_disk_costs_the_oldest_fragments() {
+    let (state, spool) = on_a_full_disk(WhenFull::DropOldest);
+    let mut scribe = Scribe::waiting(spool.clone());
+    (0..10).for_each(|sequence| write(&mut scribe, sequence, 1));
+    drop(scribe);
+    let counters = spool.counters();
+    assert!(counters.drops.disk_full > 0 && counters.fragments > 1, "{counters:?}");
+    assert_eq!(counters.fragments + counters.drops.disk_full, 10);
+    let first = u32::try_from(counters.drops.disk_full).unwrap();
+    assert!((first..10).all(|sequence| spool.holds(&key(sequence))));
+    check_whole(state.path(), &spool);
+}
+
+#[test]
+fn a_full_disk_costs_the_newest_fragments_where_recording_is_to_stop() {
+    let (state, spool) = on_a_full_disk(WhenFull::StopRecording);
+    let mut scribe = Scribe::waiting(spool.clone());
+    (0..10).for_each(|sequence| write(&mut scribe, sequence, 1));
+    drop(scribe);
+    let counters = spool.counters();
+    assert!(counters.drops.disk_full > 0 && counters.fragments > 1, "{counters:?}");
+    assert_eq!(counters.fragments + counters.drops.disk_full, 10);
+    assert!((0..u32::try_from(counters.fragments).unwrap()).all(|sequence| spool.holds(&key(sequence))));
+    check_whole(state.path(), &spool);
+}
+
+/// Room for five fragments and a half.
+fn on_a_full_disk(when_full: WhenFull) -> (tempfile::TempDir, Spool) {
+    let state = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Halting::default());
+    let folder = state.path().join("spool/front");
+    *disk.gate.room.lock().unwrap() = Some((folder, 11 * (PIECE as u64) / 2));
+    let settings = Settings { when_full, ..Settings::from(1 << 30) };
+    let spool = Spool::open_on(disk, state.path(), settings).unwrap();
+    (state, spool)
+}
+
+/// What is there is whole, and what is not is listed.
+fn check_whole(state: &Path, spool: &Spool) {
+    let mut after = None;
+    while let Some((ordinal, entry)) = spool.next(after) {
+        assert_eq!(entry.trailer.unwrap().bytes, (PIECE + 5) as u64, "{}", entry.key);
+        after = Some(ordinal);
+    }
+    assert_eq!(files(&state.join("spool/front")).len() as u64, spool.counters().fragments);
+    let listed = drops::read(&OsDisk, state).unwrap();
+    assert!(listed.iter().all(|run| run.reason == Reason::DiskFull), "{listed:#?}");
+    let count: u64 = listed.iter().map(|run| u64::from(run.last.0 - run.first.0) + 1).sum();
+    assert_eq!(count, spool.counters().drops.disk_full, "{listed:#?}");
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).map(|files| files.map(|file| file.unwrap().path()).collect()).unwrap_or_default()
+}
+
+fn write(scribe: &mut Scribe, sequence: u32, pieces: usize) {
+    let start = WallTime::from_millis(2000 * i64::from(sequence));
+    let start = Start { monotonic: None, wall: start, quality: ClockQuality::Given };
+    scribe.begin(key(sequence), start, Bytes::from_static(b"</it>"));
+    for _ in 0..pieces {
+        scribe.append(Duration::from_secs(1), vec![Bytes::from_static(&[7; PIECE])]);
+    }
+    scribe.finish(Duration::from_secs(2));
+}
+
+fn key(sequence: u32) -> FragmentKey {
+    let id = FragmentId { session: SessionId(7), sequence: Sequence(sequence) };
+    FragmentKey { stream: "front".parse().unwrap(), id }
+}
+
+#[derive(Default)]
+struct Gate {
+    halted: Mutex<bool>,
+    moves: Condvar,
+    /// A folder, and how much may lie in it.
+    room: Mutex<Option<(PathBuf, u64)>>,
+}
+
+/// A disk that can stand still, and be full.
+#[derive(Default)]
+struct Halting {
+    gate: Arc<Gate>,
+}
+
+struct HaltingFile {
+    file: Arc<dyn File>,
+    gate: Arc<Gate>,
+    needs_room: bool,
+}
+
+impl Halting {
+    fn halt(&self, halted: bool) {
+        *self.gate.halted.lock().unwrap() = halted;
+        self.gate.moves.notify_all();
+    }
+
+    fn file(&self, path: &Path, file: io::Result<Arc<dyn File>>) -> io::Result<Arc<dyn File>> {
+        // The list of drops is laid out ahead.
+        let needs_room = path.extension().is_some_and(|end| end == "frag");
+        Ok(Arc::new(HaltingFile { file: file?, gate: self.gate.clone(), needs_room }))
+    }
+}
+
+impl HaltingFile {
+    fn pass(&self) {
+        let mut halted = self.gate.halted.lock().unwrap();
+        while *halted {
+            halted = self.gate.moves.wait(halted).unwrap();
+        }
+    }
+
+    fn check_room(&self, bytes: usize) -> io::Result<()> {
+        let room = self.gate.room.lock().unwrap();
+        let Some((folder, most)) = room.as_ref().filter(|_| self.needs_room) else {
+            return Ok(());
+        };
+        let used: u64 = files(folder).iter().map(|file| std::fs::metadata(file).unwrap().len()).sum();
+        if used + bytes as u64 > *most { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl Disk for Halting {
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_folder(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.file(path, OsDisk.create(path))
+    }
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.file(path, OsDisk.open(path))
+    }
+    fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.file(path, OsDisk.open_to_cut(path))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        OsDisk.list(folder)
+    }
+    fn file_bytes(&self, path: &Path) -> io::Result<u64> {
+        OsDisk.file_bytes(path)
+    }
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        OsDisk.sync_folder(folder)
+    }
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        OsDisk.free_bytes(path)
+    }
+}
+
+impl File for HaltingFile {
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(out, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.pass();
+        self.check_room(bytes.len())?;
+        self.file.write_at(bytes, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.pass();
+        self.file.sync()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+    fn lay_out(&self, from: u64, bytes: u64) -> io::Result<()> {
+        self.file.lay_out(from, bytes)
+    }
+    fn written_end(&self) -> io::Result<u64> {
+        self.file.written_end()
+    }
+}
