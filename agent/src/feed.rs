@@ -153,12 +153,16 @@ impl Feed {
             let stream = &entry.key.stream;
             if plan.wants_of(stream) {
                 looks -= 1;
-                let is_wanted =
-                    |start| plan.wants_at(stream, start, entry.trailer.map_or(Duration::ZERO, |t| t.duration));
-                let wanted = starts(&entry.key).is_some_and(is_wanted);
+                let start = starts(&entry.key);
+                let duration = entry.trailer.map_or(Duration::ZERO, |trailer| trailer.duration);
+                let wanted = start.is_some_and(|start| plan.wants_at(stream, start, duration));
                 match self.told.get_mut(&ordinal) {
                     Some(told) => told.wanted |= wanted,
-                    None if entry.trailer.is_none() => return,
+                    None if entry.trailer.is_none() => {
+                        if start.is_some_and(|start| plan.wants_behind(stream, start)) {
+                            return;
+                        }
+                    }
                     None if wanted => {
                         self.tell(sender, ordinal, &entry, Priority::Backlog, true);
                         room -= 1;

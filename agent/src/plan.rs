@@ -113,6 +113,11 @@ impl Plan {
         self.wanted.iter().any(|range| range.stream == *stream && start < range.to && start + duration > range.from)
     }
 
+    /// Whether something that ends later than this is wanted.
+    pub fn wants_behind(&self, stream: &StreamName, start: WallTime) -> bool {
+        self.wanted.iter().any(|range| range.stream == *stream && start < range.to)
+    }
+
     /// The ranges whose end has passed: nothing that will be captured lies in them.
     pub fn past(&self) -> Vec<Range> {
         self.wanted.iter().filter(|range| self.now.is_some_and(|now| range.to < now)).cloned().collect()
