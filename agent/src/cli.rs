@@ -49,7 +49,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Look at, export and play what lies on this device, beside a running agent or without one.
+    /// Look at, export, play and upload what lies on this device, beside a running agent or without one.
     Recordings {
         /// What to do with it.
         #[command(subcommand)]
@@ -105,6 +105,20 @@ pub(crate) enum Recordings {
         #[arg(long, value_name = "TIME", value_parser = parse_local_time)]
         from: Option<WallTime>,
         /// Where they are.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Have the running agent upload a range of time, whatever its mode and hours say.
+    Upload {
+        /// The stream.
+        stream: StreamName,
+        /// From when on: 2026-03-01T12:00:00Z, or without a zone in local time.
+        #[arg(long, value_name = "TIME", value_parser = parse_local_time)]
+        from: WallTime,
+        /// Until when.
+        #[arg(long, value_name = "TIME", value_parser = parse_local_time)]
+        to: WallTime,
+        /// Where the running agent keeps them.
         #[command(flatten)]
         place: Place,
     },

@@ -31,6 +31,7 @@ mod spool;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod uplink;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,7 @@ use crate::limits;
 
 pub use camera::{Camera, Secret, Source, Transport, V4l2Format};
 pub use tls::TlsTrust;
+pub use uplink::{Congestion, Uplink};
 
 /// What the agent is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Config {
     pub spool: ::spool::Settings,
     /// Where metrics can be read, if anywhere.
     pub metrics: Option<SocketAddr>,
+    /// What uploads may take of the line, and when.
+    pub uplink: Uplink,
     /// Where video comes from.
     pub cameras: Vec<Camera>,
 }

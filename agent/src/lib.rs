@@ -21,11 +21,13 @@ pub mod config;
 pub mod enrol;
 pub mod feed;
 pub mod frozen;
+pub mod hours;
 pub mod identity;
 pub mod limits;
 pub mod metrics;
 #[cfg(feature = "capture")]
 pub mod once;
+pub mod plan;
 pub mod reason;
 pub mod recorder;
 pub mod recordings;
@@ -39,6 +41,7 @@ pub mod trust;
 pub mod upkeep;
 pub mod uplink;
 pub mod watchdog;
+pub mod wanted;
 
 /// The agent's version, as the server's log shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

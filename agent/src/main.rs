@@ -7,7 +7,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use agent::config::{Config, Server};
+use agent::config::{Config, Server, Uplink};
 use agent::{check, limits, run};
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -92,6 +92,7 @@ fn resolve(target: Target) -> anyhow::Result<Config> {
             server: Server { address: address.context("give --config or --server")?, token: None },
             spool: limits::SPOOL_BYTES_DEFAULT.into(),
             metrics: None,
+            uplink: Uplink::default(),
             cameras: Vec::new(),
         },
     };

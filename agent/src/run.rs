@@ -77,6 +77,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         state: folder.path().to_owned(),
         spool: spool.clone(),
         clock,
+        uplink: config.uplink,
         observer: Arc::new(move |notice: &Notice| status.note(notice)),
     };
     rest.spawn(upkeep::run(spool.clone(), clock, stop_rest.clone()));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use agent::config::Config;
 use agent::recordings::export::{self, ExportError, Exported};
 use agent::recordings::{Piece, Shelf, listing, shelves};
+use agent::wanted::{self, Range};
 use anyhow::{Context as _, bail};
 use disk::OsDisk;
 use fragment::StreamName;
@@ -44,6 +45,11 @@ pub(crate) fn run(command: Recordings) -> anyhow::Result<()> {
                 return Err(ExportError::Nothing(stream).into());
             }
             export_to(&pieces, &output)
+        }
+        Recordings::Upload { stream, from, to, place } => {
+            wanted::want(&state(place)?, &Range::new(stream, from, to))?;
+            say("the agent uploads what it has of this range within moments of being connected");
+            Ok(())
         }
         Recordings::Play { stream, from, place } => {
             let shelf = shelf(&state(place)?, &stream)?;

@@ -7,6 +7,7 @@ use fragment::StreamName;
 use serde::Deserialize;
 
 use super::tls::{self, TlsTrust};
+use super::uplink;
 use crate::timekeeper::Believed;
 
 /// Where one stream's video comes from.
@@ -151,6 +152,8 @@ pub(super) struct Raw {
     width: Option<u32>,
     height: Option<u32>,
     fps: Option<u32>,
+    mode: Option<uplink::Mode>,
+    upload_hours: Option<Vec<String>>,
 }
 
 impl Raw {
@@ -159,6 +162,16 @@ impl Raw {
         match &self.stream {
             Some(stream) => format!("camera {} ({stream:?})", index + 1),
             None => format!("camera {}", index + 1),
+        }
+    }
+
+    /// What it says of its uploads, which `[uplink]` completes.
+    pub(super) fn mode(&self, index: usize) -> uplink::OfCamera {
+        uplink::OfCamera {
+            place: self.place(index),
+            stream: self.stream.clone(),
+            mode: self.mode,
+            upload_hours: self.upload_hours.clone(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Camera, camera, metrics, spool};
+use super::{Camera, camera, metrics, spool, uplink};
 use crate::limits;
 
 const STATE_DEFAULT: &str = "/var/lib/millrace-agent";
@@ -19,6 +19,8 @@ pub(super) struct Config {
     spool: spool::Raw,
     #[serde(default)]
     metrics: metrics::Raw,
+    #[serde(default)]
+    uplink: uplink::Raw,
     #[serde(default)]
     camera: Vec<camera::Raw>,
 }
@@ -37,12 +39,15 @@ impl Config {
         let server = self.server.resolve(folder, problems);
         let spool = self.spool.resolve(problems);
         let metrics = self.metrics.resolve(problems);
+        let modes = self.camera.iter().enumerate().map(|(i, raw)| raw.mode(i)).collect();
+        let uplink = self.uplink.resolve(modes, problems);
         let cameras = resolve_cameras(self.camera, folder, problems);
         Some(super::Config {
             state: folder.join(self.state.unwrap_or_else(|| STATE_DEFAULT.into())),
             server: server?,
             spool,
             metrics,
+            uplink,
             cameras,
         })
     }
