@@ -52,7 +52,7 @@ pub enum Error {
         detail: String,
     },
     /// It has nothing that can be taken.
-    #[error("{what} has neither H.264 or H.265 video nor usable audio; it offers {offers}")]
+    #[error("{what} has neither H.264, H.265 or JPEG video nor usable audio; it offers {offers}")]
     NothingUsable {
         /// What was opened.
         what: String,
@@ -81,6 +81,16 @@ pub enum Error {
         /// The missing element, or several that would do.
         element: String,
     },
+    /// An encoder of this machine failed on its pictures.
+    #[error("the encoder {encoder} failed on {what}: {detail}; the next best is used for now")]
+    Encoder {
+        /// What was opened.
+        what: String,
+        /// Which encoder.
+        encoder: &'static str,
+        /// What GStreamer said.
+        detail: String,
+    },
     /// Anything else.
     #[error("GStreamer failed on {what}: {detail}")]
     Other {
@@ -102,6 +112,7 @@ impl Error {
             | Self::Busy { .. }
             | Self::Silent { .. }
             | Self::Lost { .. }
+            | Self::Encoder { .. }
             | Self::Other { .. } => true,
             Self::NothingUsable { .. } | Self::Damaged { .. } | Self::Invalid { .. } | Self::MissingElement { .. } => {
                 false

@@ -34,3 +34,10 @@ pub(crate) const STOP_MAX: Duration = Duration::from_secs(6);
 
 /// How often the camera's clock is told: drift of 100 ppm is then 1 ms.
 pub(crate) const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long an encoder that failed is left out: long enough that a broken one costs a camera a second in ten minutes, short
+/// enough that one which was busy is used again the same day.
+pub(crate) const ENCODER_LEFT_OUT: Duration = Duration::from_secs(600);
+
+/// What a camera that sends JPEG is taken to send a second if it does not say: it only sets the bit rate.
+pub(crate) const JPEG_FPS_DEFAULT: u32 = 15;

@@ -10,8 +10,15 @@ pub mod barcode;
 pub mod rtsp;
 
 /// The clips in `samples/clips`, as `make-clips.sh` makes them.
-pub const CLIPS: [&str; 6] =
-    ["h264-aac.mp4", "h264-aac.ts", "h264-bframes.mp4", "h264-g711.mkv", "h264-vfr.mkv", "h265-aac.mp4"];
+pub const CLIPS: [&str; 7] = [
+    "h264-aac.mp4",
+    "h264-aac.ts",
+    "h264-bframes.mp4",
+    "h264-g711.mkv",
+    "h264-vfr.mkv",
+    "h265-aac.mp4",
+    "h265-bframes.mp4",
+];
 
 /// The path of the clip called `name`, such as `h264-aac.mp4`.
 ///

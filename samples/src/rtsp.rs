@@ -5,6 +5,7 @@
 //! encoder; who joins sees what is on. [`Command`]s make it misbehave.
 
 mod clip;
+mod coding;
 mod command;
 mod control;
 mod feeder;
@@ -16,6 +17,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use coding::{Coding, NotACoding};
 pub use command::{Command, NotACommand};
 
 use clip::Clip;
@@ -35,6 +37,8 @@ pub struct Settings {
     pub credentials: Option<(String, String)>,
     /// How it wants them.
     pub scheme: Scheme,
+    /// What it codes in another way than its clip does.
+    pub recoded: Vec<Coding>,
 }
 
 /// How a password travels.
@@ -50,7 +54,14 @@ pub enum Scheme {
 impl Settings {
     /// A camera that shows `clip` at `/cam` on a free port, to anyone.
     pub fn new(clip: impl Into<PathBuf>) -> Self {
-        Self { clip: clip.into(), port: 0, path: "/cam".to_owned(), credentials: None, scheme: Scheme::Digest }
+        Self {
+            clip: clip.into(),
+            port: 0,
+            path: "/cam".to_owned(),
+            credentials: None,
+            scheme: Scheme::Digest,
+            recoded: Vec::new(),
+        }
     }
 }
 
@@ -89,8 +100,8 @@ impl Camera {
     /// Switches a camera on.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
         gst::init().map_err(|error| StartError::GStreamer(error.to_string()))?;
-        let clip =
-            Clip::read(&settings.clip).map_err(|reason| StartError::Clip { path: settings.clip.clone(), reason })?;
+        let clip = Clip::read(&settings.clip, &settings.recoded)
+            .map_err(|reason| StartError::Clip { path: settings.clip.clone(), reason })?;
         let plant = Arc::new(Plant::new(clip));
         let server =
             Server::start(settings, &plant).map_err(|reason| StartError::Listen { port: settings.port, reason })?;

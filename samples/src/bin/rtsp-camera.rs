@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use clap::Parser;
-use samples::rtsp::{Camera, Scheme, Settings};
+use samples::rtsp::{Camera, Coding, Scheme, Settings};
 
 /// An RTSP camera that shows a clip in a loop. Takes commands on standard input: stall SECONDS, drop,
 /// restart SECONDS, jump SECONDS.
@@ -30,6 +30,9 @@ struct Arguments {
     /// Take the password in the clear, as old cameras do, and not by digest.
     #[arg(long, requires = "password")]
     basic: bool,
+    /// Code pictures or sound anew: mjpeg, g726-32, opus, l16 and others. May be given twice.
+    #[arg(long, value_name = "CODING")]
+    recode: Vec<Coding>,
     /// A TCP port to take commands on as well.
     #[arg(long)]
     control_port: Option<u16>,
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         path: arguments.path,
         credentials: arguments.user.zip(arguments.password),
         scheme: if arguments.basic { Scheme::Basic } else { Scheme::Digest },
+        recoded: arguments.recode,
     })?);
     println!("{}", camera.url());
     if let Some(port) = arguments.control_port {
