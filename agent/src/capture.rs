@@ -43,11 +43,17 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
     );
     while !stop.is_cancelled() {
         tracing::info!(stream = %camera.stream, "starting the camera");
-        let (handle, events) = Pipeline::start(pipeline(&camera.source));
         let mut worked = Worked::default();
-        let ended = record(events, &mut recorder, &mut worked, status, stop);
-        recorder.end();
-        handle.stop();
+        let ended = match pipeline(&camera.source) {
+            Ok(source) => {
+                let (handle, events) = Pipeline::start(source);
+                let ended = record(events, &mut recorder, &mut worked, status, stop);
+                recorder.end();
+                handle.stop();
+                ended
+            }
+            Err(why) => Ended::Failed(why),
+        };
         status.down();
         let why = match ended {
             Ended::Stopped => return,
@@ -112,9 +118,14 @@ fn record(
     }
 }
 
-/// The pipeline of a source.
-pub fn pipeline(source: &Source) -> pipelines::Source {
-    match source.clone() {
+/// The pipeline of a source. Asks an ONVIF camera where it streams, which takes seconds: blocks.
+pub fn pipeline(source: &Source) -> Result<pipelines::Source, String> {
+    Ok(match source.clone() {
+        Source::Onvif { place, profile, transport, credentials, latency } => {
+            let user = credentials.clone().map(|(user, password)| onvif::Credentials { user, password: password.0 });
+            let url = crate::discover::stream_of(&place, &profile, user)?;
+            return pipeline(&Source::Rtsp { url, transport, credentials, latency });
+        }
         Source::Rtsp { url, transport, credentials, latency } => {
             let mut source = rtsp::Source::new(url).transport(match transport {
                 Transport::Tcp => rtsp::Transport::Tcp,
@@ -163,7 +174,7 @@ pub fn pipeline(source: &Source) -> pipelines::Source {
                 fps: picture.fps.unwrap_or(own.fps),
             })
         }
-    }
+    })
 }
 
 /// Reads a file as fast as it is taken.

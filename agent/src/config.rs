@@ -19,6 +19,7 @@
 
 mod camera;
 mod raw;
+mod sub;
 #[cfg(test)]
 mod tests;
 

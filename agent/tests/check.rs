@@ -122,5 +122,5 @@ fn config(server: &Server, state: &Path, token: Option<JoinToken>) -> Config {
 
 fn watched(stream: &str, url: String) -> Camera {
     let source = Source::Rtsp { url, transport: config::Transport::Tcp, credentials: None, latency: None };
-    Camera { stream: stream.parse().unwrap(), source, fragment_target: std::time::Duration::from_secs(2) }
+    Camera { stream: stream.parse().unwrap(), source, fragment_target: std::time::Duration::from_secs(2), sub_of: None }
 }

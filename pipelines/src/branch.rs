@@ -7,7 +7,7 @@
 
 use fragment::TrackKind;
 
-use crate::{Error, encoder};
+use crate::{Error, encoder, g726};
 
 /// Every branch ends in this sink; the collector takes its samples.
 pub(crate) const SINK: &str = "appsink name=sink sync=false async=false max-buffers=8";
@@ -27,21 +27,17 @@ const RTP: [(&str, &str, Form); 19] = [
     ("OPUS", "rtpopusdepay ! opusdec", Form::Raw),
     ("L16", "rtpL16depay", Form::Raw),
     ("G722", "rtpg722depay ! avdec_g722", Form::Raw),
-    ("G726-16", G726, Form::Raw),
-    ("G726-24", G726, Form::Raw),
-    ("G726-32", G726, Form::Raw),
-    ("G726-40", G726, Form::Raw),
-    ("AAL2-G726-16", G726, Form::Raw),
-    ("AAL2-G726-24", G726, Form::Raw),
-    ("AAL2-G726-32", G726, Form::Raw),
-    ("AAL2-G726-40", G726, Form::Raw),
+    ("G726-16", g726::LINE, Form::Raw),
+    ("G726-24", g726::LINE, Form::Raw),
+    ("G726-32", g726::LINE, Form::Raw),
+    ("G726-40", g726::LINE, Form::Raw),
+    ("AAL2-G726-16", g726::LINE, Form::Raw),
+    ("AAL2-G726-24", g726::LINE, Form::Raw),
+    ("AAL2-G726-32", g726::LINE, Form::Raw),
+    ("AAL2-G726-40", g726::LINE, Form::Raw),
     ("MPA", "rtpmpadepay ! mpegaudioparse ! avdec_mp3", Form::Raw),
     ("JPEG", "rtpjpegdepay", Form::Jpeg),
 ];
-
-/// RFC 3551 packs the codes of G726 from the least significant bit, those of AAL2-G726 from the most significant. The
-/// depayloader would take all for the second unless told otherwise.
-const G726: &str = "rtpg726depay force-aal2=false ! avdec_g726";
 
 /// Media types in files and what decodes them.
 const FILE: [(&str, &str, Form); 11] = [

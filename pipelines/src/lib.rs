@@ -25,6 +25,7 @@ mod collector;
 mod encoder;
 mod error;
 mod event;
+mod g726;
 mod launch;
 mod limits;
 mod pipeline;

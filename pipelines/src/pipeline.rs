@@ -19,7 +19,7 @@ use crate::launch::{Launch, MEDIA};
 use crate::queue::{self, Sender};
 use crate::state::{Progress, State};
 use crate::teardown::teardown;
-use crate::{Error, Event, Receiver, Source, branch, encoder, limits, sender_clock, test_pattern};
+use crate::{Error, Event, Receiver, Source, branch, encoder, g726, limits, sender_clock, test_pattern};
 
 /// Starts sources.
 pub struct Pipeline;
@@ -335,6 +335,7 @@ impl Shared {
             let sink = bin.by_name("sink").ok_or_else(|| invalid("a branch has no sink".to_owned()))?;
             self.collect(&sink, branch.kind)?;
             encoder::put_in_step(&bin);
+            g726::put_in_order(&bin, &caps);
         }
         pipeline.add(&bin).map_err(|error| invalid(error.to_string()))?;
         bin.sync_state_with_parent().map_err(|error| invalid(error.to_string()))?;

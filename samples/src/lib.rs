@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod barcode;
+pub mod onvif;
 pub mod rtsp;
 
 /// The clips in `samples/clips`, as `make-clips.sh` makes them.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use fragment::StreamName;
 use serde::Deserialize;
 
+use super::sub::Sub;
+
 /// Where one stream's video comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Camera {
@@ -15,6 +17,8 @@ pub struct Camera {
     pub source: Source,
     /// The fragment duration to aim for.
     pub fragment_target: Duration,
+    /// The stream of the same camera whose smaller copy this is.
+    pub sub_of: Option<StreamName>,
 }
 
 /// What is captured.
@@ -25,6 +29,19 @@ pub enum Source {
         /// Its address.
         url: String,
         /// How its packets travel.
+        transport: Transport,
+        /// Its credentials.
+        credentials: Option<(String, Secret)>,
+        /// How long packets wait to be put in order.
+        latency: Option<Duration>,
+    },
+    /// A network camera that is asked for its address at each start.
+    Onvif {
+        /// Where it is asked.
+        place: onvif::address::Place,
+        /// Which of its streams.
+        profile: onvif::Wanted,
+        /// How packets travel.
         transport: Transport,
         /// Its credentials.
         credentials: Option<(String, Secret)>,
@@ -120,13 +137,17 @@ enum Libcamera {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
-    stream: Option<String>,
-    fragment_seconds: Option<f64>,
-    url: Option<String>,
-    transport: Option<Transport>,
-    user: Option<String>,
-    password: Option<Secret>,
-    latency_ms: Option<u64>,
+    pub(super) stream: Option<String>,
+    pub(super) fragment_seconds: Option<f64>,
+    pub(super) url: Option<String>,
+    pub(super) onvif: Option<String>,
+    pub(super) profile: Option<String>,
+    pub(super) transport: Option<Transport>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<Secret>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) latency_ms: Option<u64>,
+    pub(super) sub: Option<Sub>,
     file: Option<PathBuf>,
     looped: Option<bool>,
     test_pattern: Option<bool>,
@@ -161,7 +182,9 @@ impl Raw {
         self.refuse_strangers(&mut problems);
         let source = self.source(folder, &mut problems);
         match (stream, source) {
-            (Some(stream), Some(source)) if problems.is_empty() => Ok(Camera { stream, source, fragment_target }),
+            (Some(stream), Some(source)) if problems.is_empty() => {
+                Ok(Camera { stream, source, fragment_target, sub_of: None })
+            }
             _ => Err(problems),
         }
     }
@@ -179,6 +202,7 @@ impl Raw {
         let picture = Picture { width: self.width, height: self.height, fps: self.fps };
         let kinds = [
             self.url.is_some(),
+            self.onvif.is_some(),
             self.file.is_some(),
             self.test_pattern == Some(true),
             self.v4l2.is_some(),
@@ -186,28 +210,14 @@ impl Raw {
         ];
         if kinds.iter().filter(|given| **given).count() != 1 {
             problems.push(
-                "give exactly one of url, file, test_pattern, v4l2 and libcamera, as in \
+                "give exactly one of url, onvif, file, test_pattern, v4l2 and libcamera, as in \
                  url = \"rtsp://192.168.1.20/stream1\" or test_pattern = true"
                     .to_owned(),
             );
             return None;
         }
-        if let Some(url) = self.url {
-            if !url.starts_with("rtsp://") && !url.starts_with("rtsps://") {
-                // Not the address itself: it may hold a password.
-                problems.push("url is not an RTSP address: write url = \"rtsp://192.168.1.20/stream1\"".to_owned());
-                return None;
-            }
-            if self.user.is_some() != self.password.is_some() {
-                problems.push("user and password go together: write both or none".to_owned());
-                return None;
-            }
-            return Some(Source::Rtsp {
-                url,
-                transport: self.transport.unwrap_or_default(),
-                credentials: self.user.zip(self.password),
-                latency: self.latency_ms.map(Duration::from_millis),
-            });
+        if self.url.is_some() || self.onvif.is_some() {
+            return self.network(folder, problems);
         }
         if let Some(path) = self.file {
             return Some(Source::File { path: folder.join(path), looped: self.looped.unwrap_or(false) });
@@ -227,20 +237,77 @@ impl Raw {
         Some(Source::TestPattern { picture, audio: self.audio.unwrap_or(true) })
     }
 
+    /// The source of a network camera.
+    fn network(self, folder: &Path, problems: &mut Vec<String>) -> Option<Source> {
+        let password = self.password(folder, problems)?;
+        let (transport, latency) = (self.transport.unwrap_or_default(), self.latency_ms.map(Duration::from_millis));
+        let credentials = self.user.zip(password);
+        if let Some(url) = self.url {
+            if !url.starts_with("rtsp://") && !url.starts_with("rtsps://") {
+                // Not the address itself: it may hold a password.
+                problems.push("url is not an RTSP address: write url = \"rtsp://192.168.1.20/stream1\"".to_owned());
+                return None;
+            }
+            return Some(Source::Rtsp { url, transport, credentials, latency });
+        }
+        let onvif = self.onvif?;
+        let place = onvif::address::Place::parse(&onvif).or_else(|| {
+            problems.push(format!(
+                "onvif is {onvif:?}: write the camera's address, as in onvif = \"192.168.1.20\", or what discover calls it"
+            ));
+            None
+        })?;
+        let wanted = self.profile.as_deref().unwrap_or("main");
+        let profile = onvif::Wanted::parse(wanted).or_else(|| {
+            problems.push("profile is empty: write \"main\", \"sub\" or a token that discover shows".to_owned());
+            None
+        })?;
+        Some(Source::Onvif { place, profile, transport, credentials, latency })
+    }
+
+    /// The password, if there is one. `None` after a problem.
+    fn password(&self, folder: &Path, problems: &mut Vec<String>) -> Option<Option<Secret>> {
+        let given = self.password.is_some() || self.password_file.is_some();
+        if self.user.is_some() != given {
+            problems.push("user and password go together: write both or none".to_owned());
+            return None;
+        }
+        match (&self.password, &self.password_file) {
+            (Some(_), Some(_)) => {
+                problems.push("both password and password_file are there: keep one of them".to_owned());
+                None
+            }
+            (None, Some(file)) => match std::fs::read_to_string(folder.join(file)) {
+                Ok(text) => Some(Some(Secret(text.trim_end_matches(['\r', '\n']).to_owned()))),
+                Err(error) => {
+                    problems.push(format!(
+                        "password_file {} can't be read: {error}; write the password into it",
+                        file.display()
+                    ));
+                    None
+                }
+            },
+            (password, None) => Some(password.clone()),
+        }
+    }
+
     fn is_libcamera(&self) -> bool {
         self.libcamera.as_ref().is_some_and(|camera| *camera != Libcamera::Any(false))
     }
 
     /// A key that would have no effect is a misunderstanding, and is said.
     fn refuse_strangers(&self, problems: &mut Vec<String>) {
-        let (rtsp, file, v4l2) = (self.url.is_some(), self.file.is_some(), self.v4l2.is_some());
+        let (file, v4l2, onvif) = (self.file.is_some(), self.v4l2.is_some(), self.onvif.is_some());
+        let network = self.url.is_some() || onvif;
         let pattern = self.test_pattern == Some(true);
         let made_here = v4l2 || pattern || self.is_libcamera();
         let keys = [
-            ("transport", self.transport.is_some(), rtsp, "url"),
-            ("user", self.user.is_some(), rtsp, "url"),
-            ("password", self.password.is_some(), rtsp, "url"),
-            ("latency_ms", self.latency_ms.is_some(), rtsp, "url"),
+            ("transport", self.transport.is_some(), network, "url or onvif"),
+            ("user", self.user.is_some(), network, "url or onvif"),
+            ("password", self.password.is_some(), network, "url or onvif"),
+            ("latency_ms", self.latency_ms.is_some(), network, "url or onvif"),
+            ("password_file", self.password_file.is_some(), network, "url or onvif"),
+            ("profile", self.profile.is_some(), onvif, "onvif"),
             ("looped", self.looped.is_some(), file, "file"),
             ("format", self.format.is_some(), v4l2, "v4l2"),
             ("audio", self.audio.is_some(), pattern, "test_pattern"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gst_app::{AppSink, AppSinkCallbacks};
 
-use super::coding::Coding;
+use super::coding::{self, Coding};
 
 /// A clip's tracks and their units in the order in which they are sent.
 pub(super) struct Clip {
@@ -188,8 +188,8 @@ fn take_sample(sample: &gst::Sample, track: usize, payloader: &str, reading: &mu
     };
     let Some(pts) = running(buffer.pts()).or_else(|| running(buffer.dts())) else { return };
     let dts = running(buffer.dts()).map_or(pts, |dts| dts.min(pts));
-    reading.tracks[track].get_or_insert_with(|| Track { caps, payloader: payloader.to_owned() });
-    reading.units.push((track, buffer, dts, pts));
+    reading.tracks[track].get_or_insert_with(|| Track { caps: caps.clone(), payloader: payloader.to_owned() });
+    reading.units.push((track, coding::packed(buffer, &caps), dts, pts));
 }
 
 fn nanos(nanos: i64) -> Duration {

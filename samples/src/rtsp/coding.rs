@@ -12,13 +12,10 @@ pub enum Coding {
     Pcmu,
     /// G.722 at 64 kbit/s.
     G722,
-    /// G.726 at 16, 24, 32 or 40 kbit/s. RFC 3551 packs its codes from the least significant bit; with `aal2`
-    /// they are packed from the most significant one and called AAL2-G726.
+    /// G.726 at 16, 24, 32 or 40 kbit/s, its codes packed from the least significant bit, RFC 3551.
     G726 {
         /// Thousands of bits a second.
         kbits: u32,
-        /// Which packing.
-        aal2: bool,
     },
     /// Samples of 16 bits, big-endian.
     L16,
@@ -29,18 +26,14 @@ pub enum Coding {
 }
 
 /// The names, as they are written on a command line.
-const NAMES: [(&str, Coding); 14] = [
+const NAMES: [(&str, Coding); 10] = [
     ("mjpeg", Coding::Mjpeg),
     ("pcmu", Coding::Pcmu),
     ("g722", Coding::G722),
-    ("g726-16", Coding::G726 { kbits: 16, aal2: false }),
-    ("g726-24", Coding::G726 { kbits: 24, aal2: false }),
-    ("g726-32", Coding::G726 { kbits: 32, aal2: false }),
-    ("g726-40", Coding::G726 { kbits: 40, aal2: false }),
-    ("aal2-g726-16", Coding::G726 { kbits: 16, aal2: true }),
-    ("aal2-g726-24", Coding::G726 { kbits: 24, aal2: true }),
-    ("aal2-g726-32", Coding::G726 { kbits: 32, aal2: true }),
-    ("aal2-g726-40", Coding::G726 { kbits: 40, aal2: true }),
+    ("g726-16", Coding::G726 { kbits: 16 }),
+    ("g726-24", Coding::G726 { kbits: 24 }),
+    ("g726-32", Coding::G726 { kbits: 32 }),
+    ("g726-40", Coding::G726 { kbits: 40 }),
     ("l16", Coding::L16),
     ("opus", Coding::Opus),
     ("latm", Coding::Latm),
@@ -75,9 +68,10 @@ impl Coding {
             Self::Mjpeg => ("video/x-raw,format=I420 ! jpegenc quality=85".to_owned(), "rtpjpegpay".to_owned()),
             Self::Pcmu => (format!("{} ! mulawenc", raw(8000)), "rtppcmupay".to_owned()),
             Self::G722 => (format!("{} ! avenc_g722", raw(16_000)), "rtpg722pay".to_owned()),
-            Self::G726 { kbits, aal2 } => (
+            // The payloader garbles codes of 3 and 5 bits when it is to pack them; `packed` does that.
+            Self::G726 { kbits } => (
                 format!("{} ! avenc_g726 bitrate={}", raw(8000), kbits * 1000),
-                format!("rtpg726pay force-aal2={aal2}"),
+                "rtpg726pay force-aal2=true".to_owned(),
             ),
             Self::L16 => (format!("{},format=S16BE", raw(16_000)), "rtpL16pay".to_owned()),
             Self::Opus => (format!("{} ! opusenc", raw(48_000)), "rtpopuspay".to_owned()),
@@ -88,6 +82,26 @@ impl Coding {
         };
         Some((format!("{decoder} ! {encoder}"), payloader))
     }
+}
+
+/// Codes of G.726, which the encoder packs from the highest bit, packed from the lowest; other units as they are.
+pub(super) fn packed(buffer: gst::Buffer, caps: &gst::CapsRef) -> gst::Buffer {
+    let kbits = caps.structure(0).filter(|s| s.get::<&str>("layout") == Ok("g726")).and_then(|s| s.get::<i32>("bitrate").ok());
+    let Some(bits) = kbits.and_then(|bits| usize::try_from(bits / 8000).ok()) else { return buffer };
+    let Ok(map) = buffer.map_readable() else { return buffer.clone() };
+    let bit = |at: usize| map[at / 8] >> (7 - at % 8) & 1;
+    let mut bytes = vec![0_u8; map.len()];
+    for code in 0..map.len() * 8 / bits {
+        for place in 0..bits {
+            let to = code * bits + place;
+            bytes[to / 8] |= bit(code * bits + bits - 1 - place) << (to % 8);
+        }
+    }
+    let mut packed = gst::Buffer::from_mut_slice(bytes);
+    let times = packed.make_mut();
+    times.set_pts(buffer.pts());
+    times.set_duration(buffer.duration());
+    packed
 }
 
 impl FromStr for Coding {
