@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Camera, Config};
 use crate::enrol::{self, EnrolError};
 use crate::limits;
 use crate::state::{self, StateFolder};
@@ -58,6 +58,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signal)?;
     let cameras: Vec<_> =
         config.cameras.iter().map(|camera| Arc::new(CameraStatus::new(camera.stream.as_str()))).collect();
+    let sub_streams = config.cameras.iter().filter_map(Camera::as_sub_stream).collect();
     let status = Status::new(folder.path(), spool.clone(), cameras.clone());
     let (stop_capture, stop_rest) = (CancellationToken::new(), CancellationToken::new());
 
@@ -72,6 +73,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         state: folder.path().to_owned(),
         spool: spool.clone(),
         clock,
+        sub_streams,
         observer: Arc::new(move |notice: &Notice| status.note(notice)),
     };
     rest.spawn(keep_uploading(settings, stop_rest.clone()));
@@ -108,7 +110,7 @@ async fn keep_uploading(settings: uplink::Settings, stop: CancellationToken) {
 #[cfg(feature = "capture")]
 fn start_camera(
     capture: &mut JoinSet<()>,
-    camera: crate::config::Camera,
+    camera: Camera,
     spool: Spool,
     clock: Clock,
     status: Arc<CameraStatus>,
@@ -121,7 +123,7 @@ fn start_camera(
 #[expect(clippy::needless_pass_by_value, reason = "the same signature as with the feature")]
 fn start_camera(
     _: &mut JoinSet<()>,
-    camera: crate::config::Camera,
+    camera: Camera,
     _: Spool,
     _: Clock,
     _: Arc<CameraStatus>,

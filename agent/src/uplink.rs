@@ -39,6 +39,8 @@ pub struct Settings {
     pub spool: Spool,
     /// The device's clocks.
     pub clock: Clock,
+    /// Which of the streams are smaller copies of others.
+    pub sub_streams: Vec<upload::SubStream>,
     /// Is told what happens; must not block.
     pub observer: Arc<dyn Fn(&Notice) + Send + Sync>,
 }

@@ -68,6 +68,7 @@ impl Stage {
             stream: "yard".parse().unwrap(),
             source: Source::Rtsp { url: camera.url(), transport: Transport::Tcp, credentials: None, latency: None },
             fragment_target: Duration::from_secs(1),
+            sub_of: None,
         };
         let recording = tokio::task::spawn_blocking({
             let (spool, stop) = (spool.clone(), stop.clone());

@@ -21,8 +21,11 @@ pub enum LookUpError {
     #[error("{0}: {1}")]
     Refused(String, Refusal),
     /// It takes too long.
-    #[error("{0} took longer than {} seconds to answer", limits::LOOK_UP_MAX.as_secs())]
-    Slow(String),
+    #[error("{what} took longer than {} seconds to answer", limits::LOOK_UP_MAX.as_secs())]
+    Slow {
+        /// Which camera.
+        what: String,
+    },
     /// Nobody answers to its name.
     #[error("no camera answers to {0} in the local networks; is it on, and in the same network?")]
     NotFound(String),
@@ -57,7 +60,7 @@ pub fn ask(host: Host, service: String, credentials: Option<Credentials>) -> Res
     while let Some(message) = conversation.next(Timestamp::now(), fastrand::u128(..)) {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(LookUpError::Slow(what));
+            return Err(LookUpError::Slow { what });
         }
         let answer = post(&message, left.min(limits::REQUEST_MAX))
             .map_err(|error| LookUpError::Unreachable(what.clone(), error))?

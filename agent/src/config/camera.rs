@@ -21,6 +21,13 @@ pub struct Camera {
     pub sub_of: Option<StreamName>,
 }
 
+impl Camera {
+    /// What the server is told of it, if it is a smaller copy.
+    pub fn as_sub_stream(&self) -> Option<upload::SubStream> {
+        Some(upload::SubStream { stream: self.stream.clone(), of: self.sub_of.clone()? })
+    }
+}
+
 /// What is captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {

@@ -64,7 +64,7 @@ impl<'a> Line<'a> {
         let tls = trust::upload(identity).map_err(|error| EnrolError::Crypto(error.to_string()))?;
         let address = &settings.server.address;
         let (endpoint, connection) = dial(address, tls).await?;
-        let (hello, control) = say_hello(address, &connection, settings.clock.now()).await?;
+        let (hello, control) = say_hello(address, &connection, settings.clock.now(), &settings.sub_streams).await?;
         let (reporter, reports) = mpsc::channel(limits::LANE_REPORTS_MAX);
         let mut sender = Sender::new(fastrand::u64(..));
         let feed = Feed::new(&settings.spool, &mut sender);
