@@ -19,7 +19,6 @@
 
 mod camera;
 mod raw;
-mod sub;
 #[cfg(test)]
 mod tests;
 

@@ -121,14 +121,7 @@ fn start_camera(
 
 #[cfg(not(feature = "capture"))]
 #[expect(clippy::needless_pass_by_value, reason = "the same signature as with the feature")]
-fn start_camera(
-    _: &mut JoinSet<()>,
-    camera: Camera,
-    _: Spool,
-    _: Clock,
-    _: Arc<CameraStatus>,
-    _: CancellationToken,
-) {
+fn start_camera(_: &mut JoinSet<()>, camera: Camera, _: Spool, _: Clock, _: Arc<CameraStatus>, _: CancellationToken) {
     tracing::error!(stream = %camera.stream, "this agent was built without capture; it only uploads its spool");
 }
 

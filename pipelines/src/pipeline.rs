@@ -362,7 +362,12 @@ impl Shared {
     }
 
     /// Puts the encoder for pictures of these caps behind `pad`.
-    fn put_encoder(self: &Arc<Self>, pipeline: &gst::Pipeline, pad: &gst::Pad, caps: &gst::CapsRef) -> Result<(), Error> {
+    fn put_encoder(
+        self: &Arc<Self>,
+        pipeline: &gst::Pipeline,
+        pad: &gst::Pad,
+        caps: &gst::CapsRef,
+    ) -> Result<(), Error> {
         let invalid = |detail: String| Error::Other { what: self.what.clone(), detail };
         let picture = gst_video::VideoInfo::from_caps(caps).map_err(|error| invalid(error.to_string()))?;
         let rate = picture.fps();

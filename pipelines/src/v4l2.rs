@@ -52,7 +52,9 @@ impl Source {
         let size = format!("width={width},height={height},framerate={fps}/1");
         let taken = match self.format {
             Format::Raw => format!("video/x-raw,{size} ! {}", test_pattern::encoded(encoders, width, height, fps)?),
-            Format::Jpeg => format!("image/jpeg,{size} ! jpegdec ! {}", test_pattern::encoded(encoders, width, height, fps)?),
+            Format::Jpeg => {
+                format!("image/jpeg,{size} ! jpegdec ! {}", test_pattern::encoded(encoders, width, height, fps)?)
+            }
             Format::H264 => {
                 let sink = branch::SINK.replace("name=sink", "name=video");
                 format!("video/x-h264,{size} ! {} ! {sink}", branch::H264)

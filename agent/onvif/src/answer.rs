@@ -111,7 +111,9 @@ mod tests {
     #[test]
     fn a_refused_password_is_told_from_other_faults() {
         let fault = |code: &str| {
-            format!("<e><Fault><Code><Value>s:Sender</Value><Subcode><Value>{code}</Value></Subcode></Code></Fault></e>")
+            format!(
+                "<e><Fault><Code><Value>s:Sender</Value><Subcode><Value>{code}</Value></Subcode></Code></Fault></e>"
+            )
         };
         assert_eq!(read(&fault("ter:NotAuthorized")).unwrap_err(), Refusal::Unauthorised);
         assert_eq!(read(&fault("w:FailedAuthentication")).unwrap_err(), Refusal::Unauthorised);

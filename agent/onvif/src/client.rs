@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::address::{Host, Place, usual_service};
 use crate::answer::Refusal;
 use crate::conversation::{Camera, Conversation, Credentials, Message};
-use crate::address::{Host, Place, usual_service};
 use crate::discovery::Found;
-use crate::network::{self, SearchError};
 use crate::limits;
+use crate::network::{self, SearchError};
 
 /// Why a camera's streams are not known.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +65,7 @@ pub fn ask(host: Host, service: String, credentials: Option<Credentials>) -> Res
         let answer = post(&message, left.min(limits::REQUEST_MAX))
             .map_err(|error| LookUpError::Unreachable(what.clone(), error))?
             .ok_or_else(|| LookUpError::Refused(what.clone(), Refusal::Unauthorised))?;
-        conversation
-            .take(&answer, Timestamp::now())
-            .map_err(|refusal| LookUpError::Refused(what.clone(), refusal))?;
+        conversation.take(&answer, Timestamp::now()).map_err(|refusal| LookUpError::Refused(what.clone(), refusal))?;
     }
     Ok(conversation.camera())
 }

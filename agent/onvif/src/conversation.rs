@@ -102,7 +102,8 @@ impl Conversation {
         };
         match question {
             Question::Time => {
-                self.camera.clock_ahead = answer::time(&document).map_or(SignedDuration::ZERO, |time| time.duration_since(now));
+                self.camera.clock_ahead =
+                    answer::time(&document).map_or(SignedDuration::ZERO, |time| time.duration_since(now));
             }
             Question::Information => (self.camera.maker, self.camera.model) = answer::information(&document),
             Question::Services | Question::Capabilities => {
@@ -171,7 +172,8 @@ mod tests {
     const SERVICES: &str = "<r><Service><Namespace>http://www.onvif.org/ver10/media/wsdl</Namespace>\
         <XAddr>http://10.9.9.9/one</XAddr></Service><Service><Namespace>http://www.onvif.org/ver20/media/wsdl</Namespace>\
         <XAddr>http://10.9.9.9:81/two</XAddr></Service></r>";
-    const PROFILES: &str = "<r><Profiles token='a'><VideoEncoder><Encoding>h264</Encoding></VideoEncoder></Profiles></r>";
+    const PROFILES: &str =
+        "<r><Profiles token='a'><VideoEncoder><Encoding>h264</Encoding></VideoEncoder></Profiles></r>";
 
     #[test]
     fn a_proof_carries_the_cameras_time_and_not_ours() {

@@ -45,14 +45,8 @@ impl Call {
     /// A call with an id of its own.
     pub fn new(random: u128) -> Self {
         let (a, b, c, d, e) = (random >> 96, random >> 80, random >> 64, random >> 48, random);
-        let id = format!(
-            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
-            a,
-            b & 0xffff,
-            c & 0xfff,
-            d & 0xfff,
-            e & 0xffff_ffff_ffff
-        );
+        let id =
+            format!("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", a, b & 0xffff, c & 0xfff, d & 0xfff, e & 0xffff_ffff_ffff);
         Self { id }
     }
 

@@ -54,7 +54,8 @@ fn a_camera_that_sends_elsewhere_is_not_followed() {
     let there = elsewhere.local_addr().unwrap();
     let error = ask(move |mut stream| {
         let _ = stream.read(&mut [0; 4096]);
-        let _ = write!(stream, "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://{there}/\r\nContent-Length: 0\r\n\r\n");
+        let _ =
+            write!(stream, "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://{there}/\r\nContent-Length: 0\r\n\r\n");
     });
     assert!(error.to_string().contains("307"), "{error}");
     elsewhere.set_nonblocking(true).unwrap();

@@ -1,12 +1,14 @@
 //! One `[[camera]]` of the configuration.
 
+mod sub;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fragment::StreamName;
 use serde::Deserialize;
 
-use super::sub::Sub;
+use sub::Sub;
 
 /// Where one stream's video comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,17 +146,17 @@ enum Libcamera {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
-    pub(super) stream: Option<String>,
-    pub(super) fragment_seconds: Option<f64>,
-    pub(super) url: Option<String>,
-    pub(super) onvif: Option<String>,
-    pub(super) profile: Option<String>,
-    pub(super) transport: Option<Transport>,
-    pub(super) user: Option<String>,
-    pub(super) password: Option<Secret>,
-    pub(super) password_file: Option<PathBuf>,
-    pub(super) latency_ms: Option<u64>,
-    pub(super) sub: Option<Sub>,
+    stream: Option<String>,
+    fragment_seconds: Option<f64>,
+    url: Option<String>,
+    onvif: Option<String>,
+    profile: Option<String>,
+    transport: Option<Transport>,
+    user: Option<String>,
+    password: Option<Secret>,
+    password_file: Option<PathBuf>,
+    latency_ms: Option<u64>,
+    sub: Option<Sub>,
     file: Option<PathBuf>,
     looped: Option<bool>,
     test_pattern: Option<bool>,

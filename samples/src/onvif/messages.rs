@@ -53,7 +53,8 @@ pub(super) fn probe_match(call: &str, settings: &Settings, address: SocketAddr) 
 
 /// The status and the body that answer a request.
 pub(super) fn answer(request: &str, settings: &Settings, guard: &Guard, address: SocketAddr) -> (&'static str, String) {
-    let asks = |question: &str| request.contains(&format!(":{question} ")) || request.contains(&format!(":{question}>"));
+    let asks =
+        |question: &str| request.contains(&format!(":{question} ")) || request.contains(&format!(":{question}>"));
     if asks("GetSystemDateAndTime") {
         return ("200 OK", envelope(&time(guard)));
     }

@@ -86,7 +86,8 @@ impl Coding {
 
 /// Codes of G.726, which the encoder packs from the highest bit, packed from the lowest; other units as they are.
 pub(super) fn packed(buffer: gst::Buffer, caps: &gst::CapsRef) -> gst::Buffer {
-    let kbits = caps.structure(0).filter(|s| s.get::<&str>("layout") == Ok("g726")).and_then(|s| s.get::<i32>("bitrate").ok());
+    let kbits =
+        caps.structure(0).filter(|s| s.get::<&str>("layout") == Ok("g726")).and_then(|s| s.get::<i32>("bitrate").ok());
     let Some(bits) = kbits.and_then(|bits| usize::try_from(bits / 8000).ok()) else { return buffer };
     let Ok(map) = buffer.map_readable() else { return buffer.clone() };
     let bit = |at: usize| map[at / 8] >> (7 - at % 8) & 1;

@@ -135,7 +135,15 @@ impl Archive {
                 u64::from_be_bytes(id)
             }
         };
-        let stream = Stream { id, name: name.clone(), created: now, retention, ceiling, kept_from: FragmentNumber(0), sub_of: None };
+        let stream = Stream {
+            id,
+            name: name.clone(),
+            created: now,
+            retention,
+            ceiling,
+            kept_from: FragmentNumber(0),
+            sub_of: None,
+        };
         let (next, row) = (Bytes::copy_from_slice(&(id + 1).to_be_bytes()), stream.encode(State::Active));
         batch.insert(key, next.clone());
         batch.require_absent(Row::Stream(id).key());

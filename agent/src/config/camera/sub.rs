@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::camera::Raw;
+use super::Raw;
 
 /// As it is written. What it does not say is as the camera has it.
 #[derive(Debug, Default, Deserialize)]
@@ -16,7 +16,7 @@ pub(super) struct Sub {
 
 impl Raw {
     /// The sub stream as a camera, if there is one. Problems are those of a camera.
-    pub(super) fn take_sub(&mut self, problems: &mut Vec<String>) -> Option<Self> {
+    pub(in crate::config) fn take_sub(&mut self, problems: &mut Vec<String>) -> Option<Self> {
         let sub = self.sub.take()?;
         let before = problems.len();
         if self.url.is_none() && self.onvif.is_none() {
