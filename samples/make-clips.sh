@@ -38,6 +38,11 @@ ffmpeg $QUIET -filter_complex "$(picture 20)[v]" -f lavfi -i "$TONE:sample_rate=
     -x265-params "log-level=error:open-gop=0:scenecut=0:info=0:bframes=0:pools=1:frame-threads=1" \
     -c:a aac -b:a 48k $PLAIN $WHOLE h265-aac.mp4
 
+ffmpeg $QUIET -filter_complex "$(picture 20)[v]" -map "[v]" \
+    -c:v libx265 -preset medium -crf 34 -tag:v hvc1 -forced-idr 1 $KEYS \
+    -x265-params "log-level=error:open-gop=0:scenecut=0:info=0:bframes=3:b-adapt=0:pools=1:frame-threads=1" \
+    $PLAIN -movflags +faststart h265-bframes.mp4
+
 ffmpeg $QUIET -filter_complex "$(picture 15)[v]" -f lavfi -i "$TONE:sample_rate=8000" -map "[v]" -map 0:a \
     $X264 -bf 0 -profile:v baseline -c:a pcm_alaw $PLAIN h264-g711.mkv
 

@@ -46,12 +46,18 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
     .believing(camera.clock);
     while !stop.is_cancelled() {
         tracing::info!(stream = %camera.stream, "starting the camera");
-        let (handle, events) = Pipeline::start(pipeline(&camera.source));
         let mut worked = Worked::default();
-        let watchdog = Watchdog::new(camera.frozen_picture);
-        let ended = record(events, &mut recorder, clock, watchdog, &mut worked, status, stop);
-        recorder.end();
-        handle.stop();
+        let ended = match pipeline(&camera.source) {
+            Ok(source) => {
+                let (handle, events) = Pipeline::start(source);
+                let watchdog = Watchdog::new(camera.frozen_picture);
+                let ended = record(events, &mut recorder, clock, watchdog, &mut worked, status, stop);
+                recorder.end();
+                handle.stop();
+                ended
+            }
+            Err(why) => Ended::Failed(Reason::NoAnswer, why),
+        };
         status.down();
         let (reason, why) = match ended {
             Ended::Stopped => return,
@@ -138,9 +144,14 @@ fn record(
     }
 }
 
-/// The pipeline of a source.
-pub fn pipeline(source: &Source) -> pipelines::Source {
-    match source.clone() {
+/// The pipeline of a source. Asks an ONVIF camera where it streams, which takes seconds: blocks.
+pub fn pipeline(source: &Source) -> Result<pipelines::Source, String> {
+    Ok(match source.clone() {
+        Source::Onvif { place, profile, transport, credentials, latency } => {
+            let user = credentials.clone().map(|(user, password)| onvif::Credentials { user, password: password.0 });
+            let url = crate::discover::stream_of(&place, &profile, user)?;
+            return pipeline(&Source::Rtsp { url, transport, credentials, latency, trust: TlsTrust::System });
+        }
         Source::Rtsp { url, transport, credentials, latency, trust } => {
             let mut source = rtsp::Source::new(url).transport(match transport {
                 Transport::Tcp => rtsp::Transport::Tcp,
@@ -194,7 +205,7 @@ pub fn pipeline(source: &Source) -> pipelines::Source {
                 fps: picture.fps.unwrap_or(own.fps),
             })
         }
-    }
+    })
 }
 
 /// Reads a file as fast as it is taken.

@@ -70,7 +70,8 @@ async fn server(config: &Config) -> Result<String, String> {
 async fn camera(camera: &Camera) -> Result<String, String> {
     use pipelines::{Event, Pipeline};
 
-    let (handle, mut events) = Pipeline::start(crate::capture::pipeline(&camera.source));
+    let source = tokio::task::block_in_place(|| crate::capture::pipeline(&camera.source))?;
+    let (handle, mut events) = Pipeline::start(source);
     let tracks = async {
         loop {
             match events.recv().await {

@@ -55,6 +55,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Recordings,
     },
+    /// Find ONVIF cameras, and print what to write into the configuration for them.
+    Discover(Discover),
     /// Say what is wrong with a configuration, its server and its cameras.
     Check {
         /// The configuration.
@@ -151,6 +153,34 @@ pub(crate) struct Target {
     /// The folder for the device's certificate and the spool.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) state: Option<PathBuf>,
+}
+
+/// Which cameras, and how they let in.
+#[derive(Debug, Args)]
+pub(crate) struct Discover {
+    /// The user that the cameras know.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// A file that holds the user's password.
+    #[arg(long, value_name = "FILE", requires = "user", conflicts_with = "ask")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Ask for the password.
+    #[arg(long, requires = "user")]
+    pub(crate) ask: bool,
+    /// One camera, by host, host:port or the name that it keeps; default: all in the local networks.
+    #[arg(long, value_name = "HOST", value_parser = parse_place)]
+    pub(crate) address: Option<onvif::address::Place>,
+    /// How long to listen for answers.
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: std::time::Duration,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn parse_place(text: &str) -> Result<onvif::address::Place, String> {
+    let advice = || "write a host, host:port or a name as in urn:uuid:…".to_owned();
+    onvif::address::Place::parse(text).ok_or_else(advice)
 }
 
 fn parse_time(text: &str) -> Result<WallTime, String> {

@@ -18,6 +18,7 @@ pub mod capture;
 pub mod check;
 pub mod clock;
 pub mod config;
+pub mod discover;
 pub mod enrol;
 pub mod feed;
 pub mod frozen;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use agent::config::{Config, Server, Uplink};
-use agent::{check, limits, run};
+use agent::{check, discover, limits, run};
 use anyhow::Context as _;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
@@ -49,12 +49,45 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run { config } => run::run(Config::load(&config)?).await?,
         Command::Once { file, stream, start_time, target } => upload(file, stream, start_time, target).await?,
         Command::Recordings { command } => tokio::task::block_in_place(|| viewing::run(command))?,
+        Command::Discover(arguments) => return tokio::task::block_in_place(|| discover(arguments)),
         Command::Check { config } => {
             let well = check::check(&Config::load(&config)?, |line| println!("{line}")).await;
             return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn discover(arguments: cli::Discover) -> anyhow::Result<ExitCode> {
+    let password = match (&arguments.password_file, arguments.ask) {
+        (Some(file), _) => {
+            let text = std::fs::read_to_string(file).with_context(|| format!("{} can't be read", file.display()))?;
+            Some(text.trim_end_matches(['\r', '\n']).to_owned())
+        }
+        (None, true) => Some(discover::ask("Password: ").context("the password can't be read")?),
+        (None, false) => None,
+    };
+    anyhow::ensure!(
+        password.is_some() || arguments.user.is_none(),
+        "--user needs a password: give --ask or --password-file FILE"
+    );
+    let credentials = arguments.user.zip(password).map(|(user, password)| onvif::Credentials { user, password });
+    let password_file = arguments.password_file.map(|file| std::path::absolute(&file).unwrap_or(file));
+    let request = discover::Request { credentials, password_file, address: arguments.address, time: arguments.timeout };
+    let reports = discover::discover(&request)?;
+    if arguments.json {
+        print!("{}", discover::json(&reports, &request));
+    } else if reports.is_empty() {
+        println!(
+            "No camera answered within {}. Is ONVIF switched on in the camera's settings, and is it in this network? Give \
+             --address HOST for one that is not.",
+            humantime::format_duration(arguments.timeout)
+        );
+    } else {
+        print!("{}", discover::table(&reports, &request));
+    }
+    let any = reports.iter().any(|report| report.outcome.is_ok());
+    Ok(if any { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[cfg(feature = "capture")]

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Camera, Config};
 use crate::enrol::{self, EnrolError};
 use crate::limits;
 use crate::metrics;
@@ -60,6 +60,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signal)?;
     let cameras: Vec<_> =
         config.cameras.iter().map(|camera| Arc::new(CameraStatus::new(camera.stream.as_str()))).collect();
+    let sub_streams = config.cameras.iter().filter_map(Camera::as_sub_stream).collect();
     let status = Status::new(folder.path(), spool.clone(), cameras.clone());
     let (stop_capture, stop_rest) = (CancellationToken::new(), CancellationToken::new());
 
@@ -78,6 +79,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         spool: spool.clone(),
         clock,
         uplink: config.uplink,
+        sub_streams,
         observer: Arc::new(move |notice: &Notice| status.note(notice)),
     };
     rest.spawn(upkeep::run(spool.clone(), clock, stop_rest.clone()));
@@ -115,7 +117,7 @@ async fn keep_uploading(settings: uplink::Settings, stop: CancellationToken) {
 #[cfg(feature = "capture")]
 fn start_camera(
     capture: &mut JoinSet<()>,
-    camera: crate::config::Camera,
+    camera: Camera,
     spool: Spool,
     clock: Clock,
     status: Arc<CameraStatus>,
@@ -126,14 +128,7 @@ fn start_camera(
 
 #[cfg(not(feature = "capture"))]
 #[expect(clippy::needless_pass_by_value, reason = "the same signature as with the feature")]
-fn start_camera(
-    _: &mut JoinSet<()>,
-    camera: crate::config::Camera,
-    _: Spool,
-    _: Clock,
-    _: Arc<CameraStatus>,
-    _: CancellationToken,
-) {
+fn start_camera(_: &mut JoinSet<()>, camera: Camera, _: Spool, _: Clock, _: Arc<CameraStatus>, _: CancellationToken) {
     tracing::error!(stream = %camera.stream, "this agent was built without capture; it only uploads its spool");
 }
 

@@ -44,6 +44,8 @@ pub struct Settings {
     pub clock: Clock,
     /// What of the line it may take, and when.
     pub uplink: config::Uplink,
+    /// Which of the streams are smaller copies of others.
+    pub sub_streams: Vec<upload::SubStream>,
     /// Is told what happens; must not block.
     pub observer: Arc<dyn Fn(&Notice) + Send + Sync>,
 }

@@ -71,6 +71,7 @@ impl Stage {
             fragment_target: Duration::from_secs(1),
             clock: Believed::Device,
             frozen_picture: None,
+            sub_of: None,
         };
         let recording = tokio::task::spawn_blocking({
             let (spool, stop) = (spool.clone(), stop.clone());

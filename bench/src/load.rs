@@ -138,8 +138,12 @@ async fn agent(
     endpoint.set_default_client_config(config);
     let connection = endpoint.connect(server, wire::SERVER_NAME)?.await?;
     let (mut control_out, control_in) = connection.open_bi().await?;
-    let hello =
-        Hello { agent_version: "bench".to_owned(), device_time: now(), clock_quality: ClockQuality::Synchronised };
+    let hello = Hello {
+        agent_version: "bench".to_owned(),
+        device_time: now(),
+        clock_quality: ClockQuality::Synchronised,
+        sub_streams: Vec::new(),
+    };
     control_out.write_chunk(FromAgent::Hello(hello).encode()).await?;
 
     let ledger = Arc::new(Mutex::new(Ledger::default()));

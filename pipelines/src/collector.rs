@@ -164,6 +164,15 @@ impl Collector {
         Ok(inner.timeline.next_round())
     }
 
+    /// The round came to nothing, and another begins in its place.
+    pub(crate) fn abandon_round(&self) {
+        let mut inner = self.inner();
+        (inner.video, inner.audio) = (Lane::default(), Lane::default());
+        inner.gathering = Some(Gathering::default());
+        drop(inner);
+        self.begin_round();
+    }
+
     /// A further round of a looped file begins: what is known of its tracks stays.
     pub(crate) fn begin_round(&self) {
         self.watch().last = Instant::now();

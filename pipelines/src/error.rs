@@ -76,7 +76,7 @@ pub enum Error {
         detail: String,
     },
     /// It has nothing that can be taken.
-    #[error("{what} has neither H.264 or H.265 video nor usable audio; it offers {offers}")]
+    #[error("{what} has neither H.264, H.265 or JPEG video nor usable audio; it offers {offers}")]
     NothingUsable {
         /// What was opened.
         what: String,
@@ -105,6 +105,16 @@ pub enum Error {
         /// The missing element, or several that would do.
         element: String,
     },
+    /// An encoder of this machine failed on its pictures.
+    #[error("the encoder {encoder} failed on {what}: {detail}; the next best is used for now")]
+    Encoder {
+        /// What was opened.
+        what: String,
+        /// Which encoder.
+        encoder: &'static str,
+        /// What GStreamer said.
+        detail: String,
+    },
     /// Anything else.
     #[error("GStreamer failed on {what}: {detail}")]
     Other {
@@ -129,6 +139,7 @@ impl Error {
             | Self::PictureStands { .. }
             | Self::Silent { .. }
             | Self::Lost { .. }
+            | Self::Encoder { .. }
             | Self::Other { .. } => true,
             Self::NothingUsable { .. } | Self::Damaged { .. } | Self::Invalid { .. } | Self::MissingElement { .. } => {
                 false

@@ -4,7 +4,7 @@
 //! [`v4l2`] or [`libcamera`]. [`Pipeline::start`] runs it and answers with a [`Handle`] to stop it by and a
 //! [`Receiver`] of [`Event`]s: first the tracks, then their access units in decoding order.
 //!
-//! H.264, H.265 and AAC pass as they came; other audio becomes AAC; raw pictures are encoded with the
+//! H.264, H.265 and AAC pass as they came; other audio becomes AAC; raw and JPEG pictures are encoded with the
 //! best encoder that the machine has. This crate does not cut fragments, does not reconnect and does
 //! not know wall time beyond what a camera says of its own: those are the agent's.
 //!
@@ -25,6 +25,7 @@ mod collector;
 mod encoder;
 mod error;
 mod event;
+mod g726;
 mod launch;
 mod limits;
 mod loss;
@@ -86,13 +87,13 @@ impl Source {
     }
 
     /// The pipeline to run.
-    fn launch(&self) -> Result<launch::Launch, Error> {
+    fn launch(&self, encoders: &encoder::Encoders) -> Result<launch::Launch, Error> {
         match self {
             Self::Rtsp(source) => source.launch(),
             Self::File(source) => source.launch(),
-            Self::TestPattern(source) => source.launch(),
-            Self::V4l2(source) => source.launch(),
-            Self::Libcamera(source) => source.launch(),
+            Self::TestPattern(source) => source.launch(encoders),
+            Self::V4l2(source) => source.launch(encoders),
+            Self::Libcamera(source) => source.launch(encoders),
         }
     }
 }

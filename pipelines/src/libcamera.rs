@@ -6,6 +6,7 @@
 //!     ! h264parse ! video/x-h264,stream-format=avc,alignment=au ! appsink name=video
 //! ```
 
+use crate::encoder::Encoders;
 use crate::launch::Launch;
 use crate::{Error, test_pattern};
 
@@ -36,9 +37,9 @@ impl Source {
         }
     }
 
-    pub(crate) fn launch(&self) -> Result<Launch, Error> {
+    pub(crate) fn launch(&self, encoders: &Encoders) -> Result<Launch, Error> {
         let Self { width, height, fps, .. } = *self;
-        let encoded = test_pattern::encoded(width, height, fps)?;
+        let encoded = test_pattern::encoded(encoders, width, height, fps)?;
         let line = format!(
             "libcamerasrc name=camera ! video/x-raw,width={width},height={height},framerate={fps}/1 ! {encoded}"
         );
@@ -56,6 +57,7 @@ impl From<Source> for crate::Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::ENCODERS;
 
     #[test]
     fn the_first_camera_is_the_one_without_a_name() {
@@ -74,6 +76,6 @@ mod tests {
 
     fn launch(camera: Option<&str>) -> Launch {
         gst::init().unwrap();
-        Source { camera: camera.map(str::to_owned), ..Source::default() }.launch().unwrap()
+        Source { camera: camera.map(str::to_owned), ..Source::default() }.launch(&ENCODERS).unwrap()
     }
 }

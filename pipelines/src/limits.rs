@@ -37,5 +37,13 @@ pub(crate) const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often an arrival is told, at the least: drift of 500 ppm is then half a millisecond.
 pub(crate) const ARRIVAL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long the second look at a camera that could not be opened waits for an answer: the first one has waited for long.
 pub(crate) const LOOK_MAX: Duration = Duration::from_secs(3);
+
+/// How long an encoder that failed is left out: long enough that a broken one costs a camera a second in ten minutes, short
+/// enough that one which was busy is used again the same day.
+pub(crate) const ENCODER_LEFT_OUT: Duration = Duration::from_secs(600);
+
+/// What a camera that sends JPEG is taken to send a second if it does not say: it only sets the bit rate.
+pub(crate) const JPEG_FPS_DEFAULT: u32 = 15;

@@ -13,13 +13,14 @@ use gst_app::{AppSink, AppSinkCallbacks};
 
 use crate::bus::{self, Message};
 use crate::collector::{Collector, Refused};
+use crate::encoder::Encoders;
 use crate::file::Pace;
 use crate::launch::MEDIA;
 use crate::queue::{self, Sender};
 use crate::state::{Progress, State};
 use crate::teardown::teardown;
 use crate::loss::{Header, LossWatch};
-use crate::{Error, Event, Receiver, Source, branch, encoder, limits, rtsp, sender_clock};
+use crate::{Error, Event, Receiver, Source, branch, encoder, g726, limits, rtsp, sender_clock, test_pattern};
 
 /// Starts sources.
 pub struct Pipeline;
@@ -36,6 +37,7 @@ struct Shared {
     progress: Progress,
     events: Sender<Event>,
     collector: Collector,
+    encoders: &'static Encoders,
     /// The bus of the current round, to wake its reader by.
     bus: Mutex<Option<gst::Bus>>,
     /// Why the source cannot be used, found on a thread of GStreamer's.
@@ -55,7 +57,11 @@ enum Outcome {
 impl Pipeline {
     /// Runs `source`. Whatever goes wrong arrives as [`Event::Failed`].
     pub fn start(source: impl Into<Source>) -> (Handle, Receiver<Event>) {
-        let source = source.into();
+        Self::start_with(source.into(), &encoder::ENCODERS)
+    }
+
+    /// The same with other encoders.
+    fn start_with(source: Source, encoders: &'static Encoders) -> (Handle, Receiver<Event>) {
         let (events, receiver) = queue::queue();
         let pace = match &source {
             Source::File(file) => file.pace,
@@ -66,6 +72,7 @@ impl Pipeline {
             progress: Progress::new(),
             collector: Collector::new(events.clone(), pace),
             events,
+            encoders,
             bus: Mutex::new(None),
             failure: Mutex::new(None),
             verdict: rtsp::Verdict::default(),
@@ -143,7 +150,14 @@ impl Shared {
         gst::init().map_err(|error| Error::Other { what: "GStreamer".to_owned(), detail: error.to_string() })?;
         let looped = matches!(source, Source::File(file) if file.looped);
         loop {
-            let outcome = self.round(source)?;
+            let outcome = match self.round(source) {
+                Err(error @ Error::Encoder { .. }) if !self.collector.is_flowing() => {
+                    tracing::warn!(%error);
+                    self.collector.abandon_round();
+                    continue;
+                }
+                outcome => outcome?,
+            };
             if matches!(outcome, Outcome::Stopped) {
                 return Ok(outcome);
             }
@@ -160,7 +174,7 @@ impl Shared {
 
     /// Runs the pipeline once, and takes it down however it ended.
     fn round(self: &Arc<Self>, source: &Source) -> Result<Outcome, Error> {
-        let launch = source.launch()?;
+        let launch = source.launch(self.encoders)?;
         let pipeline = launch.pipeline(&self.what)?;
         tracing::debug!(source = %self.what, line = %launch.line, "starting");
         let bus = pipeline.bus().expect("a pipeline has a bus");
@@ -171,7 +185,12 @@ impl Shared {
             Ok(_) | Err(_) => self.watch(&pipeline, &bus, launch.live),
         };
         *lock(&self.bus) = None;
-        if !matches!(outcome, Ok(Outcome::EndOfStream)) {
+        let goes_on = match &outcome {
+            Ok(Outcome::EndOfStream) => true,
+            Err(Error::Encoder { .. }) => !self.collector.is_flowing(),
+            _ => false,
+        };
+        if !goes_on {
             // Threads that wait for the reader would hold up the teardown.
             self.events.close();
         }
@@ -196,6 +215,10 @@ impl Shared {
                     tracing::debug!(source = %self.what, %element, %account, "GStreamer reports an error");
                     if !self.collector.has_tracks() && !lock(&self.offers).is_empty() {
                         return Err(self.nothing_usable());
+                    }
+                    if let Some(encoder) = self.encoders.note_failure(pipeline.upcast_ref(), &element, &account) {
+                        let detail = error.message().to_owned();
+                        return Err(Error::Encoder { what: self.what.clone(), encoder, detail });
                     }
                     return Err(Error::from_bus(&self.what, self.collector.is_flowing(), &error));
                 }
@@ -317,9 +340,15 @@ impl Shared {
         let invalid = |detail: String| Error::Other { what: self.what.clone(), detail };
         let bin = gst::parse::bin_from_description(&branch.line, true)
             .map_err(|error| Error::from_parse(&self.what, &error))?;
-        let sink = bin.by_name("sink").ok_or_else(|| invalid("a branch has no sink".to_owned()))?;
-        self.collect(&sink, branch.kind)?;
-        encoder::put_in_step(&bin);
+        if branch.raw_pictures {
+            let output = bin.static_pad("src").ok_or_else(|| invalid("a branch has no output".to_owned()))?;
+            self.encode(pipeline, &output);
+        } else {
+            let sink = bin.by_name("sink").ok_or_else(|| invalid("a branch has no sink".to_owned()))?;
+            self.collect(&sink, branch.kind)?;
+            encoder::put_in_step(&bin);
+            g726::put_in_order(&bin, &caps);
+        }
         pipeline.add(&bin).map_err(|error| invalid(error.to_string()))?;
         bin.sync_state_with_parent().map_err(|error| invalid(error.to_string()))?;
         let input = bin.static_pad("sink").ok_or_else(|| invalid("a branch has no input".to_owned()))?;
@@ -340,6 +369,48 @@ impl Shared {
             }
             gst::PadProbeReturn::Ok
         });
+    }
+
+    /// Puts an encoder behind `pad` as soon as it says what size its raw pictures are. What it says later, the encoder
+    /// takes by itself.
+    fn encode(self: &Arc<Self>, pipeline: &gst::Pipeline, pad: &gst::Pad) {
+        let (pipeline, shared) = (pipeline.downgrade(), Arc::downgrade(self));
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
+            let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view()) else {
+                return gst::PadProbeReturn::Ok;
+            };
+            if let (Some(shared), Some(pipeline)) = (shared.upgrade(), pipeline.upgrade())
+                && let Err(error) = shared.put_encoder(&pipeline, pad, caps.caps())
+            {
+                shared.fail(error);
+            }
+            gst::PadProbeReturn::Remove
+        });
+    }
+
+    /// Puts the encoder for pictures of these caps behind `pad`.
+    fn put_encoder(
+        self: &Arc<Self>,
+        pipeline: &gst::Pipeline,
+        pad: &gst::Pad,
+        caps: &gst::CapsRef,
+    ) -> Result<(), Error> {
+        let invalid = |detail: String| Error::Other { what: self.what.clone(), detail };
+        let picture = gst_video::VideoInfo::from_caps(caps).map_err(|error| invalid(error.to_string()))?;
+        let rate = picture.fps();
+        let fps = u32::try_from(rate.numer() / rate.denom().max(1)).ok().filter(|fps| *fps > 0);
+        let fps = fps.unwrap_or(limits::JPEG_FPS_DEFAULT);
+        let line = test_pattern::encoded(self.encoders, picture.width(), picture.height(), fps)?;
+        let bin =
+            gst::parse::bin_from_description(&line, true).map_err(|error| Error::from_parse(&self.what, &error))?;
+        let sink = bin.by_name("video").ok_or_else(|| invalid("an encoder has no sink".to_owned()))?;
+        self.collect(&sink, TrackKind::Video)?;
+        encoder::make_key_frames(&bin);
+        pipeline.add(&bin).map_err(|error| invalid(error.to_string()))?;
+        bin.sync_state_with_parent().map_err(|error| invalid(error.to_string()))?;
+        let input = bin.static_pad("sink").ok_or_else(|| invalid("an encoder has no input".to_owned()))?;
+        pad.link(&input).map_err(|error| invalid(format!("the encoder does not link: {error}")))?;
+        Ok(())
     }
 
     /// Hands every sample of `sink` to the collector.
@@ -387,4 +458,37 @@ impl Shared {
 /// What these locks guard is replaced in one step, so a panic of another thread leaves it whole.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// An encoder that breaks after some pictures, and one that does not.
+    static BROKEN_FIRST: Encoders = Encoders {
+        h264: &[
+            ("identity", "identity name=video-encoder error-after=1 ! x264enc tune=zerolatency"),
+            ("x264enc", "x264enc name=video-encoder tune=zerolatency"),
+        ],
+        failed: Mutex::new(Vec::new()),
+    };
+
+    #[tokio::test]
+    async fn where_an_encoder_fails_the_next_does_its_work() {
+        let source = test_pattern::Source { width: 320, height: 180, fps: 10, audio: false };
+        let (handle, mut events) = Pipeline::start_with(source.into(), &BROKEN_FIRST);
+        let mut pictures = 0;
+        while pictures < 20 {
+            let event = tokio::time::timeout(Duration::from_secs(40), events.recv()).await.unwrap();
+            match event.expect("it goes on") {
+                Event::Unit(_) => pictures += 1,
+                Event::Failed(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+        handle.stop();
+        assert_eq!(lock(&BROKEN_FIRST.failed)[0].0, "identity");
+    }
 }

@@ -7,6 +7,7 @@
 //!     audiotestsrc is-live=true wave=ticks ! audioconvert ! avenc_aac ! aacparse ! appsink name=audio
 //! ```
 
+use crate::encoder::Encoders;
 use crate::launch::Launch;
 use crate::{Error, branch, encoder};
 
@@ -30,10 +31,10 @@ impl Default for Source {
 }
 
 impl Source {
-    pub(crate) fn launch(&self) -> Result<Launch, Error> {
+    pub(crate) fn launch(&self, encoders: &Encoders) -> Result<Launch, Error> {
         let Self { width, height, fps, audio } = *self;
         let size = format!("video/x-raw,width={width},height={height},framerate={fps}/1");
-        let mut line = format!("videotestsrc is-live=true ! {size} ! {}", encoded(width, height, fps)?);
+        let mut line = format!("videotestsrc is-live=true ! {size} ! {}", encoded(encoders, width, height, fps)?);
         if audio {
             line += &format!(
                 " audiotestsrc is-live=true wave=ticks samplesperbuffer=480 ! audio/x-raw,rate=48000,channels=1 ! queue \
@@ -56,10 +57,10 @@ impl From<Source> for crate::Source {
 /// The line from raw pictures of any format to the video sink. Encoders are held to 4:2:0, which is what
 /// browsers play. The queue lets a camera's thread go on while the encoder works, and is short, since raw
 /// pictures are large.
-pub(crate) fn encoded(width: u32, height: u32, fps: u32) -> Result<String, Error> {
+pub(crate) fn encoded(encoders: &Encoders, width: u32, height: u32, fps: u32) -> Result<String, Error> {
     Ok(format!(
         "videoconvert ! video/x-raw,format=(string){{I420,NV12}} ! queue max-size-buffers=8 max-size-bytes=0 ! {} ! {} ! {}",
-        encoder::h264(width, height, fps)?,
+        encoders.h264(width, height, fps)?,
         branch::H264,
         branch::SINK.replace("name=sink", "name=video"),
     ))

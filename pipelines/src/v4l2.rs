@@ -6,6 +6,7 @@
 //!     ! h264parse ! video/x-h264,stream-format=avc,alignment=au ! appsink name=video
 //! ```
 
+use crate::encoder::Encoders;
 use crate::launch::Launch;
 use crate::{Error, branch, test_pattern};
 
@@ -46,12 +47,14 @@ impl Source {
         format!("the camera {}", self.device)
     }
 
-    pub(crate) fn launch(&self) -> Result<Launch, Error> {
+    pub(crate) fn launch(&self, encoders: &Encoders) -> Result<Launch, Error> {
         let Self { width, height, fps, .. } = *self;
         let size = format!("width={width},height={height},framerate={fps}/1");
         let taken = match self.format {
-            Format::Raw => format!("video/x-raw,{size} ! {}", test_pattern::encoded(width, height, fps)?),
-            Format::Jpeg => format!("image/jpeg,{size} ! jpegdec ! {}", test_pattern::encoded(width, height, fps)?),
+            Format::Raw => format!("video/x-raw,{size} ! {}", test_pattern::encoded(encoders, width, height, fps)?),
+            Format::Jpeg => {
+                format!("image/jpeg,{size} ! jpegdec ! {}", test_pattern::encoded(encoders, width, height, fps)?)
+            }
             Format::H264 => {
                 let sink = branch::SINK.replace("name=sink", "name=video");
                 format!("video/x-h264,{size} ! {} ! {sink}", branch::H264)
@@ -74,6 +77,7 @@ impl From<Source> for crate::Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::ENCODERS;
 
     #[test]
     fn pictures_of_the_size_asked_for_are_encoded() {
@@ -115,6 +119,6 @@ mod tests {
 
     fn launch(format: Format) -> Launch {
         gst::init().unwrap();
-        Source { format, width: 800, height: 600, fps: 15, ..Source::new("/dev/a b ! c") }.launch().unwrap()
+        Source { format, width: 800, height: 600, fps: 15, ..Source::new("/dev/a b ! c") }.launch(&ENCODERS).unwrap()
     }
 }

@@ -7,10 +7,11 @@
 use std::path::{Path, PathBuf};
 
 pub mod barcode;
+pub mod onvif;
 pub mod rtsp;
 
 /// The clips in `samples/clips`, as `make-clips.sh` makes them.
-pub const CLIPS: [&str; 8] = [
+pub const CLIPS: [&str; 9] = [
     "h264-aac.mp4",
     "h264-aac.ts",
     "h264-aac-frozen.mp4",
@@ -19,6 +20,7 @@ pub const CLIPS: [&str; 8] = [
     "h264-g711.mkv",
     "h264-vfr.mkv",
     "h265-aac.mp4",
+    "h265-bframes.mp4",
 ];
 
 /// The path of the clip called `name`, such as `h264-aac.mp4`.

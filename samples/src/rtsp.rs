@@ -6,6 +6,7 @@
 
 mod clip;
 mod clocks;
+mod coding;
 mod command;
 mod control;
 mod feeder;
@@ -18,6 +19,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use coding::{Coding, NotACoding};
 pub use command::{Command, NotACommand};
 
 pub use clocks::Clocks;
@@ -47,6 +49,8 @@ pub struct Settings {
     pub tls: Option<String>,
     /// After how many seconds it ends the session of a viewer over UDP who does not keep it alive.
     pub session_seconds: Option<u32>,
+    /// What it codes in another way than its clip does.
+    pub recoded: Vec<Coding>,
 }
 
 /// How a password travels.
@@ -72,6 +76,7 @@ impl Settings {
             clocks: Clocks::default(),
             tls: None,
             session_seconds: None,
+            recoded: Vec::new(),
         }
     }
 }
@@ -114,7 +119,7 @@ impl Camera {
         gst::init().map_err(|error| StartError::GStreamer(error.to_string()))?;
         let clips = std::iter::once(&settings.clip).chain(&settings.others);
         let clips = clips.map(|path| {
-            Clip::read(path).map_err(|reason| StartError::Clip { path: path.clone(), reason })
+            Clip::read(path, &settings.recoded).map_err(|reason| StartError::Clip { path: path.clone(), reason })
         });
         let unlike = || StartError::Clip {
             path: settings.clip.clone(),

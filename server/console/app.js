@@ -1,7 +1,9 @@
 // The watch page: a list of streams, and a player for live video and for any time in the past.
 //
 // Stable ids, for tests and for those who script the page:
-//   #streams            the list; each entry is a button.stream with data-stream (name) and data-live
+//   #streams            the list; each entry is a button.stream with data-stream (name) and data-live; cameras with a sub
+//                       stream are one entry
+//   #main-sub           switches between main and sub stream of a camera; its button says which would play
 //   #video              the video element
 //   #mode               "LIVE" or "PAST" (data-mode live|past) while something plays
 //   #clock              wall time of the picture shown (datetime attribute: ISO 8601, UTC)
@@ -87,18 +89,46 @@ function showStreams(list, now) {
   streams = new Map(list.map((stream) => [stream.name, stream]));
   element("no-streams").hidden = list.length > 0;
   const shown = element("streams");
+  // A sub stream has no entry of its own where its main stream has one.
+  const cameras = list.filter((stream) => !streams.has(mainOf(stream)));
+  const names = new Set(cameras.map((stream) => stream.name));
   for (const item of [...shown.children]) {
-    if (!streams.has(item.firstChild.dataset.stream)) item.remove();
+    if (!names.has(item.firstChild.dataset.stream)) item.remove();
   }
-  for (const stream of list) {
+  for (const stream of cameras) {
     const button = entryOf(shown, stream.name);
     button.dataset.live = String(stream.live);
-    button.setAttribute("aria-current", String(session?.stream === stream.name));
+    button.setAttribute("aria-current", String(isOf(stream.name, session?.stream)));
     const seen = button.querySelector(".seen");
     const text = seenText(stream, now);
     if (seen.textContent !== text) seen.textContent = text;
   }
   showExtent();
+  showPair();
+}
+
+// The stream whose sub stream this is, unless that is itself a sub stream: a circle would hide all of it.
+function mainOf(stream) {
+  const main = streams.get(stream.sub_of);
+  return main && main !== stream && !main.sub_of ? main.name : undefined;
+}
+
+// The other stream of the camera that plays: its main stream, or its first sub stream.
+function otherOf(stream) {
+  return mainOf(stream) || [...streams.values()].find((other) => mainOf(other) === stream.name)?.name;
+}
+
+// Whether the stream called `playing` belongs to the entry called `entry`.
+function isOf(entry, playing) {
+  const stream = streams.get(playing);
+  return playing === entry || Boolean(stream && mainOf(stream) === entry);
+}
+
+function showPair() {
+  const playing = streams.get(session?.stream);
+  const other = playing && otherOf(playing);
+  element("main-sub").hidden = !other;
+  if (other) element("main-sub").textContent = mainOf(playing) ? "Main stream" : "Sub stream";
 }
 
 function entryOf(shown, name) {
@@ -139,6 +169,16 @@ function agoText(seconds) {
 }
 
 // --- Playing ----------------------------------------------------------------------------------------
+
+// Goes on with the other stream of the camera, at the time that is shown.
+function switchPair() {
+  const playing = streams.get(session?.stream);
+  const other = playing && otherOf(playing);
+  if (!other) return;
+  const at = shownTime();
+  if (session.mode === "live" || !at) return play({ stream: other, mode: "live" });
+  play({ stream: other, mode: "past", start: at, end: Math.min(at + PAST_MS, Date.now()) });
+}
 
 function playLive() {
   if (session) play({ stream: session.stream, mode: "live" });
@@ -316,10 +356,11 @@ function showSession() {
   element("mode").dataset.mode = session.mode;
   element("mode").textContent = session.mode.toUpperCase();
   for (const button of document.querySelectorAll(".stream")) {
-    button.setAttribute("aria-current", String(button.dataset.stream === session.stream));
+    button.setAttribute("aria-current", String(isOf(button.dataset.stream, session.stream)));
   }
   if (session.mode === "past") element("past-start").value = localText(session.start);
   showExtent();
+  showPair();
 }
 
 function showError(text) {
@@ -366,6 +407,7 @@ function localText(millis) {
 // --- Buttons ----------------------------------------------------------------------------------------
 
 element("go-live").addEventListener("click", playLive);
+element("main-sub").addEventListener("click", switchPair);
 for (const [id, minutes] of [["back-1m", 1], ["back-10m", 10]]) {
   element(id).addEventListener("click", () => {
     const first = Number(element("scrub").min);

@@ -8,6 +8,7 @@
 //! enrolment has none yet. An upload without one is closed with a code and a sentence that a device can
 //! show. Until a device has been admitted it may open one stream and send a window of bytes, no more.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::{hmac, rand};
 use bytes::{Bytes, BytesMut};
+use fragment::StreamName;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use quinn::{
     Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, Incoming, ReadError, RecvStream,
@@ -305,6 +307,8 @@ struct Session {
     storage: Storage,
     stop: CancellationToken,
     acks: mpsc::Sender<Ack>,
+    /// Streams that are smaller copies of others.
+    sub_streams: HashMap<StreamName, StreamName>,
 }
 
 impl Session {
@@ -314,8 +318,8 @@ impl Session {
         let remote = connection.remote_address();
         let changes = shared.registrar.devices.changes();
         let greeting = timeout(limits::GREETING_WAIT, greet(&connection, &device, &certificate)).await;
-        let (send, control) = match greeting {
-            Ok(Ok(streams)) => streams,
+        let (send, control, sub_streams) = match greeting {
+            Ok(Ok(greeted)) => greeted,
             Ok(Err(why)) => {
                 tracing::warn!(%remote, device = %name, why, "a device broke the protocol");
                 return connection.close(number(CloseCode::ProtocolViolation), why.as_bytes());
@@ -332,6 +336,7 @@ impl Session {
             storage: shared.storage.clone(),
             stop: shared.stop.child_token(),
             acks,
+            sub_streams,
         });
         let fragments = TaskTracker::new();
         let devices = &shared.registrar.devices;
@@ -466,6 +471,12 @@ impl Session {
         self.ack(key.clone(), AckKind::Received).await;
         let bytes = whole.payload.len();
         let stored = self.storage.store(whole).await?;
+        // With the stream's first fragment, since only then it is sure that the device may send it.
+        if let Some(of) = self.sub_streams.get(&key.stream)
+            && let Err(error) = self.storage.note_sub_stream(&key.stream, of).await
+        {
+            tracing::warn!(stream = %key.stream, %of, why = %error, "that it is a sub stream could not be noted");
+        }
         drop(reservation);
         if stored.duplicate {
             telemetry::duplicate(&key.stream);
@@ -513,7 +524,7 @@ async fn greet(
     connection: &Connection,
     device: &Admitted,
     certificate: &CertificateDer<'static>,
-) -> Result<(SendStream, RecvStream), &'static str> {
+) -> Result<(SendStream, RecvStream, HashMap<StreamName, StreamName>), &'static str> {
     const LOST: &str = "the connection ended before Hello";
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| LOST)?;
     let hello = read_hello(&mut recv).await?;
@@ -530,7 +541,8 @@ async fn greet(
     });
     send.write_all(&welcome.encode()).await.map_err(|_| LOST)?;
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(limits::FRAGMENTS_IN_FLIGHT));
-    Ok((send, recv))
+    let sub_streams = hello.sub_streams.into_iter().map(|sub| (sub.stream, sub.of)).collect();
+    Ok((send, recv, sub_streams))
 }
 
 async fn read_hello(recv: &mut RecvStream) -> Result<Hello, &'static str> {

@@ -295,6 +295,18 @@ impl Storage {
         self.archive.find_stream(name)?.ok_or(StreamError::NotFound)
     }
 
+    /// Notes that a stream is a smaller copy of another.
+    pub(crate) async fn note_sub_stream(&self, stream: &StreamName, of: &StreamName) -> Result<(), Refusal> {
+        let known = self.find_or_create(stream).await?;
+        if known.sub_of.as_ref() == Some(of) {
+            return Ok(());
+        }
+        let (archive, of) = (self.archive.clone(), of.clone());
+        let noted = tokio::task::spawn_blocking(move || archive.set_sub_of(known.id, &of)).await;
+        let noted = noted.map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
+        noted.map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))
+    }
+
     async fn find_or_create(&self, name: &StreamName) -> Result<Stream, Refusal> {
         if let Some(stream) = self.archive.find_stream(name)? {
             return Ok(stream);

@@ -4,6 +4,8 @@
 //! device → server  FromAgent   { 1: Hello }
 //! server → device  FromServer  { 1: Welcome | 2: Ack }
 //! Hello    1 agent_version: string   2 device_time_ns: sint64   3 clock_quality: uint32
+//!          4 sub_streams: SubStream, repeated
+//! SubStream 1 stream: string         2 of: string
 //! Welcome  1 server_time_ns: sint64  2 fragments_in_flight: uint32  3 bytes_in_flight: uint64
 //!          4 fragment_bytes: uint64  5 fragment_duration_ms: uint64 6 device: string
 //!          7 certificate_expires_ns: sint64
@@ -17,7 +19,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fragment::{ClockQuality, FragmentId, FragmentNumber, Sequence, SessionId, WallTime};
+use fragment::{ClockQuality, FragmentId, FragmentNumber, Sequence, SessionId, StreamName, WallTime};
 use prost::Message as _;
 
 use crate::fragment_stream::FragmentKey;
@@ -42,6 +44,17 @@ pub struct Hello {
     pub device_time: WallTime,
     /// How far the device trusts its clock.
     pub clock_quality: ClockQuality,
+    /// Which of its streams are smaller copies of others.
+    pub sub_streams: Vec<SubStream>,
+}
+
+/// That a stream shows what another of the same camera shows, smaller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubStream {
+    /// The smaller one.
+    pub stream: StreamName,
+    /// The other.
+    pub of: StreamName,
 }
 
 /// A message from the server.
@@ -113,6 +126,7 @@ impl FromAgent {
                 agent_version: hello.agent_version.clone(),
                 device_time_ns: hello.device_time.as_nanos(),
                 clock_quality: hello.clock_quality.to_wire().into(),
+                sub_streams: sub_streams(&hello.sub_streams),
             }),
             Self::Unknown => None,
         };
@@ -128,6 +142,7 @@ impl FromAgent {
             agent_version: hello.agent_version,
             device_time: WallTime::from_nanos(hello.device_time_ns),
             clock_quality: quality(hello.clock_quality),
+            sub_streams: hello.sub_streams.iter().filter_map(SubStream::from_proto).collect(),
         }))
     }
 }
@@ -227,6 +242,25 @@ impl Ack {
     }
 }
 
+impl SubStream {
+    /// `None` if a name is none: what it would say is a convenience, and no reason to refuse a device.
+    fn from_proto(sub: &proto::SubStream) -> Option<Self> {
+        Some(Self { stream: sub.stream.parse().ok()?, of: sub.of.parse().ok()? })
+    }
+}
+
+/// As many as Hello has room for.
+fn sub_streams(subs: &[SubStream]) -> Vec<proto::SubStream> {
+    let mut room = limits::SUB_STREAMS_BYTES_MAX;
+    let fits = |sub: &&SubStream| {
+        let bytes = sub.stream.as_str().len() + sub.of.as_str().len() + 8;
+        room = room.saturating_sub(bytes);
+        room > 0
+    };
+    let proto = |sub: &SubStream| proto::SubStream { stream: sub.stream.to_string(), of: sub.of.to_string() };
+    subs.iter().take_while(fits).map(proto).collect()
+}
+
 /// The clock quality of a number of the wire.
 pub(crate) fn quality(number: u32) -> ClockQuality {
     ClockQuality::from_wire(u8::try_from(number).unwrap_or(0))
@@ -259,6 +293,16 @@ mod proto {
         pub(super) device_time_ns: i64,
         #[prost(uint32, tag = "3")]
         pub(super) clock_quality: u32,
+        #[prost(message, repeated, tag = "4")]
+        pub(super) sub_streams: Vec<SubStream>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct SubStream {
+        #[prost(string, tag = "1")]
+        pub(super) stream: String,
+        #[prost(string, tag = "2")]
+        pub(super) of: String,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

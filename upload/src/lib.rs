@@ -20,7 +20,7 @@ pub mod token;
 pub mod wire;
 
 pub use code::{CloseCode, ErrorCode};
-pub use control::{Ack, AckKind, FromAgent, FromServer, Hello, Welcome};
+pub use control::{Ack, AckKind, FromAgent, FromServer, Hello, SubStream, Welcome};
 pub use fragment_stream::{FragmentHeader, FragmentKey, Trailer};
 pub use pace::Allowance;
 pub use receiver::{FragmentReceiver, ReceiveError, Received};

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// 2 KiB; the rest is room for later fields.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
+/// What the pairs of main and sub streams may take of a Hello: 128 pairs with names of 180 letters each.
+pub(crate) const SUB_STREAMS_BYTES_MAX: usize = 48 * 1024;
+
 /// The largest fragment header: the name of a stream is 256 bytes, everything else is numbers.
 pub const HEADER_BYTES_MAX: usize = 4 * 1024;
 

@@ -11,7 +11,7 @@ use upload::join::{JoinCode, JoinReply, JoinRequest, Proof};
 use upload::wire::MessageReader;
 use upload::{
     Ack, AckKind, ErrorCode, FragmentHeader, FragmentKey, FragmentReceiver, FromAgent, FromServer, Hello, ReceiveError,
-    Received, Trailer, Welcome, limits, wire,
+    Received, SubStream, Trailer, Welcome, limits, wire,
 };
 
 proptest! {
@@ -43,6 +43,7 @@ proptest! {
             agent_version: text.clone(),
             device_time: WallTime::from_nanos(time),
             clock_quality: ClockQuality::from_wire(quality),
+            sub_streams: vec![SubStream { stream: "front-sub".parse().unwrap(), of: "front".parse().unwrap() }],
         });
         prop_assert_eq!(FromAgent::decode(unframed(&hello.encode())), Ok(hello));
         let welcome = FromServer::Welcome(Welcome {

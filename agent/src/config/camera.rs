@@ -1,5 +1,7 @@
 //! One `[[camera]]` of the configuration.
 
+mod sub;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use serde::Deserialize;
 use super::tls::{self, TlsTrust};
 use super::uplink;
 use crate::timekeeper::Believed;
+use sub::Sub;
 
 /// Where one stream's video comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,15 @@ pub struct Camera {
     pub clock: Believed,
     /// After how long a picture that is the same counts as frozen, if it is watched for.
     pub frozen_picture: Option<Duration>,
+    /// The stream of the same camera whose smaller copy this is.
+    pub sub_of: Option<StreamName>,
+}
+
+impl Camera {
+    /// What the server is told of it, if it is a smaller copy.
+    pub fn as_sub_stream(&self) -> Option<upload::SubStream> {
+        Some(upload::SubStream { stream: self.stream.clone(), of: self.sub_of.clone()? })
+    }
 }
 
 /// What is captured.
@@ -40,6 +52,19 @@ pub enum Source {
         latency: Option<Duration>,
         /// Whose certificate is believed, where it speaks TLS.
         trust: TlsTrust,
+    },
+    /// A network camera that is asked for its address at each start.
+    Onvif {
+        /// Where it is asked.
+        place: onvif::address::Place,
+        /// Which of its streams.
+        profile: onvif::Wanted,
+        /// How packets travel.
+        transport: Transport,
+        /// Its credentials.
+        credentials: Option<(String, Secret)>,
+        /// How long packets wait to be put in order.
+        latency: Option<Duration>,
     },
     /// A file, played in real time.
     File {
@@ -137,11 +162,15 @@ pub(super) struct Raw {
     tls_ca: Option<PathBuf>,
     tls_fingerprint: Option<String>,
     tls_insecure: Option<bool>,
+    onvif: Option<String>,
+    profile: Option<String>,
     transport: Option<Transport>,
     user: Option<String>,
     password: Option<Secret>,
+    password_file: Option<PathBuf>,
     latency_ms: Option<u64>,
     clock: Option<Believed>,
+    sub: Option<Sub>,
     file: Option<PathBuf>,
     looped: Option<bool>,
     test_pattern: Option<bool>,
@@ -165,14 +194,16 @@ impl Raw {
         }
     }
 
-    /// What it says of its uploads, which `[uplink]` completes.
-    pub(super) fn mode(&self, index: usize) -> uplink::OfCamera {
-        uplink::OfCamera {
+    /// What it says of its uploads and those of its smaller stream, which `[uplink]` completes.
+    pub(super) fn modes(&self, index: usize) -> Vec<uplink::OfCamera> {
+        let of = |stream: Option<String>| uplink::OfCamera {
             place: self.place(index),
-            stream: self.stream.clone(),
+            stream,
             mode: self.mode,
             upload_hours: self.upload_hours.clone(),
-        }
+        };
+        let sub = self.sub.as_ref().and_then(Sub::stream).map(|stream| of(Some(stream.to_owned())));
+        std::iter::once(of(self.stream.clone())).chain(sub).collect()
     }
 
     pub(super) fn resolve(self, folder: &Path) -> Result<Camera, Vec<String>> {
@@ -191,7 +222,7 @@ impl Raw {
         let source = self.source(folder, &mut problems);
         match (stream, source) {
             (Some(stream), Some(source)) if problems.is_empty() => {
-                Ok(Camera { stream, source, fragment_target, clock, frozen_picture })
+                Ok(Camera { stream, source, fragment_target, clock, frozen_picture, sub_of: None })
             }
             _ => Err(problems),
         }
@@ -210,6 +241,7 @@ impl Raw {
         let picture = Picture { width: self.width, height: self.height, fps: self.fps };
         let kinds = [
             self.url.is_some(),
+            self.onvif.is_some(),
             self.file.is_some(),
             self.test_pattern == Some(true),
             self.v4l2.is_some(),
@@ -217,41 +249,14 @@ impl Raw {
         ];
         if kinds.iter().filter(|given| **given).count() != 1 {
             problems.push(
-                "give exactly one of url, file, test_pattern, v4l2 and libcamera, as in \
+                "give exactly one of url, onvif, file, test_pattern, v4l2 and libcamera, as in \
                  url = \"rtsp://192.168.1.20/stream1\" or test_pattern = true"
                     .to_owned(),
             );
             return None;
         }
-        if let Some(url) = self.url {
-            if !url.starts_with("rtsp://") && !url.starts_with("rtsps://") {
-                // Not the address itself: it may hold a password.
-                problems.push("url is not an RTSP address: write url = \"rtsp://192.168.1.20/stream1\"".to_owned());
-                return None;
-            }
-            if self.user.is_some() != self.password.is_some() {
-                problems.push("user and password go together: write both or none".to_owned());
-                return None;
-            }
-            let tls = tls::Raw {
-                ca: self.tls_ca.as_deref(),
-                fingerprint: self.tls_fingerprint.as_deref(),
-                insecure: self.tls_insecure,
-            };
-            let trust = tls.resolve(&url, folder, problems);
-            let transport = self.transport.unwrap_or_default();
-            if url.starts_with("rtsps://") && transport == Transport::Udp {
-                problems.push(
-                    "transport = \"udp\" would send the pictures of an rtsps address in the clear: remove it".to_owned(),
-                );
-            }
-            return Some(Source::Rtsp {
-                url,
-                transport,
-                trust,
-                credentials: self.user.zip(self.password),
-                latency: self.latency_ms.map(Duration::from_millis),
-            });
+        if self.url.is_some() || self.onvif.is_some() {
+            return self.network(folder, problems);
         }
         if let Some(path) = self.file {
             return Some(Source::File { path: folder.join(path), looped: self.looped.unwrap_or(false) });
@@ -271,25 +276,98 @@ impl Raw {
         Some(Source::TestPattern { picture, audio: self.audio.unwrap_or(true) })
     }
 
+    /// The source of a network camera.
+    fn network(self, folder: &Path, problems: &mut Vec<String>) -> Option<Source> {
+        let password = self.password(folder, problems)?;
+        let (transport, latency) = (self.transport.unwrap_or_default(), self.latency_ms.map(Duration::from_millis));
+        let credentials = self.user.zip(password);
+        if let Some(url) = self.url {
+            if !url.starts_with("rtsp://") && !url.starts_with("rtsps://") {
+                // Not the address itself: it may hold a password.
+                problems.push("url is not an RTSP address: write url = \"rtsp://192.168.1.20/stream1\"".to_owned());
+                return None;
+            }
+            if url.starts_with("rtsps://") && transport == Transport::Udp {
+                problems.push(
+                    "transport = \"udp\" would send the pictures of an rtsps address in the clear: remove it".to_owned(),
+                );
+            }
+            let tls = tls::Raw {
+                ca: self.tls_ca.as_deref(),
+                fingerprint: self.tls_fingerprint.as_deref(),
+                insecure: self.tls_insecure,
+            };
+            let trust = tls.resolve(&url, folder, problems);
+            return Some(Source::Rtsp { url, transport, credentials, latency, trust });
+        }
+        let onvif = self.onvif?;
+        let place = onvif::address::Place::parse(&onvif).or_else(|| {
+            problems.push(format!(
+                "onvif is {onvif:?}: write the camera's address, as in onvif = \"192.168.1.20\", or what discover calls it"
+            ));
+            None
+        })?;
+        let wanted = self.profile.as_deref().unwrap_or("main");
+        let profile = onvif::Wanted::parse(wanted).or_else(|| {
+            problems.push("profile is empty: write \"main\", \"sub\" or a token that discover shows".to_owned());
+            None
+        })?;
+        Some(Source::Onvif { place, profile, transport, credentials, latency })
+    }
+
+    /// The password, if there is one. `None` after a problem.
+    fn password(&self, folder: &Path, problems: &mut Vec<String>) -> Option<Option<Secret>> {
+        let given = self.password.is_some() || self.password_file.is_some();
+        if self.user.is_some() != given {
+            problems.push("user and password go together: write both or none".to_owned());
+            return None;
+        }
+        match (&self.password, &self.password_file) {
+            (Some(_), Some(_)) => {
+                problems.push("both password and password_file are there: keep one of them".to_owned());
+                None
+            }
+            (None, Some(file)) => match std::fs::read_to_string(folder.join(file)) {
+                Ok(text) => Some(Some(Secret(text.trim_end_matches(['\r', '\n']).to_owned()))),
+                Err(error) => {
+                    problems.push(format!(
+                        "password_file {} can't be read: {error}; write the password into it",
+                        file.display()
+                    ));
+                    None
+                }
+            },
+            (password, None) => Some(password.clone()),
+        }
+    }
+
     fn is_libcamera(&self) -> bool {
         self.libcamera.as_ref().is_some_and(|camera| *camera != Libcamera::Any(false))
     }
 
     /// A key that would have no effect is a misunderstanding, and is said.
     fn refuse_strangers(&self, problems: &mut Vec<String>) {
-        let (rtsp, file, v4l2) = (self.url.is_some(), self.file.is_some(), self.v4l2.is_some());
+        let (file, v4l2, onvif) = (self.file.is_some(), self.v4l2.is_some(), self.onvif.is_some());
+        let network = self.url.is_some() || onvif;
         let pattern = self.test_pattern == Some(true);
         let made_here = v4l2 || pattern || self.is_libcamera();
         let keys = [
-            ("transport", self.transport.is_some(), rtsp, "url"),
-            ("user", self.user.is_some(), rtsp, "url"),
-            ("password", self.password.is_some(), rtsp, "url"),
-            ("latency_ms", self.latency_ms.is_some(), rtsp, "url"),
-            ("clock", self.clock.is_some(), rtsp, "url"),
-            ("tls_ca", self.tls_ca.is_some(), rtsp, "url"),
-            ("tls_fingerprint", self.tls_fingerprint.is_some(), rtsp, "url"),
-            ("tls_insecure", self.tls_insecure.is_some(), rtsp, "url"),
-            ("frozen_picture", self.frozen_picture.is_some(), rtsp || v4l2 || self.is_libcamera(), "url, v4l2 or libcamera"),
+            ("transport", self.transport.is_some(), network, "url or onvif"),
+            ("user", self.user.is_some(), network, "url or onvif"),
+            ("password", self.password.is_some(), network, "url or onvif"),
+            ("latency_ms", self.latency_ms.is_some(), network, "url or onvif"),
+            ("password_file", self.password_file.is_some(), network, "url or onvif"),
+            ("profile", self.profile.is_some(), onvif, "onvif"),
+            ("clock", self.clock.is_some(), network, "url or onvif"),
+            ("tls_ca", self.tls_ca.is_some(), self.url.is_some(), "url"),
+            ("tls_fingerprint", self.tls_fingerprint.is_some(), self.url.is_some(), "url"),
+            ("tls_insecure", self.tls_insecure.is_some(), self.url.is_some(), "url"),
+            (
+                "frozen_picture",
+                self.frozen_picture.is_some(),
+                network || v4l2 || self.is_libcamera(),
+                "url, onvif, v4l2 or libcamera",
+            ),
             ("looped", self.looped.is_some(), file, "file"),
             ("format", self.format.is_some(), v4l2, "v4l2"),
             ("audio", self.audio.is_some(), pattern, "test_pattern"),

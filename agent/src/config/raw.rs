@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fragment::StreamName;
 use serde::Deserialize;
 
 use super::{Camera, camera, metrics, spool, uplink};
@@ -39,7 +40,7 @@ impl Config {
         let server = self.server.resolve(folder, problems);
         let spool = self.spool.resolve(problems);
         let metrics = self.metrics.resolve(problems);
-        let modes = self.camera.iter().enumerate().map(|(i, raw)| raw.mode(i)).collect();
+        let modes = self.camera.iter().enumerate().flat_map(|(i, raw)| raw.modes(i)).collect();
         let uplink = self.uplink.resolve(modes, problems);
         let cameras = resolve_cameras(self.camera, folder, problems);
         Some(super::Config {
@@ -95,20 +96,36 @@ impl Server {
 }
 
 fn resolve_cameras(raw: Vec<camera::Raw>, folder: &Path, problems: &mut Vec<String>) -> Vec<Camera> {
-    if raw.len() > limits::CAMERAS_MAX {
-        problems.push(format!("{} cameras, but one agent takes at most {}", raw.len(), limits::CAMERAS_MAX));
-        return Vec::new();
-    }
     let mut cameras: Vec<Camera> = Vec::new();
-    for (i, raw) in raw.into_iter().enumerate() {
-        let place = raw.place(i);
-        match raw.resolve(folder) {
-            Ok(camera) if cameras.iter().any(|before| before.stream == camera.stream) => {
-                problems.push(format!("{place}: another camera has this stream; give each its own"));
-            }
-            Ok(camera) => cameras.push(camera),
-            Err(found) => problems.extend(found.into_iter().map(|problem| format!("{place}: {problem}"))),
+    let mut take = |raw: camera::Raw, place: &str, sub_of: Option<StreamName>| match raw.resolve(folder) {
+        Ok(camera) if cameras.iter().any(|before| before.stream == camera.stream) => {
+            problems.push(format!("{place}: another camera has this stream; give each its own"));
+            None
         }
+        Ok(camera) => {
+            let stream = camera.stream.clone();
+            cameras.push(Camera { sub_of, ..camera });
+            Some(stream)
+        }
+        Err(found) => {
+            problems.extend(found.into_iter().map(|problem| format!("{place}: {problem}")));
+            None
+        }
+    };
+    let mut of_subs = Vec::new();
+    for (i, mut raw) in raw.into_iter().enumerate() {
+        let place = raw.place(i);
+        let mut found = Vec::new();
+        let sub = raw.take_sub(&mut found);
+        of_subs.extend(found.into_iter().map(|problem| format!("{place}: {problem}")));
+        let main = take(raw, &place, None);
+        if let Some(sub) = sub {
+            take(sub, &format!("{place}, sub"), main);
+        }
+    }
+    problems.append(&mut of_subs);
+    if cameras.len() > limits::CAMERAS_MAX {
+        problems.push(format!("{} streams, but one agent takes at most {}", cameras.len(), limits::CAMERAS_MAX));
     }
     cameras
 }

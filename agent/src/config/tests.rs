@@ -65,6 +65,25 @@ fn every_problem_names_its_key_and_what_to_write() {
         ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nfile = \"f\"", "exactly one of url", "url = "),
         ("[[camera]]\nstream = \"a\"\nurl = \"http://c\"", "not an RTSP address", "rtsp://192.168.1.20"),
         ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nuser = \"u\"", "user and password", "both or none"),
+        ("[[camera]]\nstream = \"a\"\nonvif = \"http://c\"", "onvif is \"http://c\"", "onvif = \"192.168.1.20\""),
+        ("[[camera]]\nstream = \"a\"\nonvif = \"c\"\nprofile = \"\"", "profile is empty", "\"main\""),
+        ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nprofile = \"sub\"", "profile only goes with onvif", "remove"),
+        (
+            "[[camera]]\nstream = \"a\"\nonvif = \"c\"\nuser = \"u\"\npassword_file = \"no/such\"",
+            "password_file no/such",
+            "write the password into it",
+        ),
+        (
+            "[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\n[camera.sub]\nstream = \"b\"",
+            "sub has no url",
+            "url = \"rtsp://192.168.1.20/stream2\"",
+        ),
+        (
+            "[[camera]]\nstream = \"a\"\nfile = \"f\"\n[camera.sub]\nstream = \"b\"",
+            "sub only goes with url or onvif",
+            "remove it",
+        ),
+        ("[[camera]]\nstream = \"a\"\nonvif = \"c\"\n[camera.sub]\n", "sub: stream is missing", "stream = "),
         ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nfps = 5", "fps only goes with", "remove it"),
         ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nclock = \"camera\"", "clock only goes with url", "remove it"),
         ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nfragment_seconds = 60", "fragment_seconds is 60", "1 to 10"),
@@ -114,6 +133,27 @@ fn metrics_are_served_only_where_the_configuration_says_so() {
     assert_eq!(parse(camera).unwrap().metrics, None);
     let config = parse(&format!("[metrics]\nlisten = \"127.0.0.1:9273\"\n{camera}")).unwrap();
     assert_eq!(config.metrics, Some("127.0.0.1:9273".parse().unwrap()));
+}
+
+#[test]
+fn a_sub_stream_is_a_stream_of_its_own_with_what_its_camera_has() {
+    let main = "[[camera]]\nstream = \"front\"\nuser = \"u\"\npassword = \"p\"\ntransport = \"udp\"\n";
+    let text = format!(
+        "{main}url = \"rtsp://c/1\"\n[camera.sub]\nstream = \"front-sub\"\nurl = \"rtsp://c/2\"\n\
+         [[camera]]\nstream = \"back\"\nonvif = \"192.168.1.21\"\n[camera.sub]\nstream = \"back-sub\"\n"
+    );
+    let [front, front_sub, back, back_sub] = &parse(&text).unwrap().cameras[..] else { panic!("four streams") };
+    assert_eq!((&front.sub_of, front_sub.sub_of.as_ref()), (&None, Some(&front.stream)));
+    let Source::Rtsp { url, transport: Transport::Udp, credentials: Some((user, _)), .. } = &front_sub.source else {
+        panic!("{front_sub:?}")
+    };
+    assert_eq!((url.as_str(), user.as_str()), ("rtsp://c/2", "u"));
+    let wanted = |camera: &super::Camera| match &camera.source {
+        Source::Onvif { profile, .. } => profile.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((wanted(back), wanted(back_sub)), (onvif::Wanted::Main, onvif::Wanted::Sub));
+    assert_eq!(back_sub.sub_of.as_ref(), Some(&back.stream));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use quinn::congestion::{BbrConfig, CubicConfig};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt, WriteError};
 use upload::wire::{MessageError, SERVER_NAME};
-use upload::{CloseCode, FromAgent, Hello, Sender};
+use upload::{CloseCode, FromAgent, Hello, Sender, SubStream};
 
 use crate::config::Congestion;
 use crate::uplink::way;
@@ -139,7 +139,7 @@ pub async fn probe(address: &str, tls: rustls::ClientConfig) -> Result<(), DialE
 pub async fn probe_upload(address: &str, tls: rustls::ClientConfig, now: clock::Instant) -> Result<String, DialError> {
     let (endpoint, connection) = dial(address, tls, Congestion::default()).await?;
     let welcome = async {
-        let (_hello, mut control) = say_hello(address, &connection, now).await?;
+        let (_hello, mut control) = say_hello(address, &connection, now, &[]).await?;
         let mut sender = Sender::new(0);
         loop {
             let why = match control.read_chunk(64 * 1024, true).await {
@@ -228,12 +228,14 @@ pub(super) async fn say_hello(
     address: &str,
     connection: &Connection,
     now: clock::Instant,
+    sub_streams: &[SubStream],
 ) -> Result<(SendStream, RecvStream), DialError> {
     let (mut hello, control) = connection.open_bi().await.map_err(|error| explain(address, &error))?;
     let message = FromAgent::Hello(Hello {
         agent_version: VERSION.to_owned(),
         device_time: now.wall,
         clock_quality: now.quality,
+        sub_streams: sub_streams.to_vec(),
     });
     hello.write_all(&message.encode()).await.map_err(|error| explain_write(address, error))?;
     Ok((hello, control))

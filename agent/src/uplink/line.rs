@@ -72,7 +72,7 @@ impl<'a> Line<'a> {
         let tls = trust::upload(identity).map_err(|error| EnrolError::Crypto(error.to_string()))?;
         let address = &settings.server.address;
         let (endpoint, connection) = dial(address, tls, settings.uplink.congestion).await?;
-        let (hello, control) = say_hello(address, &connection, settings.clock.now()).await?;
+        let (hello, control) = say_hello(address, &connection, settings.clock.now(), &settings.sub_streams).await?;
         let (reporter, reports) = mpsc::channel(limits::LANE_REPORTS_MAX);
         let mut sender = Sender::with_allowance(fastrand::u64(..), settings.uplink.allowance);
         let plan = Plan::new(settings.uplink.rules.clone());

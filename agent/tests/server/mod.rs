@@ -346,6 +346,7 @@ impl Uplink {
     ) -> Self {
         let (tell, notices) = mpsc::unbounded_channel();
         let settings = uplink::Settings {
+            sub_streams: Vec::new(),
             server: agent::config::Server { address: server.address(), token },
             state: state.to_owned(),
             spool: spool.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use clap::Parser;
-use samples::rtsp::{Camera, Clocks, Scheme, Settings};
+use samples::rtsp::{Camera, Clocks, Coding, Scheme, Settings};
 
 /// An RTSP camera that shows a clip in a loop. Takes commands on standard input: stall SECONDS, blind SECONDS,
 /// vanish SECONDS, drop, restart SECONDS, jump SECONDS, set-clock SECONDS, show NUMBER, lose NUMBER.
@@ -39,6 +39,9 @@ struct Arguments {
     /// After how many seconds a viewer over UDP who does not keep his session alive loses it.
     #[arg(long)]
     session_seconds: Option<u32>,
+    /// Code pictures or sound anew: mjpeg, g726-32, opus, l16 and others. May be given twice.
+    #[arg(long, value_name = "CODING")]
+    recode: Vec<Coding>,
     /// A TCP port to take commands on as well.
     #[arg(long)]
     control_port: Option<u16>,
@@ -70,6 +73,7 @@ fn main() -> anyhow::Result<()> {
         },
         tls: arguments.tls.map(std::fs::read_to_string).transpose()?,
         session_seconds: arguments.session_seconds,
+        recoded: arguments.recode,
     })?);
     println!("{}", camera.url());
     if let Some(port) = arguments.control_port {

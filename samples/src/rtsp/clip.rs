@@ -7,6 +7,8 @@ use std::time::Duration;
 use gst::prelude::*;
 use gst_app::{AppSink, AppSinkCallbacks};
 
+use super::coding::{self, Coding};
+
 /// A clip's tracks and their units in the order in which they are sent.
 pub(super) struct Clip {
     pub(super) tracks: Vec<Track>,
@@ -20,13 +22,13 @@ pub(super) struct Clip {
 pub(super) struct Track {
     pub(super) caps: gst::Caps,
     /// The payloader, as a launch line.
-    pub(super) payloader: &'static str,
+    pub(super) payloader: String,
 }
 
 impl Track {
     /// Whether it is a picture, and not sound.
     pub(super) fn is_picture(&self) -> bool {
-        self.payloader.contains("26")
+        ["h264", "h265", "jpeg"].iter().any(|coding| self.payloader.contains(coding))
     }
 }
 
@@ -73,8 +75,8 @@ struct Reading {
 }
 
 impl Clip {
-    /// Reads the clip at `path`.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
+    /// Reads the clip at `path`, and codes its tracks anew as `recoded` says.
+    pub(super) fn read(path: &Path, recoded: &[Coding]) -> Result<Self, String> {
         if !path.is_file() {
             return Err("there is no such file".to_owned());
         }
@@ -84,10 +86,10 @@ impl Clip {
         let element = |name| pipeline.by_name(name).ok_or("no element".to_owned());
         element("file")?.set_property("location", location);
         let reading = Arc::new(Mutex::new(Reading::default()));
-        let (into, parent) = (Arc::clone(&reading), pipeline.downgrade());
+        let (into, parent, recoded) = (Arc::clone(&reading), pipeline.downgrade(), recoded.to_owned());
         element("media")?.connect_pad_added(move |_, pad| {
             if let Some(pipeline) = parent.upgrade()
-                && let Err(error) = take_pad(&pipeline, pad, &into)
+                && let Err(error) = take_pad(&pipeline, pad, &recoded, &into)
             {
                 tracing::warn!(%error, "a track of the clip is left out");
             }
@@ -146,11 +148,20 @@ fn run(pipeline: &gst::Pipeline) -> Result<(), String> {
 }
 
 /// Puts a sink behind a pad of the parser.
-fn take_pad(pipeline: &gst::Pipeline, pad: &gst::Pad, reading: &Arc<Mutex<Reading>>) -> Result<(), String> {
+fn take_pad(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    recoded: &[Coding],
+    reading: &Arc<Mutex<Reading>>,
+) -> Result<(), String> {
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     let name = caps.structure(0).map(|structure| structure.name().to_string()).unwrap_or_default();
-    let (_, parser, payloader) =
-        KINDS.into_iter().find(|(kind, ..)| *kind == name).ok_or(format!("{name} cannot be sent"))?;
+    let as_it_is = || {
+        let (_, parser, payloader) = KINDS.into_iter().find(|(kind, ..)| *kind == name)?;
+        Some((parser.to_owned(), payloader.to_owned()))
+    };
+    let lines = recoded.iter().find_map(|coding| coding.lines(&name)).or_else(as_it_is);
+    let (parser, payloader) = lines.ok_or(format!("{name} cannot be sent"))?;
     let line = format!("{parser} ! appsink name=sink sync=false async=false");
     let bin = gst::parse::bin_from_description(&line, true).map_err(|error| error.to_string())?;
     let sink = bin.by_name("sink").and_then(|sink| sink.downcast::<AppSink>().ok()).ok_or("no sink")?;
@@ -162,7 +173,7 @@ fn take_pad(pipeline: &gst::Pipeline, pad: &gst::Pad, reading: &Arc<Mutex<Readin
     let reading = Arc::clone(reading);
     let new_sample = move |sink: &AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-        take_sample(&sample, track, payloader, &mut lock(&reading));
+        take_sample(&sample, track, &payloader, &mut lock(&reading));
         Ok(gst::FlowSuccess::Ok)
     };
     sink.set_callbacks(AppSinkCallbacks::builder().new_sample(new_sample).build());
@@ -172,7 +183,7 @@ fn take_pad(pipeline: &gst::Pipeline, pad: &gst::Pad, reading: &Arc<Mutex<Readin
     Ok(())
 }
 
-fn take_sample(sample: &gst::Sample, track: usize, payloader: &'static str, reading: &mut Reading) {
+fn take_sample(sample: &gst::Sample, track: usize, payloader: &str, reading: &mut Reading) {
     let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) else { return };
     let running = |time: Option<gst::ClockTime>| {
         let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
@@ -183,8 +194,8 @@ fn take_sample(sample: &gst::Sample, track: usize, payloader: &'static str, read
     };
     let Some(pts) = running(buffer.pts()).or_else(|| running(buffer.dts())) else { return };
     let dts = running(buffer.dts()).map_or(pts, |dts| dts.min(pts));
-    reading.tracks[track].get_or_insert(Track { caps, payloader });
-    reading.units.push((track, buffer, dts, pts));
+    reading.tracks[track].get_or_insert_with(|| Track { caps: caps.clone(), payloader: payloader.to_owned() });
+    reading.units.push((track, coding::packed(buffer, &caps), dts, pts));
 }
 
 fn nanos(nanos: i64) -> Duration {
@@ -203,7 +214,7 @@ mod tests {
     fn every_clip_can_be_shown_in_a_loop_of_about_ten_seconds() {
         gst::init().unwrap();
         for name in crate::CLIPS {
-            let clip = Clip::read(&crate::clip(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let clip = Clip::read(&crate::clip(name), &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
             let length = clip.length.as_millis();
             assert!((9_900..10_200).contains(&length), "{name}: {length} ms");
             assert_eq!(clip.units.iter().filter(|unit| unit.entry).count(), 10, "{name}");

@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn rounds_follow_each_other_without_a_seam() {
         gst::init().unwrap();
-        let clip = Clip::read(&crate::clip("h264-aac.mp4")).unwrap();
+        let clip = Clip::read(&crate::clip("h264-aac.mp4"), &[]).unwrap();
         let pictures: Vec<Duration> = sequence(&clip, Duration::from_millis(9_500))
             .filter(|(_, unit)| unit.track == 0)
             .map(|(sent, _)| sent)

@@ -135,7 +135,15 @@ impl Archive {
                 u64::from_be_bytes(id)
             }
         };
-        let stream = Stream { id, name: name.clone(), created: now, retention, ceiling, kept_from: FragmentNumber(0) };
+        let stream = Stream {
+            id,
+            name: name.clone(),
+            created: now,
+            retention,
+            ceiling,
+            kept_from: FragmentNumber(0),
+            sub_of: None,
+        };
         let (next, row) = (Bytes::copy_from_slice(&(id + 1).to_be_bytes()), stream.encode(State::Active));
         batch.insert(key, next.clone());
         batch.require_absent(Row::Stream(id).key());
@@ -196,6 +204,15 @@ impl Archive {
             }
             Ok((Stream { retention, ..stream }, State::Active))
         })
+    }
+
+    /// Notes that this stream is a smaller copy of another. Nothing is written if that is known.
+    pub fn set_sub_of(&self, id: u64, of: &StreamName) -> Result<(), StreamError> {
+        let known = self.stream(id)?.ok_or(StreamError::NotFound)?;
+        if known.sub_of.as_ref() != Some(of) {
+            self.replace(id, |stream| Ok((Stream { sub_of: Some(of.clone()), ..stream }, State::Active)))?;
+        }
+        Ok(())
     }
 
     fn check_ceiling(&self, retention: Retention) -> Result<(), StreamError> {

@@ -423,6 +423,7 @@ mod tests {
             retention: Retention::DEFAULT,
             ceiling: Duration::MAX,
             kept_from: FragmentNumber(0),
+            sub_of: None,
         }
     }
 

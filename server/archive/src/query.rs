@@ -21,6 +21,8 @@ pub struct Overview {
     pub id: u64,
     /// Its name.
     pub name: StreamName,
+    /// The stream of the same camera whose smaller copy this is.
+    pub sub_of: Option<StreamName>,
     /// How long its fragments are kept.
     pub retention: Retention,
     /// When its first fragment begins, by the producer's time.
@@ -182,6 +184,7 @@ impl Archive {
         Ok(Overview {
             id: stream.id,
             name: stream.name.clone(),
+            sub_of: stream.sub_of.clone(),
             retention: stream.retention.at_most(stream.kept_for()),
             first: first.map(|stored| stored.start),
             last: last.as_ref().map(Stored::end),

@@ -140,7 +140,7 @@ impl Rebuild<'_> {
             let (name, created) = (found.name.clone(), found.created);
             let retention = found.retention.retention();
             let ceiling = self.archive.index().streams().ceiling;
-            let stream = Stream { id, name, created, retention, ceiling, kept_from: FragmentNumber(0) };
+            let stream = Stream { id, name, created, retention, ceiling, kept_from: FragmentNumber(0), sub_of: None };
             batch.insert(Row::Stream(id).key(), stream.encode(state));
             self.rebuilt.streams += u64::from(!is_taken);
         }

@@ -3,9 +3,11 @@
 //! ```text
 //! row, version 1  [1][state: 1][created ns: 8][retention seconds: 4][name]
 //! row, version 2  [2][state: 1][created ns: 8][retention seconds: 4][retention bytes: 8][kept from: 8][name]
+//! row, version 3  as version 2, with [length: 2][sub of] before the name
 //! ```
 //!
-//! State 0 is active, 1 is being deleted; 0 bytes are no bound. Version 1 is read and not written.
+//! State 0 is active, 1 is being deleted; 0 bytes are no bound; a stream that is a sub stream of none has a length of 0
+//! there, and is written as version 2, which older servers read. Version 1 is read and not written.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use crate::error::StreamError;
 use crate::limits;
 
 const VERSION: u8 = 2;
+const VERSION_SUB: u8 = 3;
 
 /// The place that a server of one's own says it is in. Data keys keep the ARN that they were made with, so
 /// this can become a setting without losing what is stored.
@@ -82,6 +85,8 @@ pub struct Stream {
     pub(crate) ceiling: Duration,
     /// Fragments with a lower number were given up, whatever the retention says by now.
     pub(crate) kept_from: FragmentNumber,
+    /// The stream of the same camera whose smaller copy this is. It may not exist.
+    pub sub_of: Option<StreamName>,
 }
 
 impl Stream {
@@ -103,12 +108,18 @@ impl Stream {
     }
 
     pub(crate) fn encode(&self, state: State) -> Bytes {
-        let mut out = vec![VERSION, state as u8];
+        let version = if self.sub_of.is_some() { VERSION_SUB } else { VERSION };
+        let mut out = vec![version, state as u8];
         out.extend_from_slice(&self.created.as_nanos().to_be_bytes());
         let secs = u32::try_from(self.retention.time().as_secs()).expect("at most 10 years");
         out.extend_from_slice(&secs.to_be_bytes());
         out.extend_from_slice(&self.retention.bytes().unwrap_or(0).to_be_bytes());
         out.extend_from_slice(&self.kept_from.0.to_be_bytes());
+        if let Some(sub_of) = &self.sub_of {
+            let length = u16::try_from(sub_of.as_str().len()).expect("a stream's name is short");
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(sub_of.as_str().as_bytes());
+        }
         out.extend_from_slice(self.name.as_str().as_bytes());
         out.into()
     }
@@ -119,12 +130,19 @@ impl Stream {
         let (secs, rest) = rest.split_first_chunk::<4>()?;
         let (bytes, kept_from, name) = match version {
             1 => (0, 0, rest),
-            VERSION => {
+            VERSION | VERSION_SUB => {
                 let (bytes, rest) = rest.split_first_chunk::<8>()?;
                 let (kept_from, name) = rest.split_first_chunk::<8>()?;
                 (u64::from_be_bytes(*bytes), u64::from_be_bytes(*kept_from), name)
             }
             _ => return None,
+        };
+        let (sub_of, name) = if version == VERSION_SUB {
+            let (length, rest) = name.split_first_chunk::<2>()?;
+            let (sub_of, name) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+            (Some(std::str::from_utf8(sub_of).ok()?.parse().ok()?), name)
+        } else {
+            (None, name)
         };
         let state = match state {
             0 => State::Active,
@@ -139,6 +157,7 @@ impl Stream {
             retention: retention.with_bytes(Some(bytes).filter(|bytes| *bytes > 0)).ok()?,
             ceiling,
             kept_from: FragmentNumber(kept_from),
+            sub_of,
         };
         Some((stream, state))
     }
@@ -187,6 +206,8 @@ mod tests {
             let stream = Stream { retention: retention.with_bytes(bytes).unwrap(), kept_from, ..front() };
             for state in [State::Active, State::Deleting] {
                 assert_eq!(decode(&stream.encode(state)), Some((stream.clone(), state)));
+                let sub = Stream { sub_of: Some("back".parse().unwrap()), ..stream.clone() };
+                assert_eq!(decode(&sub.encode(state)), Some((sub, state)));
             }
         }
         assert_eq!(decode(b""), None);
@@ -231,6 +252,7 @@ mod tests {
             retention: Retention::DEFAULT,
             ceiling: limits::RETENTION_CEILING_DEFAULT,
             kept_from: FragmentNumber(0),
+            sub_of: None,
         }
     }
 }

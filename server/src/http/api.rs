@@ -25,6 +25,8 @@ pub(super) struct Streams {
 #[derive(Serialize)]
 struct Listed {
     name: String,
+    /// The stream of the same camera whose smaller copy this is.
+    sub_of: Option<String>,
     /// Whether video arrived within [`limits::LIVE_WITHIN`].
     live: bool,
     /// Whether a device that may send this stream is connected.
@@ -51,6 +53,7 @@ pub(super) async fn streams(_: LoggedIn, Extract(state): Extract<State>) -> Resu
         fragments: overview.fragments,
         bytes: overview.bytes,
         retention_hours: overview.retention.time().as_secs() / 3600,
+        sub_of: overview.sub_of.map(|of| of.to_string()),
         name: overview.name.to_string(),
     });
     Ok(Json(Streams { now: timestamp(now), streams: streams.collect() }))

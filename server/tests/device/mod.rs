@@ -124,7 +124,12 @@ impl Stage {
     pub(crate) async fn upload(&self, identity: &Identity) -> Device {
         let (endpoint, connection) = self.connect(wire::UPLOAD_ALPN, Some(identity)).await.unwrap();
         let mut control = connection.open_bi().await.unwrap();
-        let hello = Hello { agent_version: "raw".to_owned(), device_time: now(), clock_quality: ClockQuality::Given };
+        let hello = Hello {
+            agent_version: "raw".to_owned(),
+            device_time: now(),
+            clock_quality: ClockQuality::Given,
+            sub_streams: Vec::new(),
+        };
         control.0.write_all(&FromAgent::Hello(hello).encode()).await.unwrap();
         let mut reader = MessageReader::new();
         let FromServer::Welcome(welcome) = read_message(&mut control.1, &mut reader).await else {
