@@ -61,7 +61,7 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
         backoff.ended(worked);
         let pause = backoff.pause();
         tracing::warn!(stream = %camera.stream, why, ?pause, "the camera failed; starting it again");
-        status.failed();
+        status.failed(&why);
         wait(pause, stop);
     }
 }
@@ -92,9 +92,10 @@ fn record(
             Some(Ok(None)) => return Ended::Failed("its pipeline stopped by itself".to_owned()),
             Some(Ok(Some(Event::Tracks(tracks)))) => {
                 recorder.tracks(&tracks);
-                status.up();
+                status.tracks(&tracks);
             }
             Some(Ok(Some(Event::Unit(unit)))) => {
+                status.unit(&unit);
                 recorder.unit(unit);
                 worked.note(Instant::now());
                 status.recorded(recorder.recorded());

@@ -12,12 +12,18 @@
 //! [spool]
 //! bytes_max = "8 GiB"
 //!
+//! [fleet]
+//! pushed = "accept"             # or "ignore": whether the server may push a configuration
+//! trial = "2m"
+//!
 //! [[camera]]
 //! stream = "front"
 //! url = "rtsp://192.168.1.20/stream1"
 //! ```
 
 mod camera;
+mod fleet;
+mod pushed;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -29,6 +35,8 @@ use upload::JoinToken;
 use crate::limits;
 
 pub use camera::{Camera, Source, Transport, V4l2Format};
+pub use fleet::Fleet;
+pub use pushed::Local;
 
 /// What the agent is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,12 +82,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a file. Paths in it are relative to it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-        if std::fs::metadata(path).map_err(unreadable)?.len() > limits::CONFIG_BYTES_MAX {
-            return Err(ConfigError::Syntax(format!("{} is far too large to be one", path.display())));
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+        Self::parse(&read(path)?, path.parent().unwrap_or(Path::new(".")))
     }
 
     /// Checks a text. Paths in it are relative to `folder`.
@@ -105,6 +108,14 @@ impl Server {
             )),
         }
     }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(unreadable)?.len() > limits::CONFIG_BYTES_MAX {
+        return Err(ConfigError::Syntax(format!("{} is far too large to be one", path.display())));
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
 }
 
 fn count(problems: &[String]) -> String {

@@ -12,13 +12,16 @@
 
 pub mod backoff;
 pub mod calendar;
+pub mod cameras;
 #[cfg(feature = "capture")]
 pub mod capture;
 pub mod check;
 pub mod clock;
 pub mod config;
+pub mod device;
 pub mod enrol;
 pub mod feed;
+pub mod fleet;
 pub mod identity;
 pub mod limits;
 #[cfg(feature = "capture")]
@@ -26,6 +29,7 @@ pub mod once;
 pub mod recorder;
 pub mod renewal;
 pub mod run;
+pub mod snapshot;
 pub mod state;
 pub mod status;
 pub mod trust;

@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use agent::config::{Config, Server};
+use agent::config::{Config, Local, Server};
 use agent::{check, limits, run};
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run { config } => run::run(Config::load(&config)?).await?,
+        Command::Run { config } => run::run(Local::load(&config)?).await?,
         Command::Once { file, stream, start_time, target } => upload(file, stream, start_time, target).await?,
         Command::Check { config } => {
             let well = check::check(&Config::load(&config)?, |line| println!("{line}")).await;

@@ -113,6 +113,7 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
         spool: spool.clone(),
         clock,
         observer,
+        fleet: None,
     };
     let outcome = {
         let uplink = uplink::run(&settings, stop.clone());

@@ -9,6 +9,7 @@
 //!   token.sha256  which join token was tried last (identity.rs)
 //!   join.key      a key that a token is being tried with (identity.rs)
 //!   boots         what is known of past boots' clocks (calendar.rs)
+//!   pushed.json   configurations that the server has pushed, 0600 (fleet/store.rs)
 //!   status.json   counters, replaced each second while the agent runs (status.rs)
 //!   spool/        fragments that are not persisted yet (spool/)
 //!   rejected/     the last fragments that the server refused for good

@@ -2,12 +2,14 @@
 //!
 //! Replaced each second by rename, without a sync: it is for a look, and is made anew at each start.
 
+use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fragment::{AccessUnit, Track, Tracks};
 use serde::{Deserialize, Serialize};
 use spool::{Counters, Spool};
 use tokio_util::sync::CancellationToken;
@@ -44,10 +46,23 @@ pub struct CameraSnapshot {
     pub fps: f64,
     /// Pictures since the agent started.
     pub pictures: u64,
+    /// Bytes of pictures and sound since the agent started.
+    pub bytes: u64,
     /// Units that belong to no fragment.
     pub dropped: u64,
     /// How often it failed and was started again.
     pub failures: u64,
+    /// Why it failed last.
+    pub last_failure: Option<String>,
+}
+
+/// The newest picture of a camera that can be decoded alone.
+#[derive(Clone, Debug)]
+pub struct KeyFrame {
+    /// How it is coded.
+    pub track: Track,
+    /// The picture.
+    pub unit: AccessUnit,
 }
 
 /// The counters of one camera, written by its thread.
@@ -56,8 +71,12 @@ pub struct CameraStatus {
     stream: String,
     up: AtomicBool,
     pictures: AtomicU64,
+    bytes: AtomicU64,
     dropped: AtomicU64,
     failures: AtomicU64,
+    last_failure: Mutex<Option<String>>,
+    /// How the pictures are coded, and the newest that stands alone.
+    picture: Mutex<(Option<Track>, Option<KeyFrame>)>,
 }
 
 /// The state of the connection, written by the uplink.
@@ -70,7 +89,8 @@ struct Connection {
 /// All counters.
 #[derive(Clone, Debug)]
 pub struct Status {
-    cameras: Vec<Arc<CameraStatus>>,
+    cameras: Arc<Mutex<Vec<Arc<CameraStatus>>>>,
+    latest: Arc<Mutex<Snapshot>>,
     connection: Arc<Mutex<Connection>>,
     spool: Spool,
     path: PathBuf,
@@ -90,11 +110,45 @@ impl CameraStatus {
     /// It gives none.
     pub fn down(&self) {
         self.up.store(false, Relaxed);
+        *self.picture() = (None, None);
     }
 
     /// It failed.
-    pub fn failed(&self) {
+    pub fn failed(&self, why: &str) {
         self.failures.fetch_add(1, Relaxed);
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+    }
+
+    /// It gives units of these tracks from now on.
+    pub fn tracks(&self, tracks: &Tracks) {
+        *self.picture() = (tracks.video().cloned(), None);
+        self.up();
+    }
+
+    /// It gave a unit.
+    pub fn unit(&self, unit: &AccessUnit) {
+        self.bytes.fetch_add(unit.data.len() as u64, Relaxed);
+        if !unit.key {
+            return;
+        }
+        let mut picture = self.picture();
+        if let Some(track) = picture.0.clone().filter(|track| track.number == unit.track) {
+            picture.1 = Some(KeyFrame { track, unit: unit.clone() });
+        }
+    }
+
+    /// The newest picture that stands alone, while it gives any.
+    pub fn key_frame(&self) -> Option<KeyFrame> {
+        self.picture().1.clone()
+    }
+
+    /// The stream that it feeds.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    fn picture(&self) -> MutexGuard<'_, (Option<Track>, Option<KeyFrame>)> {
+        self.picture.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it has recorded so far.
@@ -105,9 +159,20 @@ impl CameraStatus {
 }
 
 impl Status {
-    /// Counters for these cameras, to be written to `status.json` in the folder `state`.
-    pub fn new(state: &std::path::Path, spool: Spool, cameras: Vec<Arc<CameraStatus>>) -> Self {
-        Self { cameras, connection: Arc::default(), spool, path: state.join("status.json") }
+    /// Counters that are to be written to `status.json` in the folder `state`.
+    pub fn new(state: &std::path::Path, spool: Spool) -> Self {
+        let path = state.join("status.json");
+        Self { cameras: Arc::default(), latest: Arc::default(), connection: Arc::default(), spool, path }
+    }
+
+    /// From now on these are the cameras.
+    pub fn watch(&self, cameras: Vec<Arc<CameraStatus>>) {
+        *self.cameras.lock().unwrap_or_else(PoisonError::into_inner) = cameras;
+    }
+
+    /// What was written last.
+    pub fn latest(&self) -> Snapshot {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The uplink tells.
@@ -127,7 +192,7 @@ impl Status {
     /// Writes until `stop`, and once more.
     pub async fn run(self, stop: CancellationToken) {
         let on_terminal = std::io::stderr().is_terminal();
-        let mut before = vec![0; self.cameras.len()];
+        let mut before = HashMap::new();
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -136,6 +201,7 @@ impl Status {
                 () = stop.cancelled() => {}
             }
             let snapshot = self.snapshot(&mut before);
+            *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
             if let Err(error) = self.write(&snapshot) {
                 tracing::debug!(%error, "status.json can't be written");
             }
@@ -148,19 +214,25 @@ impl Status {
         }
     }
 
-    fn snapshot(&self, before: &mut [u64]) -> Snapshot {
+    fn snapshot(&self, before: &mut HashMap<String, u64>) -> Snapshot {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let cameras = self.cameras.iter().zip(before).map(|(camera, before)| {
+        let watched = self.cameras.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let earlier = std::mem::take(before);
+        let cameras = watched.iter().map(|camera| {
             let pictures = camera.pictures.load(Relaxed);
-            let since = pictures - std::mem::replace(before, pictures);
+            // One that was started again counts anew.
+            let since = pictures.saturating_sub(earlier.get(&camera.stream).copied().unwrap_or(0));
+            before.insert(camera.stream.clone(), pictures);
             CameraSnapshot {
                 stream: camera.stream.clone(),
                 up: camera.up.load(Relaxed),
                 #[expect(clippy::cast_precision_loss, reason = "pictures of one second are few")]
                 fps: since as f64 / INTERVAL.as_secs_f64(),
                 pictures,
+                bytes: camera.bytes.load(Relaxed),
                 dropped: camera.dropped.load(Relaxed),
                 failures: camera.failures.load(Relaxed),
+                last_failure: camera.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             }
         });
         Snapshot {

@@ -36,6 +36,7 @@ mod teardown;
 pub mod file;
 pub mod libcamera;
 pub mod rtsp;
+pub mod still;
 pub mod test_pattern;
 pub mod v4l2;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, ConfigError, Source, Transport};
+use super::{Config, ConfigError, Local, Source, Transport};
 
 const SERVER: &str = "[server]\naddress = \"localhost:8443\"\n";
 
@@ -55,6 +55,8 @@ fn every_problem_names_its_key_and_what_to_write() {
         ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nfps = 5", "fps only goes with", "remove it"),
         ("[[camera]]\nstream = \"a\"\nfile = \"f\"\nfragment_seconds = 60", "fragment_seconds is 60", "1 to 10"),
         ("[[camera]]\nstream = \"a\"\nlibcamera = \"\"", "libcamera has no name", "libcamera = true"),
+        ("[fleet]\ntrial = \"soon\"", "fleet.trial is \"soon\"", "trial = \"2m\""),
+        ("[fleet]\npushed = \"ignore\"\ntrial = \"1m\"", "fleet.trial has no effect", "remove one"),
         ("[spool]\nbytes_max = \"8 gigs\"", "spool.bytes_max is \"8 gigs\"", "8 GiB"),
         ("[spool]\nbytes_max = \"1 MB\"", "spool.bytes_max is \"1 MB\"", "128 MiB"),
     ] {
@@ -98,6 +100,48 @@ fn the_size_of_the_spool_is_read_as_people_write_sizes() {
             parse(&format!("[spool]\nbytes_max = \"{written}\"\n[[camera]]\nstream = \"a\"\nfile = \"f\"")).unwrap();
         assert_eq!(config.spool_bytes_max, bytes, "{written}");
     }
+}
+
+#[test]
+fn a_pushed_section_replaces_that_of_the_file_and_no_other() {
+    let local = local("[spool]\nbytes_max = \"1 GiB\"\n[[camera]]\nstream = \"a\"\ntest_pattern = true\n");
+    let config = local.with("[[camera]]\nstream = \"b\"\nfile = \"b.mp4\"\n").unwrap();
+    let streams: Vec<_> = config.cameras.iter().map(|camera| camera.stream.as_str()).collect();
+    assert_eq!(streams, ["b"]);
+    assert!(matches!(&config.cameras[0].source, Source::File { path, .. } if path == Path::new("/etc/millrace/b.mp4")));
+    assert_eq!(config.spool_bytes_max, 1 << 30);
+    assert_eq!(config.server, local.config().server);
+    assert_eq!(local.with("").unwrap(), *local.config());
+}
+
+#[test]
+fn a_pushed_address_keeps_the_token_of_the_device() {
+    let local = local("token_file = \"nowhere\"\n[[camera]]\nstream = \"a\"\ntest_pattern = true\n");
+    let config = local.with("server.address = \"elsewhere:8443\"").unwrap();
+    assert_eq!(config.server.address, "elsewhere:8443");
+    assert_eq!(config.cameras, local.config().cameras);
+}
+
+#[test]
+fn all_that_is_wrong_with_a_pushed_configuration_is_said_at_once() {
+    let pushed = "state = \"/tmp\"\n[fleet]\npushed = \"accept\"\n[server]\ntoken = \"x\"\n[spool]\nbytes_max = \"1 B\"\n\
+                  [[camera]]\nstream = \"a\"\n";
+    let problems = local("").with(pushed).unwrap_err();
+    for part in
+        ["state can't be pushed", "fleet can't be pushed", "server.token", "spool.bytes_max", "exactly one of url"]
+    {
+        assert!(problems.iter().any(|problem| problem.contains(part)), "{part}: {problems:#?}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_in_a_pushed_configuration_is_shown_with_its_line() {
+    let problems = local("").with("[[camera]]\nstraem = \"a\"").unwrap_err();
+    assert!(problems[0].contains("straem") && problems[0].contains("line 2"), "{problems:?}");
+}
+
+fn local(rest: &str) -> Local {
+    Local::parse(&format!("{SERVER}{rest}"), Path::new("/etc/millrace")).unwrap()
 }
 
 fn parse(cameras: &str) -> Result<Config, ConfigError> {

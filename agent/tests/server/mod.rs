@@ -340,6 +340,7 @@ impl Uplink {
             spool: spool.clone(),
             clock: Clock::open().unwrap(),
             observer: Arc::new(move |notice: &Notice| drop(tell.send(notice.clone()))),
+            fleet: None,
         };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
