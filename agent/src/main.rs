@@ -48,7 +48,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run { config } => run::run(Local::load(&config)?).await?,
         Command::Once { file, stream, start_time, target } => upload(file, stream, start_time, target).await?,
         Command::Check { config } => {
-            let well = check::check(&Config::load(&config)?, |line| println!("{line}")).await;
+            let config = check::effective(&Local::load(&config)?, |line| println!("{line}"));
+            let well = check::check(&config, |line| println!("{line}")).await;
             return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }

@@ -15,8 +15,11 @@ mod configurations;
 mod connections;
 mod secrets;
 mod sightings;
+#[cfg(test)]
+mod tests;
 mod view;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -160,6 +163,15 @@ impl Fleet {
             CommandKind::Ping => limits::PING_WAIT,
             _ => limits::COMMAND_WAIT,
         };
+        self.command_within(patience, name, kind).await
+    }
+
+    async fn command_within(
+        &self,
+        patience: Duration,
+        name: &DeviceName,
+        kind: CommandKind,
+    ) -> Result<Bytes, CommandError> {
         let Some(asked) = self.0.connections.ask(name, kind) else {
             return Err(self.why_not_here(name).await);
         };
@@ -187,7 +199,7 @@ impl Fleet {
     }
 
     /// A device has connected. What comes out of the queue is to be said to it.
-    pub(crate) async fn connect(
+    pub(crate) fn connect(
         &self,
         name: &DeviceName,
         remote: SocketAddr,
@@ -195,9 +207,7 @@ impl Fleet {
     ) -> (Seat, mpsc::Receiver<FromServer>) {
         let (id, queue) = self.0.connections.connect(name, remote, &hello.agent_version, now());
         telemetry::device_connected(name.as_str(), true);
-        let seat = Seat { fleet: self.clone(), name: name.clone(), id };
-        seat.note_sighting().await;
-        (seat, queue)
+        (Seat { fleet: self.clone(), name: name.clone(), id }, queue)
     }
 }
 
@@ -264,10 +274,16 @@ impl Seat {
         }
     }
 
-    /// Writes down that the device is connected, and how it is.
-    pub(crate) async fn note_sighting(&self) {
-        let Some(seen) = self.fleet.0.connections.sighting(&self.name, self.fleet.server_name()) else { return };
-        self.fleet.clone().write_down(self.name.clone(), seen).await;
+    /// Writes down that the device is connected, and how it is: now, and once a while until it is not polled any more.
+    pub(crate) async fn keep_sighted(&self) -> Infallible {
+        let mut interval = tokio::time::interval(limits::SIGHTING_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            if let Some(seen) = self.fleet.0.connections.sighting(&self.name, self.fleet.server_name()) {
+                self.fleet.clone().write_down(self.name.clone(), seen).await;
+            }
+        }
     }
 
     /// Writes down that its connection has ended, and gives the place up.
@@ -294,14 +310,6 @@ impl Fleet {
             tracing::warn!(%error, "it can't be written down when a device was seen");
         }
     }
-}
-
-/// How often it is written down that a connected device is there.
-pub(crate) fn sightings() -> tokio::time::Interval {
-    let start = tokio::time::Instant::now() + limits::SIGHTING_INTERVAL;
-    let mut interval = tokio::time::interval_at(start, limits::SIGHTING_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    interval
 }
 
 /// How long an operator's command about a device may take, the device's own time included.

@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 use crate::budget::{Budget, Reservation, Share};
 use crate::ca::{self, Ca, CaError};
 use crate::devices::{AdmissionError, Admitted, Devices};
-use crate::fleet::{self, Fleet, Seat};
+use crate::fleet::{Fleet, Seat};
 use crate::intake::{self, Intake, Refusal, Whole};
 use crate::join::Registrar;
 use crate::presence::{Presence, Presences};
@@ -328,7 +328,7 @@ impl Session {
         };
         tracing::info!(%remote, device = %name, "a device connected");
         let (acks, queue) = mpsc::channel(limits::ACKS_QUEUED_MAX);
-        let (seat, words) = shared.fleet.connect(&device.name, remote, &hello).await;
+        let (seat, words) = shared.fleet.connect(&device.name, remote, &hello);
         let writer = tokio::spawn(write_messages(send, queue, words));
         let session = Arc::new(Self {
             device,
@@ -365,7 +365,7 @@ impl Session {
     ) -> (CloseCode, String) {
         let seat = watch.seat;
         let mut control = std::pin::pin!(follow_control(control, seat));
-        let mut sightings = fleet::sightings();
+        let mut sighted = std::pin::pin!(seat.keep_sighted());
         loop {
             tokio::select! {
                 stream = connection.accept_uni() => match stream {
@@ -378,7 +378,7 @@ impl Session {
                     Ok(admitted) => seat.offer(admitted.configuration).await,
                     Err(error) => return (close_code(&error), error.to_string()),
                 },
-                _ = sightings.tick() => seat.note_sighting().await,
+                never = &mut sighted => match never {},
                 () = self.stop.cancelled() => {
                     return (CloseCode::ShuttingDown, "the server shuts down".to_owned());
                 }
