@@ -111,7 +111,7 @@ fn record(
             Some(Ok(Some(Event::Unit(unit)))) => {
                 let now = Instant::now();
                 let finding = watchdog.unit(&unit, now);
-                status.came(unit.data.len());
+                status.came(&unit);
                 recorder.unit(unit);
                 worked.note(now);
                 status.recorded(recorder.recorded());

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{Camera, Config};
+use crate::config::{Camera, Config, Local};
 use crate::enrol::{self, Standing};
+use crate::fleet::store::Store;
 use crate::{trust, uplink};
 
 /// How long a camera may take to show its tracks: a slow one sends a key frame each 10 s.
@@ -33,6 +34,24 @@ pub async fn check(config: &Config, mut say: impl FnMut(&str)) -> bool {
         found(&format!("camera {}", camera.stream), self::camera(camera).await);
     }
     well
+}
+
+/// What the agent works by: the file, with what the server has pushed on top, which is said.
+pub fn effective(local: &Local, mut say: impl FnMut(&str)) -> Config {
+    let own = || local.config().clone();
+    let Ok(store) = Store::open(&own().state) else { return own() };
+    let pushed = store.pushed().in_force().filter(|_| local.fleet().takes_pushed);
+    let Some(pushed) = pushed else { return own() };
+    match local.with(&pushed.toml) {
+        Ok(config) => {
+            say(&format!("ok    version {} that the server has pushed counts on top of this file", pushed.version));
+            config
+        }
+        Err(problems) => {
+            say(&format!("WRONG version {} that the server has pushed: {}", pushed.version, problems.join("; ")));
+            own()
+        }
+    }
 }
 
 fn state(path: &Path) -> Result<String, String> {

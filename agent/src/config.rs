@@ -19,13 +19,19 @@
 //! [metrics]
 //! listen = "127.0.0.1:9273"     # Prometheus; none where this is missing
 //!
+//! [fleet]
+//! pushed = "accept"             # or "ignore": whether the server may push a configuration
+//! trial = "2m"
+//!
 //! [[camera]]
 //! stream = "front"
 //! url = "rtsp://192.168.1.20/stream1"
 //! ```
 
 mod camera;
+mod fleet;
 mod metrics;
+mod pushed;
 mod raw;
 mod spool;
 #[cfg(test)]
@@ -41,6 +47,8 @@ use upload::JoinToken;
 use crate::limits;
 
 pub use camera::{Camera, Secret, Source, Transport, V4l2Format};
+pub use fleet::Fleet;
+pub use pushed::Local;
 pub use tls::TlsTrust;
 pub use uplink::{Congestion, Uplink};
 
@@ -92,12 +100,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a file. Paths in it are relative to it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-        if std::fs::metadata(path).map_err(unreadable)?.len() > limits::CONFIG_BYTES_MAX {
-            return Err(ConfigError::Syntax(format!("{} is far too large to be one", path.display())));
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+        Self::parse(&read(path)?, path.parent().unwrap_or(Path::new(".")))
     }
 
     /// Checks a text. Paths in it are relative to `folder`.
@@ -123,6 +126,14 @@ impl Server {
             )),
         }
     }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(unreadable)?.len() > limits::CONFIG_BYTES_MAX {
+        return Err(ConfigError::Syntax(format!("{} is far too large to be one", path.display())));
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
 }
 
 fn count(problems: &[String]) -> String {

@@ -13,14 +13,17 @@
 
 pub mod backoff;
 pub mod calendar;
+pub mod cameras;
 #[cfg(feature = "capture")]
 pub mod capture;
 pub mod check;
 pub mod clock;
 pub mod config;
+pub mod device;
 pub mod discover;
 pub mod enrol;
 pub mod feed;
+pub mod fleet;
 pub mod frozen;
 pub mod hours;
 pub mod identity;
@@ -35,6 +38,7 @@ pub mod recordings;
 pub mod renewal;
 pub mod run;
 pub mod scribe;
+pub mod snapshot;
 pub mod state;
 pub mod status;
 pub mod timekeeper;

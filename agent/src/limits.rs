@@ -180,3 +180,30 @@ pub const SYNC_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// The shortest `age_max` and `keep`: shorter than this is a slip of the pen.
 pub const SPOOL_AGE_MIN: Duration = Duration::from_secs(60);
+
+/// What the device has to say of itself and is not written yet: the pieces of two pictures.
+pub const DEVICE_MESSAGES_MAX: usize =
+    2 * (upload::limits::RESULT_BYTES_MAX / upload::limits::RESULT_PIECE_BYTES_MAX + 1);
+
+/// What the server has said about the device and is not done yet. Beyond that its commands are passed over, and time
+/// out there.
+pub const HEARD_MAX: usize = 64;
+
+/// How often the server is told how the device is: a few hundred bytes each time.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Starts of the agent with one configuration on trial: two power cuts may happen in two minutes, and a configuration
+/// that ends the agent is not started for ever.
+pub const TRIAL_STARTS_MAX: u32 = 3;
+
+/// How long a camera may take to end. One that hangs is left to itself, and its successor started.
+pub const CAMERA_STOP_MAX: Duration = Duration::from_secs(10);
+
+/// Snapshots that are decoded at one time: each takes a decoder and some frames of memory.
+pub const SNAPSHOTS_MAX: usize = 2;
+
+/// The width of a snapshot where none is asked for: enough to see what a camera looks at.
+pub const SNAPSHOT_WIDTH_DEFAULT: u32 = 1280;
+
+/// The widest snapshot: no camera that is recorded today has more.
+pub const SNAPSHOT_WIDTH_MAX: u32 = 8192;

@@ -7,7 +7,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use agent::config::{Config, Server, Uplink};
+use agent::config::{Config, Local, Server, Uplink};
 use agent::{check, discover, limits, run};
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -46,12 +46,13 @@ fn main() -> ExitCode {
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run { config } => run::run(Config::load(&config)?).await?,
+        Command::Run { config } => run::run(Local::load(&config)?).await?,
         Command::Once { file, stream, start_time, target } => upload(file, stream, start_time, target).await?,
         Command::Recordings { command } => tokio::task::block_in_place(|| viewing::run(command))?,
         Command::Discover(arguments) => return tokio::task::block_in_place(|| discover(arguments)),
         Command::Check { config } => {
-            let well = check::check(&Config::load(&config)?, |line| println!("{line}")).await;
+            let config = check::effective(&Local::load(&config)?, |line| println!("{line}"));
+            let well = check::check(&config, |line| println!("{line}")).await;
             return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }

@@ -116,6 +116,7 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
         // Someone waits for it: at any hour.
         uplink: crate::config::Uplink { rules: crate::plan::Rules::default(), ..config.uplink },
         observer,
+        fleet: None,
     };
     let outcome = {
         let uplink = uplink::run(&settings, stop.clone());

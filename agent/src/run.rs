@@ -1,24 +1,16 @@
 //! `millrace-agent run`: all cameras and the uplink, until a signal.
 //!
 //! Order of stopping: cameras first, so that their last fragments are ended and synced; then the uplink.
-//! What is not persisted by then stays in the spool for the next start.
+//! What is not persisted by then stays in the spool for the next start. [`crate::device`] is what runs meanwhile.
 
-use std::sync::Arc;
-
-use spool::Spool;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{Camera, Config};
+use crate::config::{Config, Local};
+use crate::device::{Device, Next};
 use crate::enrol::{self, EnrolError};
-use crate::limits;
-use crate::metrics;
+use crate::fleet::store::Store;
 use crate::state::{self, StateFolder};
-use crate::status::{CameraStatus, Status};
-use crate::upkeep;
-use crate::uplink::{self, Notice};
 
 /// Why the agent can't run.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +18,9 @@ pub enum RunError {
     /// The state folder can't be used.
     #[error(transparent)]
     State(#[from] state::OpenError),
+    /// What was pushed can't be kept.
+    #[error("what the server has pushed can't be written to the state folder: {0}")]
+    Pushed(std::io::Error),
     /// The spool can't be opened.
     #[error("the spool can't be opened: {0}")]
     Spool(std::io::Error),
@@ -40,96 +35,58 @@ pub enum RunError {
     Enrol(#[from] EnrolError),
     /// There is nothing to do.
     #[error(
-        "the configuration has no camera: add one, as in\n\n  [[camera]]\n  stream = \"front\"\n  url = \"rtsp://192.168.1.20/stream1\"\n"
+        "the configuration has no camera: add one, as in\n\n  [[camera]]\n  stream = \"front\"\n  url = \"rtsp://192.168.1.20/stream1\"\n\nor wait for one that the server pushes, with\n\n  [fleet]\n  pushed = \"accept\"\n"
     )]
     NoCamera,
 }
 
 /// Captures and uploads until SIGTERM or SIGINT.
-pub async fn run(config: Config) -> Result<(), RunError> {
-    if config.cameras.is_empty() {
+pub async fn run(local: Local) -> Result<(), RunError> {
+    let folder = StateFolder::open(&local.config().state)?;
+    let mut store = Store::open(folder.path()).unwrap_or_else(|error| {
+        tracing::error!(%error, "the configuration of this device alone counts");
+        Store::empty(folder.path())
+    });
+    store.change(|pushed| pushed.start()).map_err(RunError::Pushed)?;
+    let mut config = in_force(&local, &mut store)?;
+    if config.cameras.is_empty() && !local.fleet().waits {
         return Err(RunError::NoCamera);
     }
-    let folder = StateFolder::open(&config.state)?;
     // Anything else that is wrong here may be mended while the cameras are recorded.
     if let Err(error @ EnrolError::NoToken) = enrol::standing(folder.path(), config.server.token.as_ref()) {
         return Err(error.into());
     }
     let clock = Clock::open().map_err(RunError::Clock)?;
-    let spool = Spool::open(folder.path(), config.spool).map_err(RunError::Spool)?;
     let mut signals = Signals::new().map_err(RunError::Signal)?;
-    let cameras: Vec<_> =
-        config.cameras.iter().map(|camera| Arc::new(CameraStatus::new(camera.stream.as_str()))).collect();
-    let sub_streams = config.cameras.iter().filter_map(Camera::as_sub_stream).collect();
-    let status = Status::new(folder.path(), spool.clone(), cameras.clone());
-    let (stop_capture, stop_rest) = (CancellationToken::new(), CancellationToken::new());
-
-    let mut capture = JoinSet::new();
-    for (camera, status) in config.cameras.into_iter().zip(cameras) {
-        start_camera(&mut capture, camera, spool.clone(), clock, status, stop_capture.clone());
-    }
-    let mut rest = JoinSet::new();
-    rest.spawn(status.clone().run(stop_rest.clone()));
-    if let Some(address) = config.metrics {
-        rest.spawn(metrics::serve(address, status.clone(), stop_rest.clone()));
-    }
-    let settings = uplink::Settings {
-        server: config.server,
-        state: folder.path().to_owned(),
-        spool: spool.clone(),
-        clock,
-        uplink: config.uplink,
-        sub_streams,
-        observer: Arc::new(move |notice: &Notice| status.note(notice)),
-    };
-    rest.spawn(upkeep::run(spool.clone(), clock, stop_rest.clone()));
-    rest.spawn(keep_uploading(settings, stop_rest.clone()));
-
-    let name = signals.recv().await;
-    tracing::info!(signal = name, "stopping");
-    stop_capture.cancel();
-    while capture.join_next().await.is_some() {}
-    stop_rest.cancel();
-    while rest.join_next().await.is_some() {}
-    let counters = spool.counters();
-    tracing::info!(
-        captured = counters.spooled,
-        persisted = counters.persisted,
-        waiting = counters.fragments,
-        "stopped"
-    );
-    Ok(())
-}
-
-/// A refused token or a damaged certificate needs a person; until then, capture is what matters.
-async fn keep_uploading(settings: uplink::Settings, stop: CancellationToken) {
-    let settings = Arc::new(settings);
-    while let Err(error) = uplink::run(&settings, stop.clone()).await {
-        tracing::error!(%error, "uploads are not possible; what is captured waits in the spool");
-        (settings.observer)(&Notice::Disconnected { why: error.to_string(), pause: limits::PAUSE_MAX });
-        tokio::select! {
-            () = tokio::time::sleep(limits::PAUSE_MAX) => {}
-            () = stop.cancelled() => return,
+    loop {
+        let mut device = Device::start(&local, &mut store, config, folder.path(), clock).await?;
+        let next = device.work(&mut signals).await;
+        device.stop().await;
+        match next {
+            Next::End => return Ok(()),
+            Next::Again => config = in_force(&local, &mut store)?,
         }
     }
 }
 
-#[cfg(feature = "capture")]
-fn start_camera(
-    capture: &mut JoinSet<()>,
-    camera: Camera,
-    spool: Spool,
-    clock: Clock,
-    status: Arc<CameraStatus>,
-    stop: CancellationToken,
-) {
-    capture.spawn_blocking(move || crate::capture::run(&camera, &spool, clock, &status, &stop));
-}
-
-#[cfg(not(feature = "capture"))]
-#[expect(clippy::needless_pass_by_value, reason = "the same signature as with the feature")]
-fn start_camera(_: &mut JoinSet<()>, camera: Camera, _: Spool, _: Clock, _: Arc<CameraStatus>, _: CancellationToken) {
-    tracing::error!(stream = %camera.stream, "this agent was built without capture; it only uploads its spool");
+/// The device's own file with what is pushed on top. What is pushed and does not go with the file any more is given up.
+pub(crate) fn in_force(local: &Local, store: &mut Store) -> Result<Config, RunError> {
+    while local.fleet().takes_pushed
+        && let Some(pushed) = store.pushed().in_force()
+    {
+        let version = pushed.version;
+        match local.with(&pushed.toml) {
+            Ok(config) => {
+                tracing::info!(version, "a configuration that the server has pushed is in force");
+                return Ok(config);
+            }
+            Err(problems) => {
+                tracing::error!(version, ?problems, "the pushed configuration does not go with this device's own");
+                store.change(|pushed| pushed.give_up(&problems)).map_err(RunError::Pushed)?;
+            }
+        }
+    }
+    Ok(local.config().clone())
 }
 
 /// The signals that ask for an end.

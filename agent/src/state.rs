@@ -9,6 +9,7 @@
 //!   token.sha256  which join token was tried last (identity.rs)
 //!   join.key      a key that a token is being tried with (identity.rs)
 //!   boots         what is known of past boots' clocks (calendar.rs)
+//!   pushed.json   configurations that the server has pushed, 0600 (fleet/store.rs)
 //!   status.json   counters, replaced each second while the agent runs (status.rs)
 //!   wanted/       ranges of time that someone asked for (wanted.rs)
 //!   spool/        fragments that are not persisted yet, and those that are kept (spool/)

@@ -2,6 +2,7 @@
 //!
 //! Replaced each second by rename, without a sync: it is for a look, and is made anew at each start.
 
+use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,7 @@ use crate::uplink::Notice;
 mod camera;
 
 use camera::Before;
-pub use camera::{CameraSnapshot, CameraStatus, ClockSnapshot, Trouble};
+pub use camera::{CameraSnapshot, CameraStatus, ClockSnapshot, KeyFrame, Trouble};
 
 /// How often it is written.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -50,17 +51,23 @@ struct Connection {
 /// All counters.
 #[derive(Clone, Debug)]
 pub struct Status {
-    cameras: Vec<Arc<CameraStatus>>,
+    cameras: Arc<Mutex<Vec<Arc<CameraStatus>>>>,
+    latest: Arc<Mutex<Snapshot>>,
     connection: Arc<Mutex<Connection>>,
     spool: Spool,
     path: PathBuf,
-    latest: Arc<Mutex<Snapshot>>,
 }
 
 impl Status {
-    /// Counters for these cameras, to be written to `status.json` in the folder `state`.
-    pub fn new(state: &std::path::Path, spool: Spool, cameras: Vec<Arc<CameraStatus>>) -> Self {
-        Self { cameras, connection: Arc::default(), spool, path: state.join("status.json"), latest: Arc::default() }
+    /// Counters that are to be written to `status.json` in the folder `state`.
+    pub fn new(state: &std::path::Path, spool: Spool) -> Self {
+        let path = state.join("status.json");
+        Self { cameras: Arc::default(), latest: Arc::default(), connection: Arc::default(), spool, path }
+    }
+
+    /// From now on these are the cameras.
+    pub fn watch(&self, cameras: Vec<Arc<CameraStatus>>) {
+        *self.cameras.lock().unwrap_or_else(PoisonError::into_inner) = cameras;
     }
 
     /// The uplink tells.
@@ -86,7 +93,7 @@ impl Status {
     /// Writes until `stop`, and once more.
     pub async fn run(self, stop: CancellationToken) {
         let on_terminal = std::io::stderr().is_terminal();
-        let mut before = vec![Before::default(); self.cameras.len()];
+        let mut before = HashMap::new();
         let mut looked = Instant::now();
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -110,9 +117,16 @@ impl Status {
         }
     }
 
-    fn snapshot(&self, before: &mut [Before], interval: Duration) -> Snapshot {
+    fn snapshot(&self, before: &mut HashMap<String, Before>, interval: Duration) -> Snapshot {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let cameras = self.cameras.iter().zip(before).map(|(camera, before)| camera.snapshot(before, interval));
+        let watched = self.cameras.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut earlier = std::mem::take(before);
+        let cameras = watched.iter().map(|camera| {
+            let mut last = earlier.remove(camera.stream()).unwrap_or_default();
+            let snapshot = camera.snapshot(&mut last, interval);
+            before.insert(camera.stream().to_owned(), last);
+            snapshot
+        });
         Snapshot {
             connected: connection.device.is_some(),
             device: connection.device.clone(),

@@ -6,6 +6,7 @@
 //! that is under way has a `lane`, a task that owns its QUIC stream and its reader, so that a slow stream or disk
 //! holds up one fragment only.
 
+mod device_messages;
 mod dial;
 mod lane;
 mod line;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use fragment::FragmentNumber;
 use spool::Spool;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use upload::{ErrorCode, FragmentKey};
 
@@ -25,6 +26,7 @@ use crate::calendar::Calendar;
 use crate::clock::Clock;
 use crate::config;
 use crate::enrol::{self, EnrolError};
+use crate::fleet::Heard;
 use crate::renewal::{self, ServerTime};
 use crate::{limits, wanted};
 
@@ -48,6 +50,8 @@ pub struct Settings {
     pub sub_streams: Vec<upload::SubStream>,
     /// Is told what happens; must not block.
     pub observer: Arc<dyn Fn(&Notice) + Send + Sync>,
+    /// Is told what the server says about the device itself; without it such words are passed over.
+    pub fleet: Option<mpsc::Sender<Heard>>,
 }
 
 /// What happened, for display and for `once`.

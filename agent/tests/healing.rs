@@ -143,7 +143,8 @@ async fn status_and_metrics_tell_each_camera_and_its_troubles() {
     let mut yard = Yard::new();
     yard.record("yard", |_| {});
     yard.is_recorded_on("yard").await;
-    let status = Status::new(yard.state.path(), yard.spool.clone(), vec![Arc::clone(yard.status("yard"))]);
+    let status = Status::new(yard.state.path(), yard.spool.clone());
+    status.watch(vec![Arc::clone(yard.status("yard"))]);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (writing, stop) = (tokio::spawn(status.clone().run(yard.stop.clone())), yard.stop.clone());

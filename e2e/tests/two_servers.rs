@@ -174,3 +174,23 @@ fn check(
         assert_eq!(numbers.len(), ids.len(), "{stream}: two fragments have one number");
     }
 }
+
+#[test]
+fn a_device_of_one_server_is_seen_and_configured_from_the_other() {
+    let place = Place::new();
+    let (one, two) = (place.server("one"), place.server("two"));
+    let sources = [("yard", Source::Loop("h264-aac.mp4"))];
+    let _agent = Agent::start_at(&place.folder("agent"), &one, &two.upload_address(), &sources);
+    let shown = |server: &Server| -> serde_json::Value {
+        serde_json::from_str(&server.admin(&["device", "show", "e2e-agent", "--json"])).expect("it is JSON")
+    };
+    let minute = Duration::from_secs(60);
+    until("it is connected", minute, || (shown(&two)["connection"] == "here").then_some(()));
+    until("the other server sees it", minute, || (shown(&one)["connection"] == "elsewhere").then_some(()));
+    let (done, said) = one.try_admin(&["device", "ping", "e2e-agent"]);
+    assert!(!done && said.contains(&format!("connected to the server at {}", two.upload_address())), "{said}");
+    let file = place.folder.path().join("pushed.toml");
+    std::fs::write(&file, "[[camera]]\nstream = \"gate\"\ntest_pattern = true\n").expect("a file can be written");
+    one.admin(&["device", "configure", "e2e-agent", "--file", &file.to_string_lossy()]);
+    until("it is kept", minute, || (shown(&one)["configuration"]["kept"] == 1).then_some(()));
+}

@@ -38,6 +38,7 @@ mod teardown;
 pub mod file;
 pub mod libcamera;
 pub mod rtsp;
+pub mod still;
 pub mod stored;
 pub mod test_pattern;
 pub mod v4l2;

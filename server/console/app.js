@@ -13,10 +13,12 @@
 //   #past-start         local date and time to play from;  #play-past starts it
 //   #scrub              the same as a slider over all that is stored
 //   #sound              turns sound on and off
+//   #devices            the devices; each entry is a details.device with data-device (name) and data-connected
 // window.millrace = { hls, video, session } gives the player in use.
 "use strict";
 
 const LIST_REFRESH_MS = 3000;
+const DEVICES_REFRESH_MS = 5000;
 const CLOCK_REFRESH_MS = 100;
 const RETRY_MS = 2000;
 // Live video that lies further behind the newest segment is taken forward to it.
@@ -166,6 +168,92 @@ function agoText(seconds) {
     if (seconds >= length) return `${Math.floor(seconds / length)} ${unit}`;
   }
   return `${seconds} s`;
+}
+
+// --- The devices -------------------------------------------------------------------------------------
+
+async function refreshDevices() {
+  try {
+    showDevices(await ask("/v1/devices"));
+  } catch {
+    // The list of streams says what is wrong.
+  }
+  setTimeout(refreshDevices, DEVICES_REFRESH_MS);
+}
+
+function showDevices(list) {
+  const shown = element("devices");
+  const names = new Set(list.map((device) => device.name));
+  for (const item of [...shown.children]) {
+    if (!names.has(item.firstChild.dataset.device)) item.remove();
+  }
+  for (const device of list) {
+    const details = deviceEntry(shown, device.name);
+    details.dataset.connected = String(device.connection !== "offline");
+    details.querySelector(".seen").textContent = deviceText(device);
+    // A picture that is being looked at stays.
+    if (!details.querySelector("img")) showCameras(details.querySelector("ul"), device);
+  }
+}
+
+function deviceEntry(shown, name) {
+  for (const item of shown.children) {
+    if (item.firstChild.dataset.device === name) return item.firstChild;
+  }
+  const details = document.createElement("details");
+  details.className = "device";
+  details.dataset.device = name;
+  const summary = document.createElement("summary");
+  for (const part of ["dot", "name", "seen"]) {
+    const span = document.createElement("span");
+    span.className = part;
+    summary.append(span);
+  }
+  summary.querySelector(".name").textContent = name;
+  details.append(summary, document.createElement("ul"));
+  const item = document.createElement("li");
+  item.append(details);
+  shown.append(item);
+  return details;
+}
+
+function deviceText(device) {
+  if (device.state !== "enrolled") return device.state;
+  if (device.connection === "offline") {
+    return device.last_seen ? `last seen ${new Date(device.last_seen).toLocaleString()}` : "never seen";
+  }
+  const status = device.status;
+  if (!status) return "connected";
+  const waits = device.oldest_unsent_seconds > 60 ? `, ${agoText(device.oldest_unsent_seconds)} behind` : "";
+  return `${status.cameras_up} of ${status.cameras_total} cameras${waits}`;
+}
+
+function showCameras(shown, device) {
+  const cameras = device.status?.cameras ?? [];
+  shown.replaceChildren(...cameras.map((camera) => {
+    const item = document.createElement("li");
+    const rate = `${(camera.milli_fps / 1000).toFixed(1)} fps, ${Math.round(camera.bits_per_second / 1000)} kbit/s`;
+    item.textContent = `${camera.stream}: ${camera.up ? rate : `down ${camera.last_failure}`} `;
+    if (device.connection === "here" && camera.up) item.append(snapshotButton(item, device.name, camera.stream));
+    return item;
+  }));
+}
+
+function snapshotButton(item, device, stream) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Snapshot";
+  button.addEventListener("click", () => {
+    const image = document.createElement("img");
+    image.alt = `What ${stream} sees`;
+    image.title = "Click to close";
+    image.addEventListener("click", () => image.remove());
+    image.addEventListener("error", () => { image.remove(); button.textContent = "No picture; again?"; });
+    const path = ["v1", "devices", device, "cameras", stream, "snapshot"].map(encodeURIComponent).join("/");
+    image.src = `/${path}?width=640&at=${Date.now()}`;
+    item.append(image);
+  });
+  return button;
 }
 
 // --- Playing ----------------------------------------------------------------------------------------
@@ -434,4 +522,5 @@ video.addEventListener("volumechange", () => {
 });
 
 refreshStreams();
+refreshDevices();
 showClock();

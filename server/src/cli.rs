@@ -1,5 +1,7 @@
 //! The command line: raw arguments, and what each command prints.
 
+mod device;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,8 +21,9 @@ use crate::backup::{self, Manifest};
 use crate::config::{Config, KeySettings, SharedStore, StorageSettings};
 use crate::core_dumps;
 use crate::data_folder::DataFolder;
+use crate::fleet::Fleet;
 use crate::master_keys::{self, KeyCommand, KeyInfo};
-use crate::office::{Answer, CheckReport, Command, DeviceInfo, Office};
+use crate::office::{Answer, CheckReport, Command, Office};
 use crate::serve::{Opened, Server, when_free};
 use crate::storage::{Reindexed, Storage, StreamInfo};
 use crate::telemetry;
@@ -104,9 +107,9 @@ enum Verb {
         #[arg(long)]
         log_json: bool,
     },
-    /// Add, list and revoke devices.
+    /// Add, list, show, configure, command and revoke devices.
     #[command(subcommand)]
-    Device(DeviceVerb),
+    Device(device::Verb),
     /// Create, list, describe, update and delete streams.
     #[command(subcommand)]
     Stream(StreamVerb),
@@ -145,28 +148,6 @@ enum KeyVerb {
     Enable {
         /// The master key, as the list shows it.
         id: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum DeviceVerb {
-    /// Add a device, or let a known one enrol anew: prints a join token, good once. Earlier tokens become void.
-    Add {
-        /// Its name.
-        name: String,
-        /// A stream that it may write to; may be given several times. Without it: any.
-        #[arg(long = "stream")]
-        streams: Vec<String>,
-        /// How long the token is good: at most 24h.
-        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
-        valid_for: Duration,
-    },
-    /// List all devices.
-    List,
-    /// Withdraw a device's certificates and tokens, and close its connections.
-    Revoke {
-        /// Its name.
-        name: String,
     },
 }
 
@@ -225,7 +206,11 @@ impl Arguments {
                 let config = Config { data: self.data, http, quic, keep_free, storage };
                 return runtime.block_on(serve(config));
             }
-            Verb::Device(verb) => verb.command(),
+            Verb::Device(verb) => {
+                let (command, form) = verb.resolve()?;
+                let answer = runtime.block_on(ask(&self.data, self.storage, command.clone()))?;
+                return device::print(&command, answer, &form);
+            }
             Verb::Stream(verb) => verb.command(),
             Verb::Check => Command::Check,
             Verb::RebuildIndex => return rebuild_index(&self.data, &self.storage),
@@ -263,18 +248,6 @@ impl KeyVerb {
             Self::Rotate => KeyCommand::Rotate,
             Self::Disable { id } => KeyCommand::Disable { id },
             Self::Enable { id } => KeyCommand::Enable { id },
-        }
-    }
-}
-
-impl DeviceVerb {
-    fn command(self) -> Command {
-        match self {
-            Self::Add { name, streams, valid_for } => {
-                Command::AddDevice { name, streams, validity_seconds: valid_for.as_secs() }
-            }
-            Self::List => Command::ListDevices,
-            Self::Revoke { name } => Command::RevokeDevice { name },
         }
     }
 }
@@ -365,7 +338,8 @@ async fn carry_out_here(
     }
     let opened = when_free(folder, move || Opened::new(&opening, &settings)).await.context(CLOSED)?;
     let Some(Opened { storage, ca, devices, .. }) = opened else { return Ok(None) };
-    Ok(Some(Office { ca, devices, storage, quic: None }.carry_out(command).await))
+    let fleet = Fleet::new(&storage, devices.clone());
+    Ok(Some(Office { ca, devices, storage, fleet, quic: None }.carry_out(command).await))
 }
 
 /// Prints an answer.
@@ -373,39 +347,13 @@ fn print(command: &Command, answer: Answer) -> anyhow::Result<()> {
     let out = &mut io::stdout().lock();
     match answer {
         Answer::Done => {}
-        Answer::Token { token, quic } => print_token(out, command, &token, quic.as_deref())?,
-        Answer::Devices(devices) => print_devices(out, &devices)?,
         Answer::Streams(streams) => print_streams(out, &streams)?,
         Answer::Checked(report) => print_check(out, &report)?,
         Answer::BackedUp(manifest) => print_backup(out, command, &manifest)?,
         Answer::Keys(keys) => print_keys(out, &keys)?,
         Answer::Rotated { id, data_keys, retired } => print_rotated(out, &id, data_keys, &retired)?,
         Answer::Failed(why) => bail!(why),
-    }
-    Ok(())
-}
-
-/// The five lines of configuration that make a camera of the reader's arrive.
-fn print_token(out: &mut impl io::Write, command: &Command, token: &str, quic: Option<&str>) -> io::Result<()> {
-    let stream = match command {
-        Command::AddDevice { name, streams, .. } => streams.first().unwrap_or(name),
-        _ => "front",
-    };
-    let unknown = format!("this-machine:{}", Config::QUIC_PORT);
-    writeln!(out, "# Paste this into the device's millrace-agent.toml. The token is good once.")?;
-    writeln!(out, "server.address = \"{}\"", quic.unwrap_or(&unknown))?;
-    writeln!(out, "server.token = \"{token}\"")?;
-    writeln!(out, "[[camera]]")?;
-    writeln!(out, "stream = \"{stream}\"")?;
-    writeln!(out, "url = \"rtsp://user:password@camera/path\"")
-}
-
-fn print_devices(out: &mut impl io::Write, devices: &[DeviceInfo]) -> io::Result<()> {
-    writeln!(out, "{:24} {:9} {:20} {:20} STREAMS", "DEVICE", "STATE", "CERTIFICATE SINCE", "CERTIFICATE UNTIL")?;
-    for info in devices {
-        let streams = if info.device.streams.is_empty() { "any".to_owned() } else { info.device.streams.join(",") };
-        let (since, until) = (time(info.device.joined_ns), time(info.device.expires_ns));
-        writeln!(out, "{:24} {:9} {since:20} {until:20} {streams}", info.name, info.state())?;
+        other => bail!("an answer to another command: {other:?}"),
     }
     Ok(())
 }

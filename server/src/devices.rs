@@ -5,6 +5,7 @@
 //! ```text
 //! [0x01][name]                         Device
 //! [0x02][SHA-256 of the secret: 32]    Token: never the secret itself
+//! [0x03]                               what servers share (shared_store.rs); 0x04 to 0x06: fleet.rs
 //! ```
 //!
 //! Every change is one commit that requires the rows it read to be unchanged, so that of two enrolments
@@ -54,6 +55,9 @@ pub(crate) struct Device {
     /// either of the two voids every token from before.
     #[serde(default)]
     pub(crate) generation: u64,
+    /// The newest configuration that was pushed to it; 0: none.
+    #[serde(default)]
+    pub(crate) configuration: u64,
 }
 
 /// A join token, as it is stored.
@@ -113,6 +117,8 @@ pub(crate) enum AdmissionError {
 #[derive(Clone, Debug)]
 pub(crate) struct Admitted {
     pub(crate) name: DeviceName,
+    /// The newest configuration that was pushed to it.
+    pub(crate) configuration: u64,
     streams: Vec<String>,
 }
 
@@ -185,6 +191,25 @@ impl Devices {
             batch.insert(device_key(name), encode(&device));
             batch.insert(token_key(secret), encode(&token));
             Ok(())
+        })
+    }
+
+    /// One device.
+    pub(crate) fn get(&self, name: &DeviceName) -> Result<Option<Device>, DeviceError> {
+        let stored = self.catalog.get(&device_key(name)).map_err(|e| DeviceError::Storage(e.to_string()))?;
+        stored.as_ref().map(decode).transpose()
+    }
+
+    /// Gives a device's configuration its next version, in one commit with the rows that `fill` adds.
+    pub(crate) fn configure(&self, name: &DeviceName, fill: impl Fn(&mut Batch, u64)) -> Result<u64, DeviceError> {
+        self.change(|batch| {
+            let stored = self.require(batch, device_key(name))?;
+            let stored = stored.ok_or_else(|| DeviceError::Unknown(name.to_string()))?;
+            let mut device: Device = decode(&stored)?;
+            device.configuration += 1;
+            batch.insert(device_key(name), encode(&device));
+            fill(batch, device.configuration);
+            Ok(device.configuration)
         })
     }
 
@@ -296,7 +321,7 @@ impl Devices {
         if !device.certificates.contains(&hex(&sha256(certificate))) {
             return Err(AdmissionError::Replaced(name));
         }
-        Ok(Admitted { name, streams: device.streams })
+        Ok(Admitted { name, configuration: device.configuration, streams: device.streams })
     }
 
     /// [`Devices::admit`] from async code.

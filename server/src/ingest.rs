@@ -36,6 +36,7 @@ use zeroize::Zeroizing;
 use crate::budget::{Budget, Reservation, Share};
 use crate::ca::{self, Ca, CaError};
 use crate::devices::{AdmissionError, Admitted, Devices};
+use crate::fleet::{Fleet, Seat};
 use crate::intake::{self, Intake, Refusal, Whole};
 use crate::join::Registrar;
 use crate::presence::{Presence, Presences};
@@ -63,6 +64,7 @@ pub(crate) struct Parts {
     pub(crate) devices: Devices,
     pub(crate) storage: Storage,
     pub(crate) presences: Presences,
+    pub(crate) fleet: Fleet,
     /// The same at every start, and known to no one else.
     pub(crate) reset_key: Zeroizing<[u8; 32]>,
 }
@@ -78,6 +80,7 @@ struct Shared {
     registrar: Registrar,
     storage: Storage,
     presences: Presences,
+    fleet: Fleet,
     budget: Budget,
     stop: CancellationToken,
 }
@@ -97,6 +100,7 @@ impl Ingest {
             registrar: Registrar { ca: parts.ca, devices: parts.devices },
             storage: parts.storage,
             presences: parts.presences,
+            fleet: parts.fleet,
             budget: Budget::new(limits::INTAKE_BYTES_MAX),
             stop: stop.clone(),
         });
@@ -318,7 +322,7 @@ impl Session {
         let remote = connection.remote_address();
         let changes = shared.registrar.devices.changes();
         let greeting = timeout(limits::GREETING_WAIT, greet(&connection, &device, &certificate)).await;
-        let (send, control, sub_streams) = match greeting {
+        let (send, control, hello) = match greeting {
             Ok(Ok(greeted)) => greeted,
             Ok(Err(why)) => {
                 tracing::warn!(%remote, device = %name, why, "a device broke the protocol");
@@ -328,7 +332,8 @@ impl Session {
         };
         tracing::info!(%remote, device = %name, "a device connected");
         let (acks, queue) = mpsc::channel(limits::ACKS_QUEUED_MAX);
-        let writer = tokio::spawn(write_acks(send, queue));
+        let (seat, words) = shared.fleet.connect(&device.name, remote, &hello);
+        let writer = tokio::spawn(write_messages(send, queue, words));
         let session = Arc::new(Self {
             device,
             presence: shared.presences.connect(),
@@ -336,11 +341,13 @@ impl Session {
             storage: shared.storage.clone(),
             stop: shared.stop.child_token(),
             acks,
-            sub_streams,
+            sub_streams: hello.sub_streams.into_iter().map(|sub| (sub.stream, sub.of)).collect(),
         });
         let fragments = TaskTracker::new();
         let devices = &shared.registrar.devices;
-        let end = session.accept(&connection, control, &fragments, changes, devices, &certificate).await;
+        let watch = Watch { changes, devices, certificate: &certificate, seat: &seat };
+        let end = session.accept(&connection, control, &fragments, watch).await;
+        seat.leave().await;
         // Fragments that are complete are stored and acknowledged; the others break off.
         session.stop.cancel();
         fragments.close();
@@ -359,11 +366,11 @@ impl Session {
         connection: &Connection,
         control: RecvStream,
         fragments: &TaskTracker,
-        mut changes: broadcast::Receiver<()>,
-        devices: &Devices,
-        certificate: &CertificateDer<'static>,
+        mut watch: Watch<'_>,
     ) -> (CloseCode, String) {
-        let mut control = std::pin::pin!(follow_control(control));
+        let seat = watch.seat;
+        let mut control = std::pin::pin!(follow_control(control, seat));
+        let mut sighted = std::pin::pin!(seat.keep_sighted());
         loop {
             tokio::select! {
                 stream = connection.accept_uni() => match stream {
@@ -372,9 +379,11 @@ impl Session {
                 },
                 why = &mut control => return (CloseCode::ProtocolViolation, why.to_owned()),
                 // Told, or told more than it could hold: either way something changed.
-                _ = changes.recv() => if let Err(error) = devices.admit_now(certificate).await {
-                    return (close_code(&error), error.to_string());
+                _ = watch.changes.recv() => match watch.devices.admit_now(watch.certificate).await {
+                    Ok(admitted) => seat.offer(admitted.configuration).await,
+                    Err(error) => return (close_code(&error), error.to_string()),
                 },
+                never = &mut sighted => match never {},
                 () = self.stop.cancelled() => {
                     return (CloseCode::ShuttingDown, "the server shuts down".to_owned());
                 }
@@ -494,6 +503,14 @@ impl Session {
     }
 }
 
+/// What a session looks at beside its fragments.
+struct Watch<'a> {
+    changes: broadcast::Receiver<()>,
+    devices: &'a Devices,
+    certificate: &'a CertificateDer<'static>,
+    seat: &'a Seat,
+}
+
 /// A fragment on its way in.
 struct UnderWay {
     intake: Intake,
@@ -524,7 +541,7 @@ async fn greet(
     connection: &Connection,
     device: &Admitted,
     certificate: &CertificateDer<'static>,
-) -> Result<(SendStream, RecvStream, HashMap<StreamName, StreamName>), &'static str> {
+) -> Result<(SendStream, RecvStream, Hello), &'static str> {
     const LOST: &str = "the connection ended before Hello";
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| LOST)?;
     let hello = read_hello(&mut recv).await?;
@@ -541,8 +558,7 @@ async fn greet(
     });
     send.write_all(&welcome.encode()).await.map_err(|_| LOST)?;
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(limits::FRAGMENTS_IN_FLIGHT));
-    let sub_streams = hello.sub_streams.into_iter().map(|sub| (sub.stream, sub.of)).collect();
-    Ok((send, recv, sub_streams))
+    Ok((send, recv, hello))
 }
 
 async fn read_hello(recv: &mut RecvStream) -> Result<Hello, &'static str> {
@@ -560,8 +576,8 @@ async fn read_hello(recv: &mut RecvStream) -> Result<Hello, &'static str> {
     }
 }
 
-/// Reads on what the device says, so that a protocol error is noticed. Ends only on one.
-async fn follow_control(mut recv: RecvStream) -> &'static str {
+/// Takes what the device says of itself. Ends only on a protocol error.
+async fn follow_control(mut recv: RecvStream, seat: &Seat) -> &'static str {
     let mut reader = MessageReader::new();
     loop {
         match recv.read_chunk(upload::limits::MESSAGE_BYTES_MAX, true).await {
@@ -572,8 +588,7 @@ async fn follow_control(mut recv: RecvStream) -> &'static str {
         }
         loop {
             match reader.pull(upload::limits::MESSAGE_BYTES_MAX).map(|message| message.map(FromAgent::decode)) {
-                // Nothing that a device says after Hello is known to this version.
-                Ok(Some(Ok(_))) => {}
+                Ok(Some(Ok(message))) => seat.hear(message).await,
                 Ok(None) => break,
                 Ok(Some(Err(_))) | Err(_) => return "a control message can't be read",
             }
@@ -581,15 +596,22 @@ async fn follow_control(mut recv: RecvStream) -> &'static str {
     }
 }
 
-/// Writes acks in bundles: one packet for all that are ready. Ends when the session and its fragments have.
-async fn write_acks(mut send: SendStream, mut queue: mpsc::Receiver<Ack>) {
+/// Writes acks in bundles, one packet for all that are ready, and between them what else is to be said. Ends when the
+/// session and its fragments have.
+async fn write_messages(mut send: SendStream, mut acks: mpsc::Receiver<Ack>, mut words: mpsc::Receiver<FromServer>) {
     let mut bundle = BytesMut::new();
-    while let Some(ack) = queue.recv().await {
-        bundle.extend_from_slice(&FromServer::Ack(ack).encode());
-        while bundle.len() < limits::ACK_BUNDLE_BYTES
-            && let Ok(ack) = queue.try_recv()
-        {
-            bundle.extend_from_slice(&FromServer::Ack(ack).encode());
+    loop {
+        tokio::select! {
+            ack = acks.recv() => {
+                let Some(ack) = ack else { break };
+                bundle.extend_from_slice(&FromServer::Ack(ack).encode());
+                while bundle.len() < limits::ACK_BUNDLE_BYTES
+                    && let Ok(ack) = acks.try_recv()
+                {
+                    bundle.extend_from_slice(&FromServer::Ack(ack).encode());
+                }
+            }
+            Some(message) = words.recv() => bundle.extend_from_slice(&message.encode()),
         }
         if send.write_all(&bundle).await.is_err() {
             // No one reads acks any more: closing the queue lets the fragments go on without them.

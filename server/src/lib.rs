@@ -3,7 +3,7 @@
 //! It records no camera and decodes no picture: devices send whole fragments, browsers get them
 //! repackaged. The way of a fragment: `ingest` (QUIC) → `intake` (is it what it claims to be?) →
 //! `archive::Archive::store` → the ack. Everything else stands around that: `devices`, `ca` and `join` say
-//! who may send, `presence` who does so now, `retention` deletes, `admin` is the way in for the
+//! who may send, `presence` who does so now, `fleet` how the devices are and what they are told to do, `retention` deletes, `admin` is the way in for the
 //! operator's commands, `http` the way out for viewers.
 //!
 //! Start reading at [`serve::Server`].
@@ -17,6 +17,7 @@ pub mod config;
 mod core_dumps;
 mod data_folder;
 mod devices;
+mod fleet;
 mod http;
 mod ingest;
 mod intake;

@@ -149,3 +149,35 @@ pub(crate) const ROTATION_WAIT: Duration = Duration::from_secs(600);
 /// How often a server looks for what others on the same store have changed: one scan of the streams' rows and one of
 /// the devices'. So late at most does a viewer see a stream that was created elsewhere, and is a revoked device cut off.
 pub(crate) const PEERS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is to be said to a device beside acks: commands and configurations, which people give one at a time.
+pub(crate) const WORDS_QUEUED_MAX: usize = 16;
+
+/// Commands that one device has not answered: people give them one at a time, and the console a few.
+pub(crate) const COMMANDS_PENDING_MAX: usize = 8;
+
+/// Parts of an answer that are not put together yet: those of the largest, in pieces of the usual size.
+pub(crate) const RESULT_PARTS_MAX: usize =
+    upload::limits::RESULT_BYTES_MAX / upload::limits::RESULT_PIECE_BYTES_MAX + 2;
+
+/// How long a device may take to answer that it is there: a slow line with 64 MiB under way answers in between.
+pub(crate) const PING_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a device may take for a command: a camera that hangs is given up after 10 s, and a picture of 2 MiB takes
+/// 16 s at 1 Mbit/s.
+pub(crate) const COMMAND_WAIT: Duration = Duration::from_secs(40);
+
+/// How often it is written down that a connected device is there: 4096 of them are 68 small commits a second.
+pub(crate) const SIGHTING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How old such a row of another server may be before its device counts as gone: two were missed.
+pub(crate) const SIGHTING_FRESH: Duration = Duration::from_secs(150);
+
+/// Configurations of a device that are kept, the newest included: at 48 KiB each a device takes at most a megabyte.
+pub(crate) const CONFIGURATIONS_KEPT: u64 = 20;
+
+/// The longest name of an operator that is kept beside a configuration.
+pub(crate) const OPERATOR_CHARS_MAX: usize = 64;
+
+/// The longest version of an agent that is kept.
+pub(crate) const AGENT_VERSION_CHARS_MAX: usize = 64;

@@ -3,16 +3,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use fragment::{StreamName, WallTime};
 use serde::{Deserialize, Serialize};
 use upload::JoinToken;
+use upload::fleet::CommandKind;
 
 use crate::backup::{self, Manifest};
 use crate::ca::Ca;
-use crate::devices::{Device, DeviceName, Devices};
+use crate::devices::{DeviceName, Devices};
+use crate::fleet::{self, ConfigurationView, ConfigureError, DeviceView, Fleet, PushedVersion, without_secrets};
 use crate::limits;
 use crate::master_keys::{self, KeyCommand, KeyInfo};
 use crate::storage::{self, Storage, StreamInfo};
@@ -29,6 +34,25 @@ pub(crate) enum Command {
     ListDevices,
     RevokeDevice {
         name: String,
+    },
+    ShowDevice {
+        name: String,
+    },
+    Configure {
+        name: String,
+        wanted: Configure,
+    },
+    PingDevice {
+        name: String,
+    },
+    RestartCamera {
+        name: String,
+        stream: String,
+    },
+    Snapshot {
+        name: String,
+        stream: String,
+        width_max: u32,
     },
     CreateStream {
         name: String,
@@ -55,6 +79,32 @@ pub(crate) enum Command {
     Key(KeyCommand),
 }
 
+/// What is done with a device's configurations.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Configure {
+    /// Pushes this text.
+    Push { toml: String, by: String },
+    /// Pushes the text of an earlier version again.
+    PushAgain { version: u64, by: String },
+    /// Tells one, the newest unless another is named.
+    Show { version: Option<u64>, with_secrets: bool },
+    /// Tells which there are.
+    History,
+}
+
+/// A text that is pushed is not shown: it may hold passwords.
+impl std::fmt::Debug for Configure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Push { .. } => "Push",
+            Self::PushAgain { .. } => "PushAgain",
+            Self::Show { .. } => "Show",
+            Self::History => "History",
+        })
+    }
+}
+
 impl Command {
     /// How long a running server may take for it.
     pub(crate) fn patience(&self) -> Duration {
@@ -62,6 +112,7 @@ impl Command {
             // It reads everything that is stored.
             Self::Check | Self::Backup { .. } => limits::CHECK_WAIT,
             Self::Key(KeyCommand::Rotate) => limits::ROTATION_WAIT,
+            Self::PingDevice { .. } | Self::RestartCamera { .. } | Self::Snapshot { .. } => fleet::patience(),
             _ => limits::ADMIN_WAIT,
         }
     }
@@ -72,13 +123,31 @@ impl Command {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
     Done,
-    Token { token: String, quic: Option<String> },
-    Devices(Vec<DeviceInfo>),
+    Token {
+        token: String,
+        quic: Option<String>,
+    },
+    Devices(Vec<DeviceView>),
+    Configured {
+        version: u64,
+    },
+    Configuration(String),
+    Configurations {
+        versions: Vec<PushedVersion>,
+        device: ConfigurationView,
+    },
+    Said(String),
+    /// A picture, in base64.
+    Picture(String),
     Streams(Vec<StreamInfo>),
     Checked(CheckReport),
     BackedUp(Manifest),
     Keys(Vec<KeyInfo>),
-    Rotated { id: String, data_keys: u64, retired: Vec<String> },
+    Rotated {
+        id: String,
+        data_keys: u64,
+        retired: Vec<String>,
+    },
     Failed(String),
 }
 
@@ -96,13 +165,6 @@ pub(crate) struct CheckReport {
     pub(crate) first: Vec<String>,
 }
 
-/// A device in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct DeviceInfo {
-    pub(crate) name: String,
-    pub(crate) device: Device,
-}
-
 /// Why a command failed: whatever its subject had to say, for a person to read.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -112,6 +174,7 @@ pub(crate) struct Office {
     pub(crate) ca: Arc<Ca>,
     pub(crate) devices: Devices,
     pub(crate) storage: Storage,
+    pub(crate) fleet: Fleet,
     /// Where devices reach this server, if it runs.
     pub(crate) quic: Option<String>,
 }
@@ -121,6 +184,16 @@ impl Office {
     pub(crate) async fn carry_out(&self, command: Command) -> Answer {
         let command = match command {
             Command::DeleteStream { name } => return self.delete_stream(&name).await.unwrap_or_else(Answer::from),
+            Command::PingDevice { name } => return self.ping(&name).await.unwrap_or_else(Answer::from),
+            Command::RestartCamera { name, stream } => {
+                let kind = CommandKind::RestartCamera { stream };
+                let done = self.tell_device(&name, kind).await;
+                return done.map_or_else(Answer::from, |_| Answer::Done);
+            }
+            Command::Snapshot { name, stream, width_max } => {
+                let picture = self.tell_device(&name, CommandKind::Snapshot { stream, width_max }).await;
+                return picture.map_or_else(Answer::from, |jpeg| Answer::Picture(STANDARD.encode(jpeg)));
+            }
             Command::Backup { to } => {
                 let backup = backup::make(&self.storage, &to).await;
                 return backup.map_or_else(|error| Answer::Failed(error.to_string()), Answer::BackedUp);
@@ -147,7 +220,9 @@ impl Office {
             Command::AddDevice { name, streams, validity_seconds } => {
                 self.add_device(&name, &streams, now, Duration::from_secs(validity_seconds))?
             }
-            Command::ListDevices => Answer::Devices(self.list_devices()?),
+            Command::ListDevices => Answer::Devices(self.fleet.list()?),
+            Command::ShowDevice { name } => Answer::Devices(vec![self.fleet.show(&name.parse()?)?]),
+            Command::Configure { name, wanted } => self.configure(&name.parse()?, wanted, now)?,
             Command::RevokeDevice { name } => {
                 self.devices.revoke(&name.parse()?, now)?;
                 Answer::Done
@@ -163,7 +238,12 @@ impl Office {
                 Answer::Done
             }
             Command::Check => Answer::Checked(self.storage.check(now)?),
-            Command::DeleteStream { .. } | Command::Backup { .. } | Command::Key(_) => {
+            Command::DeleteStream { .. }
+            | Command::Backup { .. }
+            | Command::Key(_)
+            | Command::PingDevice { .. }
+            | Command::RestartCamera { .. }
+            | Command::Snapshot { .. } => {
                 return Err("this command has to be awaited".into());
             }
         })
@@ -186,27 +266,45 @@ impl Office {
         Ok(Answer::Token { token: token.to_string(), quic: self.quic.clone() })
     }
 
-    fn list_devices(&self) -> Result<Vec<DeviceInfo>, crate::devices::DeviceError> {
-        let devices = self.devices.list()?;
-        Ok(devices.into_iter().map(|(name, device)| DeviceInfo { name: name.to_string(), device }).collect())
+    fn configure(&self, name: &DeviceName, wanted: Configure, now: WallTime) -> Result<Answer, Failure> {
+        let configurations = self.fleet.configurations();
+        let device = self.fleet.show(name)?.configuration;
+        let get = |version: u64| {
+            let pushed = configurations.get(name, version)?;
+            pushed.ok_or_else(|| ConfigureError::NoVersion(name.clone(), version))
+        };
+        Ok(match wanted {
+            Configure::Push { toml, by } => Answer::Configured { version: configurations.push(name, &toml, &by, now)? },
+            Configure::PushAgain { version, by } => {
+                Answer::Configured { version: configurations.push(name, &get(version)?.toml, &by, now)? }
+            }
+            Configure::Show { version: None, .. } if device.newest == 0 => {
+                return Err(
+                    format!("no configuration was pushed to the device {name}; it works by its own file").into()
+                );
+            }
+            Configure::Show { version, with_secrets } => {
+                let toml = get(version.unwrap_or(device.newest))?.toml;
+                Answer::Configuration(if with_secrets { toml } else { without_secrets(&toml)? })
+            }
+            Configure::History => Answer::Configurations { versions: configurations.history(name)?, device },
+        })
+    }
+
+    async fn tell_device(&self, name: &str, kind: CommandKind) -> Result<Bytes, Failure> {
+        Ok(self.fleet.command(&name.parse()?, kind).await?)
+    }
+
+    async fn ping(&self, name: &str) -> Result<Answer, Failure> {
+        let asked = Instant::now();
+        let version = self.tell_device(name, CommandKind::Ping).await?;
+        let millis = asked.elapsed().as_millis();
+        Ok(Answer::Said(format!("{name} answered in {millis} ms; its agent is {}", String::from_utf8_lossy(&version))))
     }
 }
 
 impl From<Failure> for Answer {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure.to_string())
-    }
-}
-
-impl DeviceInfo {
-    /// Where it stands, in a word.
-    pub(crate) fn state(&self) -> &'static str {
-        let now = storage::now().as_nanos();
-        match &self.device {
-            Device { revoked_ns: Some(_), .. } => "revoked",
-            Device { expires_ns: Some(expires), .. } if *expires <= now => "expired",
-            Device { joined_ns: Some(_), .. } => "enrolled",
-            _ => "waiting",
-        }
     }
 }

@@ -22,6 +22,7 @@ use crate::ca::{self, Ca, CaError};
 use crate::config::{Config, StorageSettings};
 use crate::data_folder::{self, DataFolder, FolderError};
 use crate::devices::Devices;
+use crate::fleet::Fleet;
 use crate::ingest::{self, Ingest, IngestError};
 use crate::office::Office;
 use crate::presence::Presences;
@@ -137,11 +138,13 @@ impl Server {
         let listener = TcpListener::bind(config.http).await.map_err(|e| StartError::Http(config.http, e))?;
         let http = listener.local_addr().map_err(|e| StartError::Http(config.http, e))?;
         let presences = Presences::default();
+        let fleet = Fleet::new(&storage, devices.clone());
         let parts = ingest::Parts {
             ca: ca.clone(),
             devices: devices.clone(),
             storage: storage.clone(),
             presences: presences.clone(),
+            fleet: fleet.clone(),
             reset_key,
         };
         let ingest = Ingest::start(config.quic, parts)?;
@@ -149,8 +152,15 @@ impl Server {
         let admin = AdminSocket::open(&folder.admin_socket())?;
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let quic_name = Some(reachable(quic).to_string());
-        let office = Office { ca, devices: devices.clone(), storage: storage.clone(), quic: quic_name };
+        let quic_name = reachable(quic).to_string();
+        fleet.serves_at(&quic_name);
+        let office = Office {
+            ca,
+            devices: devices.clone(),
+            storage: storage.clone(),
+            fleet: fleet.clone(),
+            quic: Some(quic_name),
+        };
         tasks.spawn(admin.serve(office, stop.clone()));
         if storage.is_shared() {
             tasks.spawn(peers::follow(storage.clone(), devices.clone(), stop.clone()));
@@ -171,6 +181,7 @@ impl Server {
                 metrics.render()
             }),
             presence: Box::new(presences),
+            fleet,
         });
         let patience = http::listener::Patience::default();
         tasks.spawn(http::listener::serve(listener, http::router(state), patience, stop.clone()));

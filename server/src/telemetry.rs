@@ -2,6 +2,12 @@
 //!
 //! ```text
 //! millrace_connections                               open connections of devices
+//! millrace_device_connected{device}                  1 while a device is connected to this server, 0 afterwards
+//! millrace_device_cameras{device,state}              its cameras, up and down, by its last status
+//! millrace_device_spool_bytes{device}                what waits on its disk
+//! millrace_device_oldest_unsent_seconds{device}      the age of the oldest of it
+//! millrace_device_dropped_fragments{device}          fragments that it dropped for lack of room since its agent's start
+//! millrace_device_celsius{device}                    its temperature, where it tells one
 //! millrace_fragments_persisted_total{stream}         fragments stored
 //! millrace_bytes_persisted_total{stream}             their payload
 //! millrace_persist_seconds                           from a fragment's last byte to its PERSISTED (histogram)
@@ -28,6 +34,7 @@ use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 use upload::ErrorCode;
+use upload::fleet::Status;
 use vault::Health;
 
 use crate::limits;
@@ -110,6 +117,27 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         gauge!("millrace_connections").decrement(1.0);
+    }
+}
+
+/// A device has come or gone. Operators name devices, so there are as many labels as they have added.
+pub(crate) fn device_connected(device: &str, connected: bool) {
+    gauge!("millrace_device_connected", "device" => device.to_owned()).set(if connected { 1.0 } else { 0.0 });
+}
+
+/// How a device is, as it says.
+pub(crate) fn device_status(device: &str, status: &Status) {
+    let set = |name: &'static str, value: f64| gauge!(name, "device" => device.to_owned()).set(value);
+    let down = status.cameras_total.saturating_sub(status.cameras_up);
+    for (state, cameras) in [("up", status.cameras_up), ("down", down)] {
+        gauge!("millrace_device_cameras", "device" => device.to_owned(), "state" => state).set(f64::from(cameras));
+    }
+    let oldest = status.spool.oldest_unsent_ns.map_or(0, |at| status.clock.device_time_ns.saturating_sub(at));
+    set("millrace_device_spool_bytes", status.spool.bytes as f64);
+    set("millrace_device_oldest_unsent_seconds", (oldest as f64 / 1e9).max(0.0));
+    set("millrace_device_dropped_fragments", status.spool.dropped as f64);
+    if let Some(milli_celsius) = status.machine.milli_celsius {
+        set("millrace_device_celsius", f64::from(milli_celsius) / 1000.0);
     }
 }
 

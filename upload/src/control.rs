@@ -1,8 +1,8 @@
 //! The messages of the control stream. wire.rs frames them.
 //!
 //! ```text
-//! device → server  FromAgent   { 1: Hello }
-//! server → device  FromServer  { 1: Welcome | 2: Ack }
+//! device → server  FromAgent   { 1: Hello | 2: Status | 3: CommandResult | 4: ConfigurationReport }
+//! server → device  FromServer  { 1: Welcome | 2: Ack | 3: Command | 4: Configuration | 5: Confirmation }
 //! Hello    1 agent_version: string   2 device_time_ns: sint64   3 clock_quality: uint32
 //!          4 sub_streams: SubStream, repeated
 //! SubStream 1 stream: string         2 of: string
@@ -13,6 +13,8 @@
 //!          5 code: uint32    6 message: string   7 retryable: bool   8 fragment_number: uint64
 //! ```
 //!
+//! What is said about the device itself stands in [`crate::fleet`].
+//!
 //! Fields are only ever added. An unknown message is skipped, so that a newer end can speak to an
 //! older one.
 
@@ -22,15 +24,22 @@ use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, FragmentNumber, Sequence, SessionId, StreamName, WallTime};
 use prost::Message as _;
 
+use crate::fleet::{Command, CommandResult, Configuration, ConfigurationReport, Confirmation, Status};
 use crate::fragment_stream::FragmentKey;
 use crate::wire::{self, MessageError};
-use crate::{ErrorCode, limits};
+use crate::{ErrorCode, fleet, limits};
 
 /// A message from the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromAgent {
     /// Who speaks.
     Hello(Hello),
+    /// How it is.
+    Status(Box<Status>),
+    /// What came of a command.
+    Result(CommandResult),
+    /// What it made of a configuration.
+    Configuration(ConfigurationReport),
     /// Something that this version does not know.
     Unknown,
 }
@@ -64,6 +73,12 @@ pub enum FromServer {
     Welcome(Welcome),
     /// What became of a fragment.
     Ack(Ack),
+    /// What the device shall do.
+    Command(Command),
+    /// How it shall be configured.
+    Configuration(Configuration),
+    /// The device was heard under a configuration.
+    Confirmation(Confirmation),
     /// Something that this version does not know.
     Unknown,
 }
@@ -121,29 +136,29 @@ pub struct Ack {
 impl FromAgent {
     /// The message with its length in front.
     pub fn encode(&self) -> Bytes {
-        let hello = match self {
-            Self::Hello(hello) => Some(proto::Hello {
-                agent_version: hello.agent_version.clone(),
-                device_time_ns: hello.device_time.as_nanos(),
-                clock_quality: hello.clock_quality.to_wire().into(),
-                sub_streams: sub_streams(&hello.sub_streams),
-            }),
-            Self::Unknown => None,
-        };
-        wire::delimited(&proto::FromAgent { hello })
+        let mut message = proto::FromAgent::default();
+        match self {
+            Self::Hello(hello) => message.hello = Some(hello.to_proto()),
+            Self::Status(status) => message.status = Some(status.to_proto()),
+            Self::Result(result) => message.result = Some(result.to_proto()),
+            Self::Configuration(report) => message.configuration = Some(report.to_proto()),
+            Self::Unknown => {}
+        }
+        wire::delimited(&message)
     }
 
     /// The message in these bytes, without the length in front.
     pub fn decode(bytes: Bytes) -> Result<Self, MessageError> {
-        let Some(hello) = proto::FromAgent::decode(bytes)?.hello else {
-            return Ok(Self::Unknown);
-        };
-        Ok(Self::Hello(Hello {
-            agent_version: hello.agent_version,
-            device_time: WallTime::from_nanos(hello.device_time_ns),
-            clock_quality: quality(hello.clock_quality),
-            sub_streams: hello.sub_streams.iter().filter_map(SubStream::from_proto).collect(),
-        }))
+        let message = proto::FromAgent::decode(bytes)?;
+        if let Some(hello) = message.hello {
+            return Ok(Self::Hello(Hello::from_proto(hello)));
+        }
+        if let Some(status) = message.status {
+            return Ok(Self::Status(Box::new(Status::from_proto(status))));
+        }
+        let result = message.result.and_then(CommandResult::from_proto).map(Self::Result);
+        let report = message.configuration.and_then(ConfigurationReport::from_proto).map(Self::Configuration);
+        Ok(result.or(report).unwrap_or(Self::Unknown))
     }
 }
 
@@ -154,6 +169,14 @@ impl FromServer {
         match self {
             Self::Welcome(welcome) => message.welcome = Some(welcome.to_proto()),
             Self::Ack(ack) => message.ack = Some(ack.to_proto()),
+            Self::Command(command) => message.command = Some(command.to_proto()),
+            Self::Configuration(Configuration { version, toml }) => {
+                let (version, toml) = (*version, toml.clone());
+                message.configuration = Some(fleet::configuration::proto::Configuration { version, toml });
+            }
+            Self::Confirmation(Confirmation { version }) => {
+                message.confirmation = Some(fleet::configuration::proto::Confirmation { version: *version });
+            }
             Self::Unknown => {}
         }
         wire::delimited(&message)
@@ -165,7 +188,36 @@ impl FromServer {
         if let Some(ack) = message.ack {
             return Ack::from_proto(ack).map(|ack| ack.map_or(Self::Unknown, Self::Ack));
         }
+        if let Some(command) = message.command {
+            return Ok(Self::Command(Command::from_proto(command)));
+        }
+        if let Some(given) = message.configuration {
+            return Ok(Self::Configuration(Configuration { version: given.version, toml: given.toml }));
+        }
+        if let Some(confirmed) = message.confirmation {
+            return Ok(Self::Confirmation(Confirmation { version: confirmed.version }));
+        }
         Ok(message.welcome.map_or(Self::Unknown, |welcome| Self::Welcome(Welcome::from_proto(welcome))))
+    }
+}
+
+impl Hello {
+    fn to_proto(&self) -> proto::Hello {
+        proto::Hello {
+            agent_version: self.agent_version.clone(),
+            device_time_ns: self.device_time.as_nanos(),
+            clock_quality: self.clock_quality.to_wire().into(),
+            sub_streams: sub_streams(&self.sub_streams),
+        }
+    }
+
+    fn from_proto(hello: proto::Hello) -> Self {
+        Self {
+            agent_version: hello.agent_version,
+            device_time: WallTime::from_nanos(hello.device_time_ns),
+            clock_quality: quality(hello.clock_quality),
+            sub_streams: hello.sub_streams.iter().filter_map(SubStream::from_proto).collect(),
+        }
     }
 }
 
@@ -212,7 +264,7 @@ impl Ack {
             AckKind::Error { code, message, retryable } => {
                 ack.kind = KIND_ERROR;
                 ack.code = code.number();
-                ack.message = shortened(message).to_owned();
+                ack.message = fleet::cut(message, limits::ACK_TEXT_BYTES_MAX);
                 ack.retryable = *retryable;
             }
         }
@@ -266,12 +318,6 @@ pub(crate) fn quality(number: u32) -> ClockQuality {
     ClockQuality::from_wire(u8::try_from(number).unwrap_or(0))
 }
 
-/// As much of a text as an ack carries, cut between characters.
-fn shortened(text: &str) -> &str {
-    let cut = (0..=limits::ACK_TEXT_BYTES_MAX.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
-    &text[..cut.unwrap_or(0)]
-}
-
 const KIND_BUFFERING: u32 = 1;
 const KIND_RECEIVED: u32 = 2;
 const KIND_PERSISTED: u32 = 3;
@@ -279,10 +325,18 @@ const KIND_ERROR: u32 = 4;
 
 /// The fields on the wire.
 mod proto {
+    use crate::fleet::{command, configuration, status};
+
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct FromAgent {
         #[prost(message, optional, tag = "1")]
         pub(super) hello: Option<Hello>,
+        #[prost(message, optional, tag = "2")]
+        pub(super) status: Option<status::proto::Status>,
+        #[prost(message, optional, tag = "3")]
+        pub(super) result: Option<command::proto::CommandResult>,
+        #[prost(message, optional, tag = "4")]
+        pub(super) configuration: Option<configuration::proto::ConfigurationReport>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -311,6 +365,12 @@ mod proto {
         pub(super) welcome: Option<Welcome>,
         #[prost(message, optional, tag = "2")]
         pub(super) ack: Option<Ack>,
+        #[prost(message, optional, tag = "3")]
+        pub(super) command: Option<command::proto::Command>,
+        #[prost(message, optional, tag = "4")]
+        pub(super) configuration: Option<configuration::proto::Configuration>,
+        #[prost(message, optional, tag = "5")]
+        pub(super) confirmation: Option<configuration::proto::Confirmation>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

@@ -10,6 +10,7 @@
 
 pub mod code;
 pub mod control;
+pub mod fleet;
 pub mod fragment_stream;
 pub mod join;
 pub mod limits;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The largest control or join message. An ack is below 1 KiB and a certificate request below
-/// 2 KiB; the rest is room for later fields.
+/// The largest control or join message. An ack is below 1 KiB, a certificate request below 2 KiB; what is largest is a
+/// configuration, and the status of a device with hundreds of cameras.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// What the pairs of main and sub streams may take of a Hello: 128 pairs with names of 180 letters each.
@@ -76,3 +76,33 @@ pub const PIECES_PER_SECOND: u64 = 4;
 
 /// The least of such writes: three packets. Smaller ones would be mostly headers.
 pub const PIECE_BYTES_MIN: u64 = 4 * 1024;
+
+/// The largest configuration that is pushed: 256 cameras at 180 bytes each, and it fits a message.
+pub const CONFIGURATION_BYTES_MAX: usize = 48 * 1024;
+const _: () = assert!(CONFIGURATION_BYTES_MAX + 1024 <= MESSAGE_BYTES_MAX);
+
+/// Problems of a configuration that a report carries: a person mends these first and pushes again.
+pub const PROBLEMS_MAX: usize = 32;
+
+/// The longest of them: a sentence and what to write, or where TOML breaks off, with the line.
+pub const PROBLEM_TEXT_BYTES_MAX: usize = 1024;
+const _: () = assert!(PROBLEMS_MAX * PROBLEM_TEXT_BYTES_MAX + 1024 <= MESSAGE_BYTES_MAX);
+
+/// What the cameras of one status may take: 256 that are well are 25 KiB.
+pub const STATUS_CAMERAS_BYTES_MAX: usize = 48 * 1024;
+const _: () = assert!(STATUS_CAMERAS_BYTES_MAX + 1024 <= MESSAGE_BYTES_MAX);
+
+/// The longest reason of a camera's failure in a status: a sentence.
+pub const FAILURE_TEXT_BYTES_MAX: usize = 256;
+
+/// The longest word in a status.
+pub const WORD_BYTES_MAX: usize = 32;
+
+/// The longest reason why a command failed: a sentence.
+pub const RESULT_TEXT_BYTES_MAX: usize = 1024;
+
+/// The largest piece of a command's result: status and reports get in between.
+pub const RESULT_PIECE_BYTES_MAX: usize = 32 * 1024;
+
+/// The largest result of a command, a picture: a JPEG of eight megapixels.
+pub const RESULT_BYTES_MAX: usize = 2 * 1024 * 1024;

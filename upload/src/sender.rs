@@ -103,6 +103,8 @@ pub enum Action {
         /// How long it waits.
         pause: Duration,
     },
+    /// The server says something about the device itself.
+    Told(FromServer),
     /// The server has been silent for too long: close the connection and open a new one.
     Reconnect,
 }
@@ -234,6 +236,7 @@ impl Sender {
                 FromServer::Welcome(welcome) => self.welcome = Some(welcome),
                 FromServer::Ack(ack) => self.handle_ack(now, ack),
                 FromServer::Unknown => {}
+                said => self.notices.push_back(Action::Told(said)),
             }
         }
         Ok(())

@@ -410,7 +410,7 @@ impl World {
                     self.device.spool.remove(&key).expect("freed once");
                 }
                 Action::Rejected { key, code, .. } => panic!("{key} was rejected: {code}"),
-                Action::Progress { .. } | Action::Postponed { .. } => {}
+                Action::Progress { .. } | Action::Postponed { .. } | Action::Told(_) => {}
                 Action::Reconnect => self.lose_connection(),
             }
         }

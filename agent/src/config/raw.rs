@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use fragment::StreamName;
 use serde::Deserialize;
 
-use super::{Camera, camera, metrics, spool, uplink};
+use super::{Camera, camera, fleet, metrics, spool, uplink};
 use crate::limits;
 
 const STATE_DEFAULT: &str = "/var/lib/millrace-agent";
@@ -22,6 +22,8 @@ pub(super) struct Config {
     metrics: metrics::Raw,
     #[serde(default)]
     uplink: uplink::Raw,
+    #[serde(default)]
+    pub(super) fleet: fleet::Raw,
     #[serde(default)]
     camera: Vec<camera::Raw>,
 }
@@ -42,6 +44,7 @@ impl Config {
         let metrics = self.metrics.resolve(problems);
         let modes = self.camera.iter().enumerate().flat_map(|(i, raw)| raw.modes(i)).collect();
         let uplink = self.uplink.resolve(modes, problems);
+        self.fleet.resolve(problems);
         let cameras = resolve_cameras(self.camera, folder, problems);
         Some(super::Config {
             state: folder.join(self.state.unwrap_or_else(|| STATE_DEFAULT.into())),

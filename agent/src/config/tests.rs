@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, ConfigError, Source, TlsTrust, Transport};
+use super::{Config, ConfigError, Local, Source, TlsTrust, Transport};
 
 use crate::timekeeper::Believed;
 
@@ -95,6 +95,8 @@ fn every_problem_names_its_key_and_what_to_write() {
         ("[[camera]]\nstream = \"a\"\nurl = \"rtsps://c\"\ntls_fingerprint = \"ab\"", "tls_fingerprint is \"ab\"", "64 hex"),
         ("[[camera]]\nstream = \"a\"\nurl = \"rtsps://c\"\ntransport = \"udp\"", "in the clear", "remove it"),
         ("[metrics]\nlisten = \"9273\"", "metrics.listen is \"9273\"", "127.0.0.1:9273"),
+        ("[fleet]\ntrial = \"soon\"", "fleet.trial is \"soon\"", "trial = \"2m\""),
+        ("[fleet]\npushed = \"ignore\"\ntrial = \"1m\"", "fleet.trial has no effect", "remove one"),
         ("[spool]\nbytes_max = \"8 gigs\"", "spool.bytes_max is \"8 gigs\"", "8 GiB"),
         ("[spool]\nbytes_max = \"1 MB\"", "spool.bytes_max is \"1 MB\"", "128 MiB"),
         ("[spool]\nage_max = \"a week\"", "spool.age_max is \"a week\"", "age_max = \"7 days\""),
@@ -209,6 +211,48 @@ fn the_spool_keeps_what_its_section_says() {
         keep: hours(24),
     };
     assert_eq!(parse(&format!("{section}{camera}")).unwrap().spool, expected);
+}
+
+#[test]
+fn a_pushed_section_replaces_that_of_the_file_and_no_other() {
+    let local = local("[spool]\nbytes_max = \"1 GiB\"\n[[camera]]\nstream = \"a\"\ntest_pattern = true\n");
+    let config = local.with("[[camera]]\nstream = \"b\"\nfile = \"b.mp4\"\n").unwrap();
+    let streams: Vec<_> = config.cameras.iter().map(|camera| camera.stream.as_str()).collect();
+    assert_eq!(streams, ["b"]);
+    assert!(matches!(&config.cameras[0].source, Source::File { path, .. } if path == Path::new("/etc/millrace/b.mp4")));
+    assert_eq!(config.spool.bytes_max, 1 << 30);
+    assert_eq!(config.server, local.config().server);
+    assert_eq!(local.with("").unwrap(), *local.config());
+}
+
+#[test]
+fn a_pushed_address_keeps_the_token_of_the_device() {
+    let local = local("token_file = \"nowhere\"\n[[camera]]\nstream = \"a\"\ntest_pattern = true\n");
+    let config = local.with("server.address = \"elsewhere:8443\"").unwrap();
+    assert_eq!(config.server.address, "elsewhere:8443");
+    assert_eq!(config.cameras, local.config().cameras);
+}
+
+#[test]
+fn all_that_is_wrong_with_a_pushed_configuration_is_said_at_once() {
+    let pushed = "state = \"/tmp\"\n[fleet]\npushed = \"accept\"\n[server]\ntoken = \"x\"\n[spool]\nbytes_max = \"1 B\"\n\
+                  [[camera]]\nstream = \"a\"\n";
+    let problems = local("").with(pushed).unwrap_err();
+    for part in
+        ["state can't be pushed", "fleet can't be pushed", "server.token", "spool.bytes_max", "exactly one of url"]
+    {
+        assert!(problems.iter().any(|problem| problem.contains(part)), "{part}: {problems:#?}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_in_a_pushed_configuration_is_shown_with_its_line() {
+    let problems = local("").with("[[camera]]\nstraem = \"a\"").unwrap_err();
+    assert!(problems[0].contains("straem") && problems[0].contains("line 2"), "{problems:?}");
+}
+
+fn local(rest: &str) -> Local {
+    Local::parse(&format!("{SERVER}{rest}"), Path::new("/etc/millrace")).unwrap()
 }
 
 fn parse(cameras: &str) -> Result<Config, ConfigError> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fragment::{Codec, Tracks};
+use fragment::{AccessUnit, Codec, Track, Tracks};
 use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
@@ -30,8 +30,10 @@ pub struct CameraSnapshot {
     pub width: Option<u32>,
     /// Rows.
     pub height: Option<u32>,
-    /// Pictures since the agent started.
+    /// Pictures since the camera was started.
     pub pictures: u64,
+    /// Bytes of pictures and sound since then.
+    pub bytes: u64,
     /// Units that belong to no fragment.
     pub dropped: u64,
     /// How often it failed and was started again.
@@ -85,6 +87,17 @@ pub struct CameraStatus {
     packets_lost: AtomicU64,
     units_damaged: AtomicU64,
     details: Mutex<Details>,
+    /// How the pictures are coded, and the newest that stands alone.
+    picture: Mutex<(Option<Track>, Option<KeyFrame>)>,
+}
+
+/// The newest picture of a camera that can be decoded alone.
+#[derive(Clone, Debug)]
+pub struct KeyFrame {
+    /// How it is coded.
+    pub track: Track,
+    /// The picture.
+    pub unit: AccessUnit,
 }
 
 #[derive(Debug, Default)]
@@ -118,12 +131,14 @@ impl CameraStatus {
         };
         let mut details = self.details();
         (details.codec, details.size) = (codec.map(str::to_owned), size);
+        *self.picture() = (tracks.video().cloned(), None);
         self.up.store(true, Relaxed);
     }
 
     /// It gives none.
     pub fn down(&self) {
         self.up.store(false, Relaxed);
+        *self.picture() = (None, None);
     }
 
     /// It failed, and is started again.
@@ -145,9 +160,26 @@ impl CameraStatus {
         self.units_damaged.fetch_add(units, Relaxed);
     }
 
-    /// A unit of this size came.
-    pub fn came(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes as u64, Relaxed);
+    /// It gave a unit.
+    pub fn came(&self, unit: &AccessUnit) {
+        self.bytes.fetch_add(unit.data.len() as u64, Relaxed);
+        if !unit.key {
+            return;
+        }
+        let mut picture = self.picture();
+        if let Some(track) = picture.0.clone().filter(|track| track.number == unit.track) {
+            picture.1 = Some(KeyFrame { track, unit: unit.clone() });
+        }
+    }
+
+    /// The newest picture that stands alone, while it gives any.
+    pub fn key_frame(&self) -> Option<KeyFrame> {
+        self.picture().1.clone()
+    }
+
+    /// The stream that it feeds.
+    pub fn stream(&self) -> &str {
+        &self.stream
     }
 
     /// How its time stands.
@@ -183,6 +215,7 @@ impl CameraStatus {
             width: details.size.map(|(width, _)| width),
             height: details.size.map(|(_, height)| height),
             pictures,
+            bytes,
             dropped: self.dropped.load(Relaxed),
             failures: self.failures.load(Relaxed),
             packets_lost: self.packets_lost.load(Relaxed),
@@ -206,6 +239,10 @@ impl CameraStatus {
     /// Packets that were lost on the way.
     pub fn packets_lost(&self) -> u64 {
         self.packets_lost.load(Relaxed)
+    }
+
+    fn picture(&self) -> MutexGuard<'_, (Option<Track>, Option<KeyFrame>)> {
+        self.picture.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn details(&self) -> MutexGuard<'_, Details> {

@@ -9,16 +9,18 @@ use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use spool::Spool;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use upload::{Action, ErrorCode, FragmentHeader, FragmentKey, Priority, Sender};
 
 use crate::backoff::Worked;
 use crate::calendar::{self, Calendar};
 use crate::enrol::EnrolError;
 use crate::feed::Feed;
+use crate::fleet::Heard;
 use crate::identity::Identity;
 use crate::plan::Plan;
 use crate::renewal::ServerTime;
+use crate::uplink::device_messages;
 use crate::uplink::dial::{self, DialError, dial, explain, say_hello};
 use crate::uplink::lane::{Command, Lane, Report, Work, stream_priority};
 use crate::uplink::way::{self, Way};
@@ -33,8 +35,10 @@ pub(super) struct Line<'a> {
     endpoint: Endpoint,
     connection: Connection,
     control: RecvStream,
-    /// Held open: its end would be the end of the session.
-    _hello: SendStream,
+    /// Held open: its end would be the end of the session. `None` once the writer has it.
+    hello: Option<SendStream>,
+    /// Writes what the device says about itself.
+    writer: Option<AbortOnDropHandle<()>>,
     sender: Sender,
     feed: Feed,
     plan: Plan,
@@ -85,7 +89,8 @@ impl<'a> Line<'a> {
             endpoint,
             connection,
             control,
-            _hello: hello,
+            hello: Some(hello),
+            writer: None,
             sender,
             feed,
             plan,
@@ -242,8 +247,26 @@ impl<'a> Line<'a> {
             self.tell_time.send_replace(Some(ServerTime { at: now.monotonic, wall: welcome.server_time }));
             tracing::info!(device = welcome.device, address = address(), "connected");
             (self.settings.observer)(&Notice::Connected { device: welcome.device });
+            self.introduce();
         }
         Ok(())
+    }
+
+    /// From here on the device can speak of itself.
+    fn introduce(&mut self) {
+        if let (Some(_), Some(hello)) = (&self.settings.fleet, self.hello.take()) {
+            let (say, writer) = device_messages::start(hello);
+            self.writer = Some(writer);
+            self.tell_fleet(Heard::Connected(say));
+        }
+    }
+
+    fn tell_fleet(&self, heard: Heard) {
+        if let Some(fleet) = &self.settings.fleet
+            && fleet.try_send(heard).is_err()
+        {
+            tracing::warn!("the server says more than the agent can do; what came last is passed over");
+        }
     }
 
     /// Carries out one action. `false`: the connection is of no use any more. A fragment leaves the spool after it was
@@ -271,6 +294,10 @@ impl<'a> Line<'a> {
                 return true;
             }
             Action::Reconnect => return false,
+            Action::Told(said) => {
+                self.tell_fleet(Heard::Told(said));
+                return true;
+            }
             Action::Postponed { key, code, message, pause } => {
                 self.complain(&key, code, &message);
                 Notice::Postponed { key, code, message, pause }

@@ -353,6 +353,7 @@ impl Uplink {
             clock: Clock::open().unwrap(),
             uplink: rules,
             observer: Arc::new(move |notice: &Notice| drop(tell.send(notice.clone()))),
+            fleet: None,
         };
         let stop = CancellationToken::new();
         let stopped = stop.clone();

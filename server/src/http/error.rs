@@ -8,6 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use vault::{KeyError, KeyRefusal};
 
+use crate::fleet::CommandError;
+
 /// Why a request was not answered as asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
@@ -25,6 +27,12 @@ pub(crate) enum Problem {
     /// No stream has this name, or it was deleted.
     #[error("there is no stream {0:?}")]
     UnknownStream(String),
+    /// No device has this name.
+    #[error("there is no device {0:?}")]
+    UnknownDevice(String),
+    /// A device did not do what it was told; the text says why.
+    #[error("{0}")]
+    Device(CommandError),
     /// The stream of a playback token was deleted.
     #[error("the stream of this playback address no longer exists")]
     StreamGone,
@@ -73,6 +81,13 @@ impl Problem {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::UnknownStream(_) => (StatusCode::NOT_FOUND, "unknown_stream"),
+            Self::UnknownDevice(_) => (StatusCode::NOT_FOUND, "unknown_device"),
+            Self::Device(CommandError::NoAnswer(..)) => (StatusCode::GATEWAY_TIMEOUT, "device_silent"),
+            Self::Device(CommandError::Busy(_)) => (StatusCode::TOO_MANY_REQUESTS, "device_busy"),
+            Self::Device(CommandError::Offline(..) | CommandError::Elsewhere(..) | CommandError::NoServer) => {
+                (StatusCode::CONFLICT, "device_not_here")
+            }
+            Self::Device(_) => (StatusCode::BAD_GATEWAY, "device_failed"),
             Self::StreamGone => (StatusCode::NOT_FOUND, "stream_gone"),
             Self::NothingToPlay(_) => (StatusCode::NOT_FOUND, "nothing_to_play"),
             Self::InvalidToken => (StatusCode::FORBIDDEN, "invalid_token"),
@@ -108,6 +123,16 @@ impl Problem {
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
         Self::Storage(error.to_string())
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Unknown(name) => Self::UnknownDevice(name.to_string()),
+            CommandError::Storage(error) => Self::Storage(error.to_string()),
+            error => Self::Device(error),
+        }
     }
 }
 

@@ -5,6 +5,9 @@
 //! GET  /console/…                          its static files
 //! GET  /api/streams                        streams and what is stored of them         api.rs
 //! POST /api/streams/{name}/playback        a playback URL for live or for the past
+//! GET  /v1/devices[/{name}]                devices and how they are                   devices.rs
+//! GET  /v1/devices/{name}/cameras/{stream}/snapshot   what a camera sees now, as a JPEG
+//! POST /v1/devices/{name}/cameras/{stream}/restart
 //! GET  /hls/{token}/{file}                 playlists and segments                     playback.rs
 //! GET  /healthz, /metrics                  for the machines that watch this one       health.rs
 //! ```
@@ -16,6 +19,7 @@
 mod api;
 mod console;
 mod damage;
+mod devices;
 mod error;
 mod health;
 mod library;
@@ -47,6 +51,8 @@ use rendition::Renditions;
 use seal::Sealer;
 use segment_cache::{Opened, SegmentCache};
 
+use crate::fleet::Fleet;
+
 /// Whether a device that feeds a stream is connected just now.
 pub(crate) trait Presence: Send + Sync {
     /// Whether a connected device may send this stream.
@@ -65,6 +71,8 @@ pub(crate) struct Parts {
     pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Who is connected.
     pub(crate) presence: Box<dyn Presence>,
+    /// The devices.
+    pub(crate) fleet: Fleet,
 }
 
 /// What all requests share. Cheap to clone.
@@ -77,6 +85,7 @@ struct Shared {
     console_key: String,
     metrics: Box<dyn Fn() -> String + Send + Sync>,
     presence: Box<dyn Presence>,
+    fleet: Fleet,
     segments: SegmentCache,
     renditions: Renditions,
     building: Semaphore,
@@ -92,6 +101,7 @@ impl State {
             console_key: parts.console_key,
             metrics: parts.metrics,
             presence: parts.presence,
+            fleet: parts.fleet,
             segments: SegmentCache::new(limits::SEGMENT_CACHE_BYTES_MAX),
             renditions: Renditions::default(),
             building: Semaphore::new(limits::SEGMENTS_BUILDING_MAX),
@@ -130,6 +140,10 @@ pub(crate) fn router(state: State) -> Router {
         .route("/console/hls.light.min.js", get(console::hls))
         .route("/api/streams", get(api::streams))
         .route("/api/streams/{name}/playback", post(api::playback))
+        .route("/v1/devices", get(devices::list))
+        .route("/v1/devices/{name}", get(devices::show))
+        .route("/v1/devices/{name}/cameras/{stream}/snapshot", get(devices::snapshot))
+        .route("/v1/devices/{name}/cameras/{stream}/restart", post(devices::restart_camera))
         .route("/hls/{token}/{file}", get(playback::file).options(playback::preflight))
         .route("/healthz", get(health::healthz))
         .route("/metrics", get(health::metrics))

@@ -15,10 +15,37 @@ use tower::ServiceExt as _;
 
 use super::token::{Part, Token};
 use super::{Parts, Presence, State, limits, now, router};
+use crate::devices::Devices;
+use crate::fleet::Fleet;
 
 const KEY: &str = "the console key";
 const FRAGMENT: &[u8] = include_bytes!("fragment.mkv");
 const SECOND: Duration = Duration::from_secs(1);
+
+// --- Devices
+
+#[tokio::test]
+async fn devices_are_told_to_those_who_are_logged_in_and_no_one_else() {
+    let server = Server::new();
+    for path in ["/v1/devices", "/v1/devices/cam", "/v1/devices/cam/cameras/yard/snapshot"] {
+        assert_eq!(server.get(path, &[]).await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let listed = server.ask(Method::GET, "/v1/devices", None).await;
+    assert_eq!((listed.status, listed.json()), (StatusCode::OK, json!([])));
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_there_is_told_in_words() {
+    let server = Server::new();
+    for (method, path) in [
+        (Method::GET, "/v1/devices/cam"),
+        (Method::GET, "/v1/devices/cam/cameras/yard/snapshot"),
+        (Method::POST, "/v1/devices/cam/cameras/yard/restart"),
+    ] {
+        let answer = server.ask(method, path, None).await;
+        assert_eq!((answer.status, answer.error()), (StatusCode::NOT_FOUND, "unknown_device".to_owned()), "{path}");
+    }
+}
 
 // --- Console and login
 
@@ -452,7 +479,13 @@ fn state(archive: &Archive, console_key: &str) -> State {
         console_key: console_key.to_owned(),
         metrics: Box::new(|| "millrace_test 1\n".to_owned()),
         presence: Box::new(AllConnected),
+        fleet: fleet(archive),
     })
+}
+
+fn fleet(archive: &Archive) -> Fleet {
+    let vault = archive.vault();
+    Fleet::of_vault(vault, Devices::new(vault.catalog().clone()), false)
 }
 
 fn token(stream: u64, part: Part, expiry: WallTime) -> Token {

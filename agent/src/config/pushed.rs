@@ -1,0 +1,92 @@
+//! The device's own file, and what a pushed configuration puts on top of it.
+//!
+//! The rule: a section that a pushed configuration has replaces that section of the file, whole; the file counts for all
+//! others. So a change of the file takes effect where nothing is pushed, and has none where something is.
+
+use std::path::{Path, PathBuf};
+
+use super::{Config, ConfigError, Fleet, raw};
+use crate::limits;
+
+/// Sections that may be pushed. Not the state folder, which holds what is pushed; not `[fleet]`, by which the owner of
+/// the device says whether anything is.
+const SECTIONS: [&str; 4] = ["server", "spool", "uplink", "camera"];
+
+/// Of `[server]`: a token would replace the device's identity, which no rolling back brings back.
+const SERVER_KEYS: [&str; 1] = ["address"];
+
+/// The device's own file.
+#[derive(Clone, Debug)]
+pub struct Local {
+    table: toml::Table,
+    folder: PathBuf,
+    config: Config,
+    fleet: Fleet,
+}
+
+impl Local {
+    /// Reads and checks a file. Paths in it, and in what is pushed, are relative to it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = super::read(path)?;
+        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Checks a text. Paths in it are relative to `folder`.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let config = Config::parse(text, folder)?;
+        let syntax = |error: toml::de::Error| ConfigError::Syntax(error.to_string());
+        let raw: raw::Config = toml::from_str(text).map_err(syntax)?;
+        // Its problems were told by the line before.
+        let fleet = raw.fleet.resolve(&mut Vec::new());
+        Ok(Self { table: toml::from_str(text).map_err(syntax)?, folder: folder.to_owned(), config, fleet })
+    }
+
+    /// What the file says by itself.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the server may change.
+    pub fn fleet(&self) -> Fleet {
+        self.fleet
+    }
+
+    /// The configuration with a pushed one on top, or everything that is wrong with that.
+    pub fn with(&self, pushed: &str) -> Result<Config, Vec<String>> {
+        if pushed.len() as u64 > limits::CONFIG_BYTES_MAX {
+            return Err(vec!["it is far too large to be a configuration".to_owned()]);
+        }
+        // As a text of its own first: only so are lines and columns told.
+        toml::from_str::<raw::Config>(pushed).map_err(|error| vec![error.to_string()])?;
+        let pushed: toml::Table = toml::from_str(pushed).map_err(|error| vec![error.to_string()])?;
+        let mut problems = Vec::new();
+        let mut merged = self.table.clone();
+        for (section, value) in pushed {
+            if !SECTIONS.contains(&section.as_str()) {
+                problems.push(format!("{section} can't be pushed: it counts in the device's own file; remove it"));
+            } else if let ("server", toml::Value::Table(keys)) = (section.as_str(), &value) {
+                merge_server(&mut merged, keys, &mut problems);
+            } else {
+                merged.insert(section, value);
+            }
+        }
+        let raw = merged.try_into::<raw::Config>().map_err(|error| vec![error.to_string()])?;
+        match raw.resolve(&self.folder, &mut problems) {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(problems),
+        }
+    }
+}
+
+/// Key by key, because the device's own token stays.
+fn merge_server(merged: &mut toml::Table, keys: &toml::Table, problems: &mut Vec<String>) {
+    let server = merged.entry("server").or_insert_with(|| toml::Table::new().into());
+    let Some(server) = server.as_table_mut() else { return };
+    for (key, value) in keys {
+        if SERVER_KEYS.contains(&key.as_str()) {
+            server.insert(key.clone(), value.clone());
+        } else {
+            problems.push(format!("server.{key} can't be pushed: it would change who the device is; remove it"));
+        }
+    }
+}

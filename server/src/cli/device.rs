@@ -1,0 +1,361 @@
+//! `millrace device …`: its arguments, and what it prints.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytesize::ByteSize;
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::fleet::{ConfigurationView, DeviceView, PushedVersion, Whereabouts};
+use crate::office::{Answer, Command, Configure};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Add a device, or let a known one enrol anew: prints a join token, good once. Earlier tokens become void.
+    Add {
+        /// Its name.
+        name: String,
+        /// A stream that it may write to; may be given several times. Without it: any.
+        #[arg(long = "stream")]
+        streams: Vec<String>,
+        /// How long the token is good: at most 24h.
+        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+        valid_for: Duration,
+    },
+    /// List all devices, and how they are.
+    List {
+        /// As JSON, with everything that `show` tells.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say everything about one device: its cameras, its spool, its clock, its machine, its configuration.
+    Show {
+        /// Its name.
+        name: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Push a configuration to a device, or look at those that were pushed.
+    Configure(ConfigureArguments),
+    /// Close a camera of a device and open it again.
+    RestartCamera {
+        /// The device.
+        name: String,
+        /// The stream that the camera feeds.
+        stream: String,
+    },
+    /// Fetch a picture of what a camera sees now: its newest key frame, as a JPEG.
+    Snapshot {
+        /// The device.
+        name: String,
+        /// The stream that the camera feeds.
+        stream: String,
+        /// The file to write.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// At most so many pixels wide.
+        #[arg(long, default_value_t = 1280, value_parser = clap::value_parser!(u32).range(16..=8192))]
+        width: u32,
+    },
+    /// See whether a device answers, and how quickly.
+    Ping {
+        /// The device.
+        name: String,
+    },
+    /// Withdraw a device's certificates and tokens, and close its connections.
+    Revoke {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// One of: push, look, look back.
+#[derive(Debug, Args)]
+pub(super) struct ConfigureArguments {
+    /// The device.
+    name: String,
+    /// Push this file: [[camera]], [spool], [uplink] and server.address, as in the device's own file. Each section that it
+    /// has replaces the device's own.
+    #[arg(long, value_name = "FILE", group = "what")]
+    file: Option<PathBuf>,
+    /// Push nothing: the device works by its own file again.
+    #[arg(long, group = "what")]
+    clear: bool,
+    /// Push an earlier version again.
+    #[arg(long, value_name = "VERSION", group = "what")]
+    rollback: Option<u64>,
+    /// Print what was pushed last, without passwords.
+    #[arg(long, group = "what")]
+    show: bool,
+    /// List the versions that are kept.
+    #[arg(long, group = "what")]
+    history: bool,
+    /// With --show: another version.
+    #[arg(long, requires = "show")]
+    version: Option<u64>,
+    /// With --show: print passwords too.
+    #[arg(long, requires = "show")]
+    secrets: bool,
+}
+
+/// How an answer is shown.
+#[derive(Debug)]
+pub(super) enum Form {
+    List,
+    Whole,
+    Json,
+    File(PathBuf),
+}
+
+impl Verb {
+    /// What to ask for, and how to show what comes.
+    pub(super) fn resolve(self) -> anyhow::Result<(Command, Form)> {
+        Ok(match self {
+            Self::Add { name, streams, valid_for } => {
+                (Command::AddDevice { name, streams, validity_seconds: valid_for.as_secs() }, Form::Whole)
+            }
+            Self::List { json } => (Command::ListDevices, if json { Form::Json } else { Form::List }),
+            Self::Show { name, json } => (Command::ShowDevice { name }, if json { Form::Json } else { Form::Whole }),
+            Self::Configure(arguments) => (arguments.resolve()?, Form::Whole),
+            Self::RestartCamera { name, stream } => (Command::RestartCamera { name, stream }, Form::Whole),
+            Self::Snapshot { name, stream, output, width } => {
+                (Command::Snapshot { name, stream, width_max: width }, Form::File(output))
+            }
+            Self::Ping { name } => (Command::PingDevice { name }, Form::Whole),
+            Self::Revoke { name } => (Command::RevokeDevice { name }, Form::Whole),
+        })
+    }
+}
+
+impl ConfigureArguments {
+    fn resolve(self) -> anyhow::Result<Command> {
+        let Self { name, file, clear, rollback, show, history, version, secrets } = self;
+        let wanted = match (file, rollback) {
+            (Some(file), _) => {
+                let toml = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+                Configure::Push { toml, by: operator() }
+            }
+            (None, Some(version)) => Configure::PushAgain { version, by: operator() },
+            _ if clear => Configure::Push { toml: String::new(), by: operator() },
+            _ if show => Configure::Show { version, with_secrets: secrets },
+            _ if history => Configure::History,
+            _ => bail!("say what to do: --file FILE, --clear, --rollback VERSION, --show or --history"),
+        };
+        Ok(Command::Configure { name, wanted })
+    }
+}
+
+/// Who gives the command, for the history.
+fn operator() -> String {
+    let named = |name: &str| std::env::var(name).ok().filter(|user| !user.is_empty());
+    named("SUDO_USER")
+        .or_else(|| named("USER"))
+        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+/// Prints an answer.
+pub(super) fn print(command: &Command, answer: Answer, form: &Form) -> anyhow::Result<()> {
+    let out = &mut io::stdout().lock();
+    match (answer, form) {
+        (Answer::Token { token, quic }, _) => print_token(out, command, &token, quic.as_deref())?,
+        (Answer::Devices(devices), Form::Json) => match (command, &devices[..]) {
+            (Command::ShowDevice { .. }, [device]) => write_json(out, device)?,
+            _ => write_json(out, &devices)?,
+        },
+        (Answer::Devices(devices), Form::List) => print_list(out, &devices)?,
+        (Answer::Devices(devices), _) => devices.iter().try_for_each(|device| print_whole(out, device))?,
+        (Answer::Configured { version }, _) => print_configured(out, command, version)?,
+        (Answer::Configuration(text), _) => write!(out, "{text}")?,
+        (Answer::Configurations { versions, device }, _) => print_history(out, &versions, &device)?,
+        (Answer::Said(text), _) => writeln!(out, "{text}")?,
+        (Answer::Picture(picture), Form::File(path)) => {
+            let picture = STANDARD.decode(picture).context("the picture can't be read")?;
+            std::fs::write(path, &picture).with_context(|| path.display().to_string())?;
+            writeln!(out, "{}: {}", path.display(), ByteSize(picture.len() as u64))?;
+        }
+        (Answer::Done, _) => {}
+        (Answer::Failed(why), _) => bail!(why),
+        (other, _) => bail!("an answer to another command: {other:?}"),
+    }
+    Ok(())
+}
+
+fn write_json(out: &mut impl io::Write, value: &impl serde::Serialize) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    Ok(writeln!(out)?)
+}
+
+/// The five lines of configuration that make a camera of the reader's arrive.
+fn print_token(out: &mut impl io::Write, command: &Command, token: &str, quic: Option<&str>) -> io::Result<()> {
+    let stream = match command {
+        Command::AddDevice { name, streams, .. } => streams.first().unwrap_or(name),
+        _ => "front",
+    };
+    let unknown = format!("this-machine:{}", Config::QUIC_PORT);
+    writeln!(out, "# Paste this into the device's millrace-agent.toml. The token is good once.")?;
+    writeln!(out, "server.address = \"{}\"", quic.unwrap_or(&unknown))?;
+    writeln!(out, "server.token = \"{token}\"")?;
+    writeln!(out, "[[camera]]")?;
+    writeln!(out, "stream = \"{stream}\"")?;
+    writeln!(out, "url = \"rtsp://user:password@camera/path\"")
+}
+
+fn print_configured(out: &mut impl io::Write, command: &Command, version: u64) -> io::Result<()> {
+    let Command::Configure { name, .. } = command else { return Ok(()) };
+    writeln!(
+        out,
+        "Version {version} goes to {name} as soon as it is connected. `millrace device show {name}` tells what"
+    )?;
+    writeln!(out, "it makes of it; it goes back by itself if it loses the server with it.")
+}
+
+fn print_history(out: &mut impl io::Write, versions: &[PushedVersion], device: &ConfigurationView) -> io::Result<()> {
+    writeln!(out, "{:>7}  {:20} {:16} STATE", "VERSION", "PUSHED", "BY")?;
+    for PushedVersion { version, at_ns, by } in versions {
+        let state = match &device.failed {
+            _ if *version == device.kept => "kept".to_owned(),
+            _ if Some(*version) == device.on_trial => "on trial".to_owned(),
+            Some(failed) if failed.version == *version => failed.state.to_string(),
+            _ => String::new(),
+        };
+        writeln!(out, "{version:>7}  {:20} {by:16} {state}", super::time(Some(*at_ns)))?;
+    }
+    Ok(())
+}
+
+fn print_list(out: &mut impl io::Write, devices: &[DeviceView]) -> io::Result<()> {
+    writeln!(
+        out,
+        "{:24} {:9} {:20} {:20} {:>7} {:>10} {:>7} {:14} {:9} STREAMS",
+        "DEVICE", "STATE", "CONNECTED SINCE", "LAST SEEN", "CAMERAS", "SPOOL", "OLDEST", "CLOCK", "AGENT"
+    )?;
+    for device in devices {
+        let dash = || "-".to_owned();
+        let status = device.status.as_ref();
+        let cameras = status.map_or_else(dash, |s| format!("{}/{}", s.cameras_up, s.cameras_total));
+        let spool = status.map_or_else(dash, |s| ByteSize(s.spool.bytes).to_string().replace(' ', ""));
+        let clock = status.map_or_else(dash, |s| s.clock.quality.clone());
+        let oldest = device.oldest_unsent_seconds.map_or_else(dash, short);
+        let agent = device.agent_version.clone().unwrap_or_else(dash);
+        let streams = if device.streams.is_empty() { "any".to_owned() } else { device.streams.join(",") };
+        writeln!(
+            out,
+            "{:24} {:9} {:20} {:20} {cameras:>7} {spool:>10} {oldest:>7} {clock:14} {agent:9} {streams}",
+            device.name,
+            device.state,
+            time(device.connected_since),
+            time(device.last_seen),
+        )?;
+    }
+    Ok(())
+}
+
+fn print_whole(out: &mut impl io::Write, device: &DeviceView) -> io::Result<()> {
+    let streams = if device.streams.is_empty() { "any".to_owned() } else { device.streams.join(", ") };
+    writeln!(out, "Device         {}, {}", device.name, device.state)?;
+    writeln!(out, "Streams        {streams}")?;
+    writeln!(out, "Certificate    {} to {}", time(device.certificate_since), time(device.certificate_until))?;
+    let server = device.server.as_deref().unwrap_or("-");
+    match device.connection {
+        Whereabouts::Here => writeln!(out, "Connected      since {}", time(device.connected_since))?,
+        Whereabouts::Elsewhere => {
+            writeln!(out, "Connected      since {}, to the server at {server}", time(device.connected_since))?;
+        }
+        Whereabouts::Offline => writeln!(out, "Connected      no; last seen {}", time(device.last_seen))?,
+    }
+    if let (Some(agent), Some(remote)) = (&device.agent_version, &device.remote) {
+        writeln!(out, "Agent          {agent}, from {remote}")?;
+    }
+    print_configuration(out, &device.configuration)?;
+    let Some(status) = &device.status else { return Ok(()) };
+    writeln!(out, "Status         of {}", time(device.status_at))?;
+    let spool = &status.spool;
+    writeln!(
+        out,
+        "Spool          {} of {} in {} fragments, oldest unsent {}",
+        ByteSize(spool.bytes),
+        ByteSize(spool.bytes_max),
+        spool.fragments,
+        device.oldest_unsent_seconds.map_or_else(|| "none".to_owned(), short),
+    )?;
+    writeln!(out, "               dropped {}, lost {}, refused {}", spool.dropped, spool.lost, spool.rejected)?;
+    let offset = device.clock_offset_ms.map_or_else(String::new, |ms| format!(", {ms:+} ms from the server's"));
+    writeln!(out, "Clock          {}{offset}", status.clock.quality)?;
+    let machine = &status.machine;
+    writeln!(
+        out,
+        "Machine        up {}, load {:.2}, memory {} of {} free, the agent's {}",
+        short(machine.uptime_seconds),
+        f64::from(machine.load_milli) / 1000.0,
+        ByteSize(machine.memory_available),
+        ByteSize(machine.memory_total),
+        ByteSize(machine.agent_memory),
+    )?;
+    writeln!(out, "Disk           {} of {} free", ByteSize(machine.disk_free), ByteSize(machine.disk_total))?;
+    if let Some(milli) = machine.milli_celsius {
+        writeln!(out, "Temperature    {:.1} °C", f64::from(milli) / 1000.0)?;
+    }
+    if machine.throttling.is_some() {
+        let words = if device.throttling.is_empty() { "none".to_owned() } else { device.throttling.join(", ") };
+        writeln!(out, "Throttling     {words}")?;
+    }
+    writeln!(out, "Cameras        {} of {} up", status.cameras_up, status.cameras_total)?;
+    for camera in &status.cameras {
+        let up = if camera.up { "up" } else { "DOWN" };
+        let fps = f64::from(camera.milli_fps) / 1000.0;
+        let kbit = camera.bits_per_second / 1000;
+        let failure =
+            if camera.last_failure.is_empty() { String::new() } else { format!(", last: {}", camera.last_failure) };
+        writeln!(
+            out,
+            "  {:24} {up:4} {fps:5.1} fps {kbit:>6} kbit/s, {} failures{failure}",
+            camera.stream, camera.failures
+        )?;
+    }
+    let unnamed = (status.cameras_total as usize).saturating_sub(status.cameras.len());
+    if unnamed > 0 {
+        writeln!(out, "  and {unnamed} more")?;
+    }
+    Ok(())
+}
+
+fn print_configuration(out: &mut impl io::Write, configuration: &ConfigurationView) -> io::Result<()> {
+    let ConfigurationView { newest, kept, on_trial, failed } = configuration;
+    let kept_text = if *kept == 0 { "the device's own file".to_owned() } else { format!("version {kept}") };
+    write!(out, "Configuration  {kept_text}")?;
+    if let Some(version) = on_trial {
+        write!(out, "; version {version} is on trial")?;
+    }
+    let told = (*kept).max(on_trial.unwrap_or(0)).max(failed.as_ref().map_or(0, |failed| failed.version));
+    if *newest > told {
+        write!(out, "; version {newest} waits for the device")?;
+    }
+    writeln!(out)?;
+    let Some(failed) = failed else { return Ok(()) };
+    writeln!(out, "               version {} was {}:", failed.version, failed.state)?;
+    failed
+        .problems
+        .iter()
+        .try_for_each(|problem| problem.lines().try_for_each(|line| writeln!(out, "                 {line}")))
+}
+
+/// A time in its two largest units, as in 3d4h.
+fn short(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+fn time(time: Option<Timestamp>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| time.to_string())
+}
