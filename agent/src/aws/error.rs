@@ -10,7 +10,7 @@ pub(super) enum OpenError {
     )]
     Credentials(String),
     /// AWS answered, and said no.
-    #[error("AWS refuses {operation} of the stream {stream}: {code}{}{message}{}", if .message.is_empty() { "" } else { ": " }, advice(.code))]
+    #[error("AWS refuses {operation} of the stream {stream}: {code}{}{message}{}", if .message.is_empty() { "" } else { ": " }, advice(.code, .message))]
     Refused {
         /// What was asked.
         operation: &'static str,
@@ -65,11 +65,14 @@ impl OpenError {
 /// How the refusals are called that have to do with who asks.
 const CREDENTIALS: &[&str] = &["Signature", "Token", "AccessDenied", "NotAuthorized", "UnrecognizedClient", "Expired"];
 
-fn advice(code: &str) -> &'static str {
+fn advice(code: &str, message: &str) -> &'static str {
+    let of_the_clock = ["Signature expired", "not yet current"].iter().any(|words| message.contains(words));
     match code {
+        _ if of_the_clock || code == "RequestExpired" => {
+            "; this device's clock is wrong, and AWS's time is used from now on"
+        }
         code if code.contains("Signature") => "; check the secret access key, and that it belongs to the access key",
         code if code.contains("ExpiredToken") => "; the credentials have expired, and are asked for anew",
-        "RequestExpired" => "; this device's clock is wrong, and AWS's time is used from now on",
         "UnrecognizedClientException" | "InvalidClientTokenId" => "; check the access key",
         code if code.contains("AccessDenied") || code.contains("NotAuthorized") => "; docs/aws.md lists the rights that the agent needs",
         code if code.contains("ConnectionLimitExceeded") => {
@@ -77,5 +80,32 @@ fn advice(code: &str) -> &'static str {
         }
         "AccountStreamLimitExceededException" => "; delete streams, or have the account's limit raised",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        for (code, message, advice, of_the_credentials) in [
+            ("SignatureDoesNotMatch", "differs", "check the secret access key", true),
+            ("InvalidSignatureException", "Signature expired: 19700101", "clock is wrong", true),
+            ("ExpiredTokenException", "", "asked for anew", true),
+            ("UnrecognizedClientException", "", "check the access key", true),
+            ("AccessDeniedException", "no", "docs/aws.md", true),
+            ("ConnectionLimitExceededException", "", "another producer", false),
+        ] {
+            let refused = OpenError::Refused {
+                operation: "PutMedia",
+                stream: "front".to_owned(),
+                code: code.to_owned(),
+                message: message.to_owned(),
+            };
+            let words = refused.to_string();
+            assert!(words.contains("PutMedia of the stream front") && words.contains(advice), "{words}");
+            assert_eq!(refused.is_of_the_credentials(), of_the_credentials, "{code}");
+        }
     }
 }
