@@ -320,6 +320,8 @@ async def receive(service, session, fault, chunks, writer):
         async for data in chunks:
             taken += len(data)
             if taken > fault.get("close_after", taken):
+                # What was acknowledged is to have been heard.
+                await asyncio.sleep(2)
                 writer.transport.abort()
                 return
             for what, value in walker.push(data):

@@ -54,7 +54,12 @@ impl Agent {
     }
 
     /// Prepares an agent that uploads to AWS and finds there what `environment` says.
-    pub fn to_aws(folder: &Path, aws: &KinesisVideo, environment: &[(&str, &str)], streams: &[(&str, Source)]) -> Agent {
+    pub fn to_aws(
+        folder: &Path,
+        aws: &KinesisVideo,
+        environment: &[(&str, &str)],
+        streams: &[(&str, Source)],
+    ) -> Agent {
         let mut agent = Agent { folder: folder.to_owned(), environment: Vec::new(), process: None };
         fs::create_dir_all(folder).expect("the folder can be made");
         let text = format!(

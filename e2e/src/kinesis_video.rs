@@ -92,7 +92,8 @@ impl KinesisVideo {
     /// All that it saw.
     pub fn seen(&self) -> Value {
         let answer = ureq::get(format!("{}/_seen", self.backstage())).call();
-        let text = answer.expect("the stand-in for AWS answers").body_mut().with_config().limit(1 << 30).read_to_string();
+        let text =
+            answer.expect("the stand-in for AWS answers").body_mut().with_config().limit(1 << 30).read_to_string();
         serde_json::from_str(&text.expect("it answers in text")).expect("it answers in JSON")
     }
 

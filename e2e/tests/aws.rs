@@ -42,8 +42,12 @@ fn a_file_arrives_over_tls_whole_and_in_order_and_leaves_the_spool() {
     for session in seen["sessions"].as_array().expect("a list") {
         assert_eq!((&session["clean"], &session["error"]), (&json!(true), &json!(null)), "{session}");
     }
-    let paths: Vec<_> = seen["calls"].as_array().expect("a list").iter().filter_map(|call| call["path"].as_str()).collect();
-    assert_eq!(paths[..5], ["/describeStream", "/createStream", "/describeStream", "/describeStream", "/getDataEndpoint"]);
+    let paths: Vec<_> =
+        seen["calls"].as_array().expect("a list").iter().filter_map(|call| call["path"].as_str()).collect();
+    assert_eq!(
+        paths[..5],
+        ["/describeStream", "/createStream", "/describeStream", "/describeStream", "/getDataEndpoint"]
+    );
 }
 
 #[test]
@@ -122,7 +126,11 @@ fn a_wrong_secret_is_said_in_clear_words_and_loses_nothing() {
 
     agent.set_environment(KinesisVideo::CREDENTIALS);
     let check = agent.check();
-    assert!(check.status.success() && said(&check).contains("will be made, keeping its video for 24 hours"), "{}", said(&check));
+    assert!(
+        check.status.success() && said(&check).contains("will be made, keeping its video for 24 hours"),
+        "{}",
+        said(&check)
+    );
     agent.restart();
     until("all of it arrives", PATIENCE, || (aws.arrived("e2e-yard").len() >= kept.len()).then_some(()));
     agent.stop();
@@ -144,8 +152,9 @@ fn credentials_that_expire_are_fetched_anew() {
     agent.restart();
     until("the stream arrives", PATIENCE, || (aws.arrived("e2e-yard").len() >= 2).then_some(()));
 
-    aws.tell(&json!({"credentials": 2, "faults": [{"error": 4003, "code": "MAX_CONNECTION_DURATION_REACHED"}]}));
-    aws.tell(&json!({"down": true}));
+    aws.tell(&json!({"hold_acks": true, "faults": [{"error": 4003, "code": "MAX_CONNECTION_DURATION_REACHED"}]}));
+    until("acks are owed", PATIENCE, || aws.arrived("e2e-yard").iter().any(|fragment| !fragment.acked).then_some(()));
+    aws.tell(&json!({"down": true, "credentials": 2, "hold_acks": false}));
     aws.tell(&json!({"down": false}));
     let used = |key: &str| {
         let seen = aws.seen();
@@ -156,7 +165,8 @@ fn credentials_that_expire_are_fetched_anew() {
     assert!(used("ASIATEMPORARY1"));
     assert!(aws.refusals("/describeStream").contains(&"ExpiredTokenException".to_owned()));
     agent.stop();
-    let fragments: Vec<_> = only_what_was_not_acknowledged_comes_twice(&aws.arrived("e2e-yard")).into_values().collect();
+    let fragments: Vec<_> =
+        only_what_was_not_acknowledged_comes_twice(&aws.arrived("e2e-yard")).into_values().collect();
     assert!(fragments.windows(2).all(|pair| pair[1].first <= pair[0].last + 250), "there is a gap: {fragments:?}");
 }
 

@@ -155,7 +155,9 @@ mod tests {
         let units: Vec<_> = events
             .iter()
             .filter_map(|event| if let Event::Block(block) = event { Some(block.clone()) } else { None })
-            .map(|block| (block.track.get(), block.pts.as_millis() - 1_700_000_000_000, block.key, block.data.into_bytes()))
+            .map(|block| {
+                (block.track.get(), block.pts.as_millis() - 1_700_000_000_000, block.key, block.data.into_bytes())
+            })
             .collect();
         let unit = |track, at, key| (track, at, key, Bytes::from(vec![track; 9]));
         assert_eq!(units[..3], [unit(1, 0, true), unit(2, 10, true), unit(1, 40, false)]);

@@ -48,10 +48,9 @@ impl<'a> Control<'a> {
         const OPERATION: &str = "GetDataEndpoint";
         let asked = self.client.get_data_endpoint().stream_name(stream).api_name(ApiName::PutMedia).send().await;
         let answer = asked.map_err(|error| self.explain(OPERATION, stream, &error))?;
-        let endpoint = answer.data_endpoint.ok_or_else(|| OpenError::Answer {
-            operation: OPERATION,
-            why: "it names no endpoint".to_owned(),
-        })?;
+        let endpoint = answer
+            .data_endpoint
+            .ok_or_else(|| OpenError::Answer { operation: OPERATION, why: "it names no endpoint".to_owned() })?;
         let keeps = info.data_retention_in_hours.unwrap_or(0) > 0;
         Ok(Place { endpoint: endpoint.trim_end_matches('/').to_owned(), keeps })
     }

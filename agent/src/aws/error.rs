@@ -74,7 +74,9 @@ fn advice(code: &str, message: &str) -> &'static str {
         code if code.contains("Signature") => "; check the secret access key, and that it belongs to the access key",
         code if code.contains("ExpiredToken") => "; the credentials have expired, and are asked for anew",
         "UnrecognizedClientException" | "InvalidClientTokenId" => "; check the access key",
-        code if code.contains("AccessDenied") || code.contains("NotAuthorized") => "; docs/aws.md lists the rights that the agent needs",
+        code if code.contains("AccessDenied") || code.contains("NotAuthorized") => {
+            "; docs/aws.md lists the rights that the agent needs"
+        }
         code if code.contains("ConnectionLimitExceeded") => {
             "; another producer sends to this stream, or an earlier connection has not ended yet"
         }

@@ -29,7 +29,9 @@ impl Keys {
     pub(super) async fn at(&self, now: WallTime) -> Result<Credentials, OpenError> {
         // Held while they are fetched: sixteen streams are not to ask sixteen times.
         let mut known = self.known.lock().await;
-        if let Some(known) = known.as_ref().filter(|known| lasts(known, now).is_none_or(|lasts| lasts > limits::CREDENTIALS_MARGIN)) {
+        if let Some(known) =
+            known.as_ref().filter(|known| lasts(known, now).is_none_or(|lasts| lasts > limits::CREDENTIALS_MARGIN))
+        {
             return Ok(known.clone());
         }
         let Some(source) = &self.source else {
@@ -120,7 +122,13 @@ mod tests {
         {
             let number = self.fetched.fetch_add(1, Ordering::Relaxed) + 1;
             let expiry = self.lasts.map(|lasts| time::to_system(NOW + lasts));
-            future::ProvideCredentials::ready(Ok(Credentials::new(format!("KEY{number}"), "secret", None, expiry, "test")))
+            future::ProvideCredentials::ready(Ok(Credentials::new(
+                format!("KEY{number}"),
+                "secret",
+                None,
+                expiry,
+                "test",
+            )))
         }
     }
 

@@ -40,7 +40,7 @@ pub(super) const ACTIVE_LOOKS: u32 = 20;
 /// The pause between two of these looks: AWS takes five such calls a second.
 pub(super) const ACTIVE_PAUSE: Duration = Duration::from_millis(500);
 
-/// What an agent that is stopped waits for the last acks of each stream.
+/// How long the end of a session in order may take: the last acks, if the agent is stopped, and AWS's end.
 pub(super) const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// One ack is below 1 kB at AWS; more than this without an end to it is none.

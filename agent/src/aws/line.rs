@@ -3,7 +3,6 @@
 //! A session is opened when there is a whole fragment to send. What can't be sent stays in the spool.
 
 use std::collections::VecDeque;
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,9 +128,13 @@ impl Line {
         opened
     }
 
-    async fn open_with(&self, credentials: &aws_credential_types::Credentials) -> Result<(PutMedia, Session), OpenError> {
+    async fn open_with(
+        &self,
+        credentials: &aws_credential_types::Credentials,
+    ) -> Result<(PutMedia, Session), OpenError> {
         let shared = &*self.shared;
-        let place = Control::new(&shared.sdk, &shared.aws, &shared.clock, credentials.clone()).place(&self.name).await?;
+        let place =
+            Control::new(&shared.sdk, &shared.aws, &shared.clock, credentials.clone()).place(&self.name).await?;
         let target = Target {
             endpoint: &place.endpoint,
             region: &shared.aws.region,
@@ -174,33 +177,41 @@ impl<'a> Run<'a> {
             if let Some(why) = self.session.handle_timeout(now) {
                 return Err(why);
             }
-            let mut look = self.session.poll_timeout();
-            if self.outgoing.is_empty() && self.end == Ending::Open {
-                look = look.min(self.load().unwrap_or(look));
+            if self.end == Ending::Done && self.session.is_settled() {
+                return self.close().await;
             }
+            let next = if self.outgoing.is_empty() && self.end == Ending::Open { self.load() } else { None };
+            let look = [next, self.session.poll_timeout(now)].into_iter().flatten().min();
             let open = self.end == Ending::Open;
             let has_piece = !self.outgoing.is_empty() && self.end != Ending::Done || self.end == Ending::Due;
             let (outlet, inlet) = self.put.halves();
-            tokio::select! {
-                heard = inlet.next() => match heard {
-                    Ok(Some(bytes)) => if let Some(ended) = self.hear(&bytes)? {
-                        return ended;
-                    },
-                    Ok(None) => return self.closed(None),
-                    Err(error) => return self.closed(Some(keys::chain(&error))),
-                },
-                room = outlet.room(), if has_piece => match (room, self.outgoing.pop_front()) {
-                    (Some(room), Some(piece)) => room.send(piece),
-                    (Some(room), None) => {
-                        room.end();
-                        self.end = Ending::Done;
+            let heard = tokio::select! {
+                heard = inlet.next() => Some(heard),
+                room = outlet.room(), if has_piece => {
+                    match (room, self.outgoing.pop_front()) {
+                        (Some(room), Some(piece)) => room.send(piece),
+                        (Some(room), None) => {
+                            room.end();
+                            self.end = Ending::Done;
+                        }
+                        // Why, the acks say, or their end.
+                        (None, _) => self.end = Ending::Done,
                     }
-                    // Why, the acks say, or their end.
-                    (None, _) => self.end = Ending::Done,
-                },
-                () = sleep_until(&self.line.shared, look, now) => {}
-                () = self.line.wake.notified(), if open => {}
+                    None
+                }
+                () = sleep_until(&self.line.shared, look) => None,
+                () = self.line.wake.notified(), if open => None,
                 () = stop.cancelled() => return self.close().await,
+            };
+            match heard {
+                None => {}
+                Some(Ok(Some(bytes))) => {
+                    if let Some(ended) = self.hear(&bytes)? {
+                        return ended;
+                    }
+                }
+                Some(Ok(None)) => return self.closed(None),
+                Some(Err(error)) => return self.closed(Some(keys::chain(&error))),
             }
         }
     }
@@ -292,9 +303,9 @@ impl<'a> Run<'a> {
         Err(format!("AWS ended the session before all was persisted: {why}"))
     }
 
-    /// The agent stops: what was sent whole may still be acknowledged.
+    /// Ends the session in order, if it is between two fragments: what was sent may still be acknowledged.
     async fn close(&mut self) -> Result<(), String> {
-        if !self.outgoing.is_empty() || self.session.is_settled() && self.end == Ending::Done {
+        if !self.outgoing.is_empty() {
             return Ok(());
         }
         let closing = async {
@@ -348,12 +359,10 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Waits until a moment, counted as the session counts.
-async fn sleep_until(shared: &Shared, at: Duration, now: Duration) {
-    if at > now {
-        tokio::time::sleep_until(Instant::from_std(shared.began + at)).await;
-    } else {
-        // It has been seen to.
-        pending().await
+/// Waits until a moment, counted as the session counts; for ever, if there is none.
+async fn sleep_until(shared: &Shared, at: Option<Duration>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(Instant::from_std(shared.began + at)).await,
+        None => std::future::pending().await,
     }
 }

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{
-    PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign,
-};
+use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Uri, header};
@@ -91,7 +89,10 @@ pub(super) fn tls() -> Result<Arc<ClientConfig>, rustls::Error> {
 
 impl PutMedia {
     /// Begins a session. Gives the `Date` of AWS's answer too, whatever the answer is.
-    pub(super) async fn open(tls: &Arc<ClientConfig>, target: &Target<'_>) -> (Result<Self, OpenError>, Option<String>) {
+    pub(super) async fn open(
+        tls: &Arc<ClientConfig>,
+        target: &Target<'_>,
+    ) -> (Result<Self, OpenError>, Option<String>) {
         let unreachable = |why: String| OpenError::Unreachable { address: target.endpoint.to_owned(), why };
         let opening = async {
             let (mut sender, connection) = connect(tls, target.endpoint).await?;
@@ -112,7 +113,8 @@ impl PutMedia {
             return (Ok(Self { outlet: Outlet(pieces), inlet, _connection: connection }), date);
         }
         let (head, body) = response.into_parts();
-        let text = timeout(limits::CONNECT_MAX, http_body_util::Limited::new(body, limits::ERROR_BYTES_MAX).collect()).await;
+        let text =
+            timeout(limits::CONNECT_MAX, http_body_util::Limited::new(body, limits::ERROR_BYTES_MAX).collect()).await;
         let text = text.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
         (Err(refusal(target.stream, head.status.as_u16(), &head.headers, &text)), date)
     }
@@ -274,7 +276,8 @@ fn refusal(stream: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> OpenE
     let text = |keys: &[&str]| keys.iter().find_map(|key| json.get(*key)?.as_str()).map(str::to_owned);
     let code = named.map(str::to_owned).or_else(|| text(&["__type", "code", "Code"]));
     // It may come with a name space in front and an address behind.
-    let code = code.map(|code| code.split(':').next().unwrap_or_default().rsplit('#').next().unwrap_or_default().to_owned());
+    let code =
+        code.map(|code| code.split(':').next().unwrap_or_default().rsplit('#').next().unwrap_or_default().to_owned());
     OpenError::Refused {
         operation: OPERATION,
         stream: stream.to_owned(),
@@ -292,14 +295,20 @@ mod tests {
         for (name, body, code, message) in [
             (Some("ResourceNotFoundException"), r#"{"Message":"gone"}"#, "ResourceNotFoundException", "gone"),
             (Some("InvalidEndpointException:http://x"), "", "InvalidEndpointException", ""),
-            (None, r##"{"__type":"com.amazonaws#ExpiredTokenException","message":"old"}"##, "ExpiredTokenException", "old"),
+            (
+                None,
+                r##"{"__type":"com.amazonaws#ExpiredTokenException","message":"old"}"##,
+                "ExpiredTokenException",
+                "old",
+            ),
             (None, "<html>", "status 403", ""),
         ] {
             let mut headers = HeaderMap::new();
             if let Some(name) = name {
                 headers.insert("x-amzn-errortype", name.parse().unwrap());
             }
-            let OpenError::Refused { code: c, message: m, .. } = refusal("front", 403, &headers, body.as_bytes()) else {
+            let OpenError::Refused { code: c, message: m, .. } = refusal("front", 403, &headers, body.as_bytes())
+            else {
                 panic!("refused");
             };
             assert_eq!((c.as_str(), m.as_str()), (code, message));

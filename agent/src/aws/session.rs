@@ -162,11 +162,13 @@ impl Session {
         self.settled
     }
 
-    /// When to look again, at the latest.
-    pub(super) fn poll_timeout(&self) -> Duration {
-        let Some(oldest) = self.sent.front() else { return self.ends };
-        let dead = self.heard.max(oldest.at) + limits::SILENCE_MAX;
-        self.ends.min(dead).min(oldest.at + limits::PERSIST_MAX)
+    /// When to look again: the end of the session, if that is still to come, or of waiting for acks.
+    pub(super) fn poll_timeout(&self, now: Duration) -> Option<Duration> {
+        let dead = self.sent.front().map(|oldest| {
+            let silent = self.heard.max(oldest.at) + limits::SILENCE_MAX;
+            silent.min(oldest.at + limits::PERSIST_MAX)
+        });
+        [Some(self.ends).filter(|&ends| ends > now), dead].into_iter().flatten().min()
     }
 
     /// Why the connection is of no use any more, if it is not.
@@ -265,7 +267,10 @@ mod tests {
         for id in [4001, 4002, 4005, 4006, 4009, 4010, 4011, 4012] {
             let mut session = with(3);
             let told = tell(&mut session, error(id), Some(101)).unwrap();
-            assert!(matches!(&told, Told::Rejected { key: k, code, .. } if *k == key(1) && code.number() == id), "{told:?}");
+            assert!(
+                matches!(&told, Told::Rejected { key: k, code, .. } if *k == key(1) && code.number() == id),
+                "{told:?}"
+            );
         }
     }
 
@@ -304,7 +309,7 @@ mod tests {
     fn a_session_ends_before_aws_ends_it_and_before_its_credentials_do() {
         let at = |credentials: Option<u64>| {
             let session = Session::new(Duration::from_secs(9), credentials.map(Duration::from_secs), true);
-            session.poll_timeout().as_secs() - 9
+            session.poll_timeout(Duration::ZERO).unwrap().as_secs() - 9
         };
         assert_eq!(at(None), 40 * 60);
         assert_eq!(at(Some(3600)), 40 * 60);
@@ -312,7 +317,8 @@ mod tests {
         assert_eq!(at(Some(10)), 30, "credentials that have all but expired cost no session each moment");
         let session = Session::new(Duration::ZERO, Some(Duration::from_secs(900)), true);
         assert_eq!(session.turn(Duration::from_secs(659)), Turn::Send);
-        assert_eq!(session.turn(Duration::from_secs(660)), Turn::Rotate);
+        let over = Duration::from_secs(660);
+        assert_eq!((session.turn(over), session.poll_timeout(over)), (Turn::Rotate, None));
     }
 
     #[test]
@@ -320,7 +326,7 @@ mod tests {
         let session = Session::new(Duration::ZERO, None, true);
         assert_eq!(session.handle_timeout(Duration::from_secs(1000)), None);
         let mut session = with(1);
-        let dead = session.poll_timeout();
+        let dead = session.poll_timeout(Duration::ZERO).unwrap();
         assert_eq!(dead, limits::SILENCE_MAX);
         assert!(session.handle_timeout(dead).is_some_and(|why| why.contains("60 seconds")));
         session.handle_ack(Duration::from_secs(50), WALL, ack(Kind::Idle, None));

@@ -61,7 +61,10 @@ pub(super) fn resolve(destination: Option<&str>, raw: Option<Raw>, problems: &mu
         }
         (Some("aws"), raw) => {
             if !cfg!(feature = "aws") {
-                problems.push("destination is \"aws\", but this agent was built without it: build it with the feature `aws`".to_owned());
+                problems.push(
+                    "destination is \"aws\", but this agent was built without it: build it with the feature `aws`"
+                        .to_owned(),
+                );
             }
             Destination::Aws(raw.unwrap_or_default().resolve(problems))
         }
@@ -186,7 +189,11 @@ mod tests {
             (format!("destination = \"aws\"\n{region}endpoint = \"here\""), "aws.endpoint", "https://"),
             (format!("destination = \"aws\"\n{region}retention = \"90m\""), "aws.retention", "\"24h\""),
             (format!("destination = \"aws\"\n{region}retention = \"0h\""), "aws.retention", "\"1h\""),
-            (format!("destination = \"aws\"\n{region}create_streams = false\nretention = \"1h\""), "create_streams", "remove"),
+            (
+                format!("destination = \"aws\"\n{region}create_streams = false\nretention = \"1h\""),
+                "create_streams",
+                "remove",
+            ),
             (format!("destination = \"aws\"\n{region}stream_prefix = \"a b\""), "aws.stream_prefix", "berlin-"),
             (format!("destination = \"aws\"\n{region}stream_prefix = \"{}\"", "x".repeat(255)), "256", "shorten"),
         ] {
@@ -197,7 +204,9 @@ mod tests {
 
     #[test]
     fn retention_is_read_as_people_write_it() {
-        for (written, expected) in [("1h", Some(1)), ("7days", Some(168)), ("10d", Some(240)), ("3651d", None), ("", None)] {
+        for (written, expected) in
+            [("1h", Some(1)), ("7days", Some(168)), ("10d", Some(240)), ("3651d", None), ("", None)]
+        {
             assert_eq!(hours(written), expected, "{written}");
         }
     }
