@@ -11,11 +11,13 @@ mod acks;
 mod body;
 mod control;
 mod error;
+mod exchange;
 mod keys;
 mod limits;
 mod line;
 mod put_media;
 mod queue;
+mod request;
 mod session;
 mod time;
 
