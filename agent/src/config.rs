@@ -28,6 +28,7 @@
 //! url = "rtsp://192.168.1.20/stream1"
 //! ```
 
+mod aws;
 mod camera;
 mod fleet;
 mod metrics;
@@ -46,6 +47,7 @@ use upload::JoinToken;
 
 use crate::limits;
 
+pub use aws::Aws;
 pub use camera::{Camera, Secret, Source, Transport, V4l2Format};
 pub use fleet::Fleet;
 pub use pushed::Local;
@@ -57,8 +59,10 @@ pub use uplink::{Congestion, Uplink};
 pub struct Config {
     /// Where it keeps its state.
     pub state: PathBuf,
-    /// Where the fragments go.
+    /// Where the fragments go, unless `aws` says otherwise: then no one looks here.
     pub server: Server,
+    /// Where the fragments go with `destination = "aws"`.
+    pub aws: Option<Aws>,
     /// How much of what is captured stays on the device, and for how long.
     pub spool: ::spool::Settings,
     /// Where metrics can be read, if anywhere.

@@ -21,14 +21,15 @@ use upload::fleet::{
 
 use crate::cameras::Cameras;
 use crate::clock::Clock;
-use crate::config::{Camera, Config, Local};
+use crate::config::{Config, Local};
+use crate::destination::Destination;
 use crate::fleet::Heard;
 use crate::fleet::reporter::Reporter;
 use crate::fleet::store::Store;
 use crate::run::{self, RunError, Signals};
 use crate::snapshot::Studio;
 use crate::status::Status;
-use crate::uplink::{self, Notice};
+use crate::uplink::Notice;
 use crate::{VERSION, limits, metrics, upkeep};
 
 /// What comes after the device has stopped.
@@ -353,25 +354,17 @@ fn start_uplink(
 ) -> (Task, mpsc::Receiver<Heard>) {
     let (tell, heard) = mpsc::channel(limits::HEARD_MAX);
     let status = status.clone();
-    let settings = uplink::Settings {
-        server: config.server.clone(),
-        state: folder.to_owned(),
-        spool: spool.clone(),
-        clock,
-        uplink: config.uplink.clone(),
-        sub_streams: config.cameras.iter().filter_map(Camera::as_sub_stream).collect(),
-        observer: Arc::new(move |notice: &Notice| status.note(notice)),
-        fleet: Some(tell),
-    };
+    let observer = Arc::new(move |notice: &Notice| status.note(notice));
+    let destination = Destination::new(config, folder, spool.clone(), clock, observer, Some(tell));
     let stop = CancellationToken::new();
-    (Task { task: tokio::spawn(keep_uploading(settings, stop.clone())), stop }, heard)
+    (Task { task: tokio::spawn(keep_uploading(destination, stop.clone())), stop }, heard)
 }
 
 /// A refused token or a damaged certificate needs a person; until then, capture is what matters.
-async fn keep_uploading(settings: uplink::Settings, stop: CancellationToken) {
-    while let Err(error) = uplink::run(&settings, stop.clone()).await {
+async fn keep_uploading(destination: Destination, stop: CancellationToken) {
+    while let Err(error) = destination.run(stop.clone()).await {
         tracing::error!(%error, "uploads are not possible; what is captured waits in the spool");
-        (settings.observer)(&Notice::Disconnected { why: error.to_string(), pause: limits::PAUSE_MAX });
+        destination.tell(&Notice::Disconnected { why: error.to_string(), pause: limits::PAUSE_MAX });
         tokio::select! {
             () = tokio::time::sleep(limits::PAUSE_MAX) => {}
             () = stop.cancelled() => return,

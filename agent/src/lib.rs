@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pipelines → recorder (cuts, writes Matroska) → scribe → spool (disk) → feed → upload::Sender → uplink (QUIC)
+//!                                                              └───→ aws (PutMedia), if the destination is AWS
 //! ```
 //!
 //! The spool stands between capture and the uplink and is all that they share: neither waits for the other.
@@ -11,6 +12,8 @@
 //!
 //! Start reading at [`run`], then [`recorder`], [`spool`] and [`uplink`].
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod backoff;
 pub mod calendar;
 pub mod cameras;
@@ -19,6 +22,7 @@ pub mod capture;
 pub mod check;
 pub mod clock;
 pub mod config;
+pub mod destination;
 pub mod device;
 pub mod discover;
 pub mod enrol;

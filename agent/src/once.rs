@@ -23,11 +23,12 @@ use upload::FragmentKey;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::destination::Destination;
 use crate::enrol::EnrolError;
 use crate::recorder::{Recorder, TimeSource};
 use crate::run::{RunError, Signals};
 use crate::state::StateFolder;
-use crate::uplink::{self, Notice};
+use crate::uplink::Notice;
 use crate::{capture, limits};
 
 /// What to upload.
@@ -107,19 +108,12 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
         let report = report.clone();
         Arc::new(move |notice: &Notice| report.note(notice))
     };
-    let settings = uplink::Settings {
-        sub_streams: Vec::new(),
-        server: config.server,
-        state: folder.path().to_owned(),
-        spool: spool.clone(),
-        clock,
-        // Someone waits for it: at any hour.
-        uplink: crate::config::Uplink { rules: crate::plan::Rules::default(), ..config.uplink },
-        observer,
-        fleet: None,
-    };
+    // Someone waits for it: at any hour.
+    let rules = crate::plan::Rules::default();
+    let config = Config { uplink: crate::config::Uplink { rules, ..config.uplink }, ..config };
+    let destination = Destination::new(&config, folder.path(), spool.clone(), clock, observer, None);
     let outcome = {
-        let uplink = uplink::run(&settings, stop.clone());
+        let uplink = destination.run(stop.clone());
         let work = async {
             read(&upload, start, &spool, &report).await?;
             report.settle_what_is_gone(&spool);

@@ -53,7 +53,9 @@ pub async fn run(local: Local) -> Result<(), RunError> {
         return Err(RunError::NoCamera);
     }
     // Anything else that is wrong here may be mended while the cameras are recorded.
-    if let Err(error @ EnrolError::NoToken) = enrol::standing(folder.path(), config.server.token.as_ref()) {
+    if config.aws.is_none()
+        && let Err(error @ EnrolError::NoToken) = enrol::standing(folder.path(), config.server.token.as_ref())
+    {
         return Err(error.into());
     }
     let clock = Clock::open().map_err(RunError::Clock)?;

@@ -117,7 +117,9 @@ async fn run(config: Config) -> (bool, Vec<String>) {
 
 fn config(server: &Server, state: &Path, token: Option<JoinToken>) -> Config {
     let server = config::Server { address: server.address(), token };
-    Config { state: state.to_owned(), server, spool: (1 << 30).into(), metrics: None, cameras: Vec::new() }
+    let spool = (1 << 30).into();
+    let uplink = config::Uplink::default();
+    Config { state: state.to_owned(), server, aws: None, spool, metrics: None, uplink, cameras: Vec::new() }
 }
 
 fn watched(stream: &str, url: String) -> Camera {

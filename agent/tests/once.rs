@@ -84,7 +84,8 @@ fn stage() -> (Server, tempfile::TempDir) {
 
 fn config(server: &Server, state: &Path, spool_bytes_max: u64) -> Config {
     let server = config::Server { address: server.address(), token: None };
-    Config { state: state.to_owned(), server, spool: spool_bytes_max.into(), metrics: None, cameras: Vec::new() }
+    let (spool, uplink) = (spool_bytes_max.into(), agent::config::Uplink::default());
+    Config { state: state.to_owned(), server, aws: None, spool, metrics: None, uplink, cameras: Vec::new() }
 }
 
 fn clip() -> Upload {
