@@ -5,7 +5,7 @@
 //! ```toml
 //! state = "/var/lib/millrace-agent"
 //!
-//! [server]
+//! [server]                         # none of it, once `millrace-agent join` has joined one
 //! address = "video.example.org:8443"
 //! token = "mrj1_..."            # or token_file = "join.token"; needed until the device has joined
 //!
@@ -74,17 +74,27 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a file. Paths in it are relative to it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_or_at(path, None)
+    }
+
+    /// The same; `server` is the server's address if the file names none.
+    pub fn load_or_at(path: &Path, server: Option<&str>) -> Result<Self, ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         if std::fs::metadata(path).map_err(unreadable)?.len() > limits::CONFIG_BYTES_MAX {
             return Err(ConfigError::Syntax(format!("{} is far too large to be one", path.display())));
         }
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+        Self::parse_or_at(&text, path.parent().unwrap_or(Path::new(".")), server)
     }
 
     /// Checks a text. Paths in it are relative to `folder`.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
+        Self::parse_or_at(text, folder, None)
+    }
+
+    fn parse_or_at(text: &str, folder: &Path, server: Option<&str>) -> Result<Self, ConfigError> {
         let raw: raw::Config = toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        let raw = raw.or_at(server);
         let mut problems = Vec::new();
         let config = raw.resolve(folder, &mut problems);
         match config {

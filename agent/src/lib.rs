@@ -20,12 +20,14 @@ pub mod config;
 pub mod enrol;
 pub mod feed;
 pub mod identity;
+pub mod join;
 pub mod limits;
 #[cfg(feature = "capture")]
 pub mod once;
 pub mod recorder;
 pub mod renewal;
 pub mod run;
+pub mod service;
 pub mod state;
 pub mod status;
 pub mod trust;

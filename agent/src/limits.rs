@@ -89,3 +89,13 @@ pub const OVERLAP_MAX: Duration = Duration::from_secs(5);
 /// The pause between two looks at what the spool has gained: the time between two pictures at 25 a second. The units of
 /// several tracks and cameras then share a wake-up and a packet; a viewer, who is a fragment behind, does not see it.
 pub const FEED_PAUSE: Duration = Duration::from_millis(40);
+
+/// A camera's thread or the uplink that has not come round for this long hangs: the longest rounds are a silent camera
+/// or a dial, with the pause behind it, and a write to a card that stalls, each well below a minute.
+pub const PULSE_MAX: Duration = Duration::from_secs(180);
+
+/// How often the uplink's loop turns when nothing happens, to show that it can.
+pub const TURN_MAX: Duration = Duration::from_secs(10);
+
+/// How often the service manager is told the line of status; it passes each on to whoever watches it.
+pub const STATUS_PAUSE: Duration = Duration::from_secs(10);

@@ -108,6 +108,7 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
         Arc::new(move |notice: &Notice| report.note(notice))
     };
     let settings = uplink::Settings {
+        pulse: Arc::default(),
         server: config.server,
         state: folder.path().to_owned(),
         spool: spool.clone(),

@@ -4,6 +4,7 @@
 //! What is not persisted by then stays in the spool for the next start.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use spool::Spool;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::enrol::{self, EnrolError};
 use crate::limits;
+use crate::service;
 use crate::state::{self, StateFolder};
 use crate::status::{CameraStatus, Status};
 use crate::uplink::{self, Notice};
@@ -41,6 +43,13 @@ pub enum RunError {
         "the configuration has no camera: add one, as in\n\n  [[camera]]\n  stream = \"front\"\n  url = \"rtsp://192.168.1.20/stream1\"\n"
     )]
     NoCamera,
+}
+
+impl RunError {
+    /// Whether it is of no use to start again before a person has done something.
+    pub fn needs_a_person(&self) -> bool {
+        matches!(self, Self::NoCamera | Self::Enrol(EnrolError::NoToken))
+    }
 }
 
 /// Captures and uploads until SIGTERM or SIGINT.
@@ -72,11 +81,14 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         state: folder.path().to_owned(),
         spool: spool.clone(),
         clock,
+        pulse: status.uplink_pulse(),
         observer: Arc::new(move |notice: &Notice| status.note(notice)),
     };
     rest.spawn(keep_uploading(settings, stop_rest.clone()));
 
+    service::ready();
     let name = signals.recv().await;
+    service::stopping();
     tracing::info!(signal = name, "stopping");
     stop_capture.cancel();
     while capture.join_next().await.is_some() {}
@@ -97,6 +109,7 @@ async fn keep_uploading(settings: uplink::Settings, stop: CancellationToken) {
     let settings = Arc::new(settings);
     while let Err(error) = uplink::run(&settings, stop.clone()).await {
         tracing::error!(%error, "uploads are not possible; what is captured waits in the spool");
+        settings.pulse.beat(Instant::now());
         (settings.observer)(&Notice::Disconnected { why: error.to_string(), pause: limits::PAUSE_MAX });
         tokio::select! {
             () = tokio::time::sleep(limits::PAUSE_MAX) => {}
@@ -114,7 +127,10 @@ fn start_camera(
     status: Arc<CameraStatus>,
     stop: CancellationToken,
 ) {
-    capture.spawn_blocking(move || crate::capture::run(&camera, &spool, clock, &status, &stop));
+    capture.spawn_blocking(move || {
+        crate::capture::run(&camera, &spool, clock, &status, &stop);
+        status.over();
+    });
 }
 
 #[cfg(not(feature = "capture"))]
@@ -124,9 +140,10 @@ fn start_camera(
     camera: crate::config::Camera,
     _: Spool,
     _: Clock,
-    _: Arc<CameraStatus>,
+    status: Arc<CameraStatus>,
     _: CancellationToken,
 ) {
+    status.over();
     tracing::error!(stream = %camera.stream, "this agent was built without capture; it only uploads its spool");
 }
 

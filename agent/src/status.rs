@@ -6,13 +6,14 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use spool::{Counters, Spool};
 use tokio_util::sync::CancellationToken;
 
 use crate::recorder::Recorded;
+use crate::service::{Pulse, Report};
 use crate::uplink::Notice;
 
 /// How often it is written.
@@ -58,6 +59,8 @@ pub struct CameraStatus {
     pictures: AtomicU64,
     dropped: AtomicU64,
     failures: AtomicU64,
+    /// Moved by each call of the camera's thread.
+    pulse: Pulse,
 }
 
 /// The state of the connection, written by the uplink.
@@ -72,6 +75,7 @@ struct Connection {
 pub struct Status {
     cameras: Vec<Arc<CameraStatus>>,
     connection: Arc<Mutex<Connection>>,
+    uplink: Arc<Pulse>,
     spool: Spool,
     path: PathBuf,
 }
@@ -84,11 +88,13 @@ impl CameraStatus {
 
     /// It gives video.
     pub fn up(&self) {
+        self.pulse.beat(Instant::now());
         self.up.store(true, Relaxed);
     }
 
     /// It gives none.
     pub fn down(&self) {
+        self.pulse.beat(Instant::now());
         self.up.store(false, Relaxed);
     }
 
@@ -97,8 +103,14 @@ impl CameraStatus {
         self.failures.fetch_add(1, Relaxed);
     }
 
+    /// Its thread has nothing more to do.
+    pub fn over(&self) {
+        self.pulse.end();
+    }
+
     /// What it has recorded so far.
     pub fn recorded(&self, recorded: Recorded) {
+        self.pulse.beat(Instant::now());
         self.pictures.store(recorded.pictures, Relaxed);
         self.dropped.store(recorded.dropped, Relaxed);
     }
@@ -107,7 +119,19 @@ impl CameraStatus {
 impl Status {
     /// Counters for these cameras, to be written to `status.json` in the folder `state`.
     pub fn new(state: &std::path::Path, spool: Spool, cameras: Vec<Arc<CameraStatus>>) -> Self {
-        Self { cameras, connection: Arc::default(), spool, path: state.join("status.json") }
+        Self { cameras, connection: Arc::default(), uplink: Arc::default(), spool, path: state.join("status.json") }
+    }
+
+    /// What the uplink moves while it works.
+    pub fn uplink_pulse(&self) -> Arc<Pulse> {
+        self.uplink.clone()
+    }
+
+    /// What hangs, if something does.
+    fn hangs(&self, now: Instant) -> Option<&str> {
+        let cameras = self.cameras.iter().map(|camera| (camera.stream.as_str(), &camera.pulse));
+        let mut parts = cameras.chain([("uplink", &*self.uplink)]);
+        parts.find(|(_, pulse)| pulse.stands_still(now)).map(|(part, _)| part)
     }
 
     /// The uplink tells.
@@ -124,9 +148,10 @@ impl Status {
         }
     }
 
-    /// Writes until `stop`, and once more.
+    /// Writes until `stop`, and once more; tells the service manager too.
     pub async fn run(self, stop: CancellationToken) {
         let on_terminal = std::io::stderr().is_terminal();
+        let mut report = Report::default();
         let mut before = vec![0; self.cameras.len()];
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -142,6 +167,8 @@ impl Status {
             if on_terminal {
                 let _ = write!(std::io::stderr(), "\r\x1b[K{}", snapshot.line());
             }
+            let now = Instant::now();
+            report.tell(now, &snapshot.line(), self.hangs(now));
             if stop.is_cancelled() {
                 return;
             }
@@ -195,5 +222,29 @@ impl Snapshot {
             line += &format!(" · dropped {dropped} · lost {lost}");
         }
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits;
+
+    #[test]
+    fn a_camera_or_an_uplink_that_stands_still_is_what_hangs() {
+        let (folder, now) = (tempfile::tempdir().unwrap(), Instant::now());
+        let later = now + 2 * limits::PULSE_MAX;
+        let (garden, film) = (Arc::new(CameraStatus::new("garden")), Arc::new(CameraStatus::new("film")));
+        let spool = Spool::open(folder.path(), limits::SPOOL_BYTES_MIN).unwrap();
+        let status = Status::new(folder.path(), spool, vec![garden.clone(), film.clone()]);
+        assert_eq!(status.hangs(now), None);
+        assert_eq!(status.hangs(later), Some("garden"));
+
+        garden.pulse.beat(later);
+        assert_eq!(status.hangs(later), Some("film"));
+        film.over();
+        assert_eq!(status.hangs(later), Some("uplink"));
+        status.uplink_pulse().beat(later);
+        assert_eq!(status.hangs(later), None);
     }
 }

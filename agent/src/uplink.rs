@@ -11,7 +11,7 @@ mod lane;
 mod line;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fragment::FragmentNumber;
 use spool::Spool;
@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::enrol::{self, EnrolError};
 use crate::renewal::{self, ServerTime};
+use crate::service::Pulse;
 
 pub use dial::{DialError, exchange, probe, probe_upload};
 use line::Line;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub clock: Clock,
     /// Is told what happens; must not block.
     pub observer: Arc<dyn Fn(&Notice) + Send + Sync>,
+    /// Moved at each turn of the loop.
+    pub pulse: Arc<Pulse>,
 }
 
 /// What happened, for display and for `once`.
@@ -106,6 +109,7 @@ async fn keep_connected(
     let mut backoff = Backoff::new(fastrand::u64(..));
     let mut calendar = Calendar::open(&settings.state, settings.clock.boot());
     loop {
+        settings.pulse.beat(Instant::now());
         let outcome = attempt(settings, &mut calendar, &mut backoff, tell_time, stop).await;
         // While no one is connected no one needs the changes; they are not to pile up.
         settings.spool.take_changes();

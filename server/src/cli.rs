@@ -22,6 +22,7 @@ use crate::data_folder::DataFolder;
 use crate::master_keys::{self, KeyCommand, KeyInfo};
 use crate::office::{Answer, CheckReport, Command, DeviceInfo, Office};
 use crate::serve::{Opened, Server, when_free};
+use crate::service;
 use crate::storage::{Reindexed, Storage, StreamInfo};
 use crate::telemetry;
 
@@ -319,10 +320,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     println!("Devices: {}", server.quic());
     println!("Watch: {}", server.watch_url());
     tracing::info!(http = %server.http(), quic = %server.quic(), "the server runs");
+    service::ready(&format!("browsers on {}, devices on {}", server.http(), server.quic()));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        never = service::feed_watchdog(&server) => match never {},
     }
+    service::stopping();
     tracing::info!("stopping");
     server.stop().await;
     Ok(())
@@ -385,19 +389,20 @@ fn print(command: &Command, answer: Answer) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The five lines of configuration that make a camera of the reader's arrive.
+/// What makes the reader's device and its camera arrive: a command to type, or lines of configuration.
 fn print_token(out: &mut impl io::Write, command: &Command, token: &str, quic: Option<&str>) -> io::Result<()> {
     let stream = match command {
         Command::AddDevice { name, streams, .. } => streams.first().unwrap_or(name),
         _ => "front",
     };
     let unknown = format!("this-machine:{}", Config::QUIC_PORT);
-    writeln!(out, "# Paste this into the device's millrace-agent.toml. The token is good once.")?;
-    writeln!(out, "server.address = \"{}\"", quic.unwrap_or(&unknown))?;
-    writeln!(out, "server.token = \"{token}\"")?;
-    writeln!(out, "[[camera]]")?;
-    writeln!(out, "stream = \"{stream}\"")?;
-    writeln!(out, "url = \"rtsp://user:password@camera/path\"")
+    let address = quic.unwrap_or(&unknown);
+    writeln!(out, "# Type this on the device, as root. The token is good once.")?;
+    writeln!(out, "millrace-agent join --server {address} {token}")?;
+    writeln!(out, "\n# And give it a camera in its configuration, /etc/millrace/agent.toml.")?;
+    writeln!(out, "[[camera]]\nstream = \"{stream}\"\nurl = \"rtsp://user:password@camera/path\"")?;
+    writeln!(out, "\n# Instead of being typed, server and token may stand there too.")?;
+    writeln!(out, "[server]\naddress = \"{address}\"\ntoken = \"{token}\"")
 }
 
 fn print_devices(out: &mut impl io::Write, devices: &[DeviceInfo]) -> io::Result<()> {

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 
 use super::{Camera, camera};
-use crate::limits;
+use crate::{identity, limits};
 
 const STATE_DEFAULT: &str = "/var/lib/millrace-agent";
 
@@ -37,13 +37,20 @@ struct Spool {
 }
 
 impl Config {
+    /// The same, with this server's address if none is written.
+    pub(super) fn or_at(mut self, server: Option<&str>) -> Self {
+        self.server.address = self.server.address.or_else(|| server.map(str::to_owned));
+        self
+    }
+
     /// The settings, and what is wrong with them.
     pub(super) fn resolve(self, folder: &Path, problems: &mut Vec<String>) -> Option<super::Config> {
-        let server = self.server.resolve(folder, problems);
+        let state = folder.join(self.state.unwrap_or_else(|| STATE_DEFAULT.into()));
+        let server = self.server.resolve(folder, &state, problems);
         let spool_bytes_max = self.spool.resolve(problems);
         let cameras = resolve_cameras(self.camera, folder, problems);
         Some(super::Config {
-            state: folder.join(self.state.unwrap_or_else(|| STATE_DEFAULT.into())),
+            state,
             server: server?,
             spool_bytes_max,
             cameras,
@@ -52,8 +59,8 @@ impl Config {
 }
 
 impl Server {
-    fn resolve(self, folder: &Path, problems: &mut Vec<String>) -> Option<super::Server> {
-        let address = match self.address {
+    fn resolve(self, folder: &Path, state: &Path, problems: &mut Vec<String>) -> Option<super::Server> {
+        let address = match self.address.or_else(|| identity::server(state)) {
             Some(address) => match super::Server::check_address(&address) {
                 Ok(()) => Some(address),
                 Err(problem) => {
@@ -63,7 +70,8 @@ impl Server {
             },
             None => {
                 problems.push(
-                    "server.address is missing: write [server] and below it address = \"video.example.org:8443\""
+                    "server.address is missing: write [server] and below it address = \"video.example.org:8443\", or \
+                     type the `millrace-agent join` that `millrace device add NAME` prints on the server"
                         .to_owned(),
                 );
                 None

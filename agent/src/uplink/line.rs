@@ -97,6 +97,7 @@ impl<'a> Line<'a> {
     pub(super) async fn drive(&mut self) -> Result<(), DialError> {
         let address = self.settings.server.address.clone();
         loop {
+            self.settings.pulse.beat(Instant::now());
             let now = self.now();
             while let Some(action) = self.feed.poll_action(&self.settings.spool, &mut self.sender, now) {
                 if !self.act(action) {
@@ -124,6 +125,7 @@ impl<'a> Line<'a> {
                     self.looked = tokio::time::Instant::now();
                 }
                 () = sleep_until(timeout) => {}
+                () = tokio::time::sleep(limits::TURN_MAX) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
         }

@@ -335,6 +335,7 @@ impl Uplink {
     pub(crate) fn start(server: &Server, state: &Path, spool: &Spool, token: Option<JoinToken>) -> Self {
         let (tell, notices) = mpsc::unbounded_channel();
         let settings = uplink::Settings {
+            pulse: Arc::default(),
             server: agent::config::Server { address: server.address(), token },
             state: state.to_owned(),
             spool: spool.clone(),
