@@ -89,7 +89,9 @@ async fn join(path: &Path, server: Option<&str>, token: &JoinToken) -> anyhow::R
     let address = &config.server.address;
     match join::join(&config, token).await? {
         Joined::Now => println!("This device has joined {address}."),
-        Joined::Before => println!("This device has tried this token before, and stays the one that it is at {address}."),
+        Joined::Before => {
+            println!("This device has tried this token before, and stays the one that it is at {address}.")
+        }
     }
     if config.cameras.is_empty() {
         println!("Next: give it a camera in {}, and start the agent.", path.display());
@@ -123,7 +125,7 @@ async fn upload(
 fn resolve(target: Target) -> anyhow::Result<Config> {
     let mut config = match (&target.config, target.server) {
         (Some(path), address) => {
-            let mut config = Config::load(path)?;
+            let mut config = Config::load_or_at(path, address.as_deref())?;
             config.server.address = address.unwrap_or(config.server.address);
             config
         }

@@ -44,7 +44,8 @@ fn an_agent_that_nobody_has_set_up_says_what_to_do_and_asks_not_to_be_started_ag
     let config = configuration(folder.path(), &packaged);
     let manager = Manager::listen(folder.path());
 
-    let output = manager.under("millrace-agent").args(["run", "--config"]).arg(&config).output().expect("it can be run");
+    let output =
+        manager.under("millrace-agent").args(["run", "--config"]).arg(&config).output().expect("it can be run");
 
     let said = manager.hear().join("\n");
     assert_eq!(output.status.code(), Some(78), "{}", String::from_utf8_lossy(&output.stderr));
@@ -61,7 +62,8 @@ fn an_agent_that_has_joined_and_has_no_camera_asks_for_one() {
     let printed = join(&server, folder.path(), &config);
     assert!(printed.contains("give it a camera"), "{printed}");
     let manager = Manager::listen(folder.path());
-    let output = manager.under("millrace-agent").args(["run", "--config"]).arg(&config).output().expect("it can be run");
+    let output =
+        manager.under("millrace-agent").args(["run", "--config"]).arg(&config).output().expect("it can be run");
     assert_eq!(output.status.code(), Some(78));
     let said = manager.hear().join("\n");
     assert!(said.contains("STATUS=the configuration has no camera"), "{said}");

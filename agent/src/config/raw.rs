@@ -49,12 +49,7 @@ impl Config {
         let server = self.server.resolve(folder, &state, problems);
         let spool_bytes_max = self.spool.resolve(problems);
         let cameras = resolve_cameras(self.camera, folder, problems);
-        Some(super::Config {
-            state,
-            server: server?,
-            spool_bytes_max,
-            cameras,
-        })
+        Some(super::Config { state, server: server?, spool_bytes_max, cameras })
     }
 }
 
