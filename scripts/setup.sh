@@ -2,7 +2,7 @@
 # Installs the system packages that are missing, and for the tests some Python programs into a folder of their own in the
 # user's cache. Safe to run at any time.
 #
-#   scripts/setup.sh [build] [test] [bench]      (default: build)
+#   scripts/setup.sh [build] [test] [bench] [package]      (default: build)
 #
 # Knows Debian 12 and 13 and Ubuntu 24.04. Needs root or sudo only if something is missing.
 # The Rust toolchain is yours to choose: see https://rustup.rs.
@@ -17,7 +17,9 @@ BUILD=(
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav glib-networking
 )
 # Tools that look at our output from outside, and the database that a node can keep its catalog in.
-TEST=(ffmpeg mkvtoolnix postgresql python3-venv)
+TEST=(ffmpeg mkvtoolnix postgresql python3-venv shellcheck)
+# What makes and enters the roots of Debian 12 that packages are built and tried in, also those of another architecture.
+PACKAGE=(mmdebstrap qemu-user-static)
 # What our numbers stand beside.
 BENCH=(ffmpeg nginx-light wrk)
 
@@ -33,7 +35,8 @@ main() {
             build) wanted+=("${BUILD[@]}") ;;
             test) wanted+=("${TEST[@]}") ;;
             bench) wanted+=("${BENCH[@]}") ;;
-            *) fail "there is no group '$group': use build, test or bench" ;;
+            package) wanted+=("${PACKAGE[@]}") ;;
+            *) fail "there is no group '$group': use build, test, bench or package" ;;
         esac
     done
     has cargo || fail "cargo is missing: install a Rust toolchain from https://rustup.rs"

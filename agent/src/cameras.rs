@@ -103,12 +103,16 @@ fn start_camera(
     status: Arc<CameraStatus>,
     stop: CancellationToken,
 ) -> JoinHandle<()> {
-    tokio::task::spawn_blocking(move || crate::capture::run(&camera, &spool, clock, &status, &stop))
+    tokio::task::spawn_blocking(move || {
+        crate::capture::run(&camera, &spool, clock, &status, &stop);
+        status.over();
+    })
 }
 
 #[cfg(not(feature = "capture"))]
 #[expect(clippy::needless_pass_by_value, reason = "the same signature as with the feature")]
-fn start_camera(camera: Camera, _: Spool, _: Clock, _: Arc<CameraStatus>, _: CancellationToken) -> JoinHandle<()> {
+fn start_camera(camera: Camera, _: Spool, _: Clock, status: Arc<CameraStatus>, _: CancellationToken) -> JoinHandle<()> {
+    status.over();
     tracing::error!(stream = %camera.stream, "this agent was built without capture; it only uploads its spool");
     tokio::spawn(async {})
 }

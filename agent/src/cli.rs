@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fragment::{StreamName, WallTime};
+use upload::JoinToken;
+
+/// Where a package puts the configuration.
+const CONFIG: &str = "/etc/millrace/agent.toml";
 
 /// Millrace's edge agent: cameras in, fragments out.
 #[derive(Debug, Parser)]
@@ -48,6 +52,17 @@ pub(crate) enum Command {
         /// Where to.
         #[command(flatten)]
         target: Target,
+    },
+    /// Make this device known to a server, once; `millrace device add NAME` there prints what to type here.
+    Join {
+        /// The join token; good once.
+        token: JoinToken,
+        /// The server's host and port, for a configuration that does not name it.
+        #[arg(long, value_name = "HOST:PORT")]
+        server: Option<String>,
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = CONFIG)]
+        config: PathBuf,
     },
     /// Look at, export, play and upload what lies on this device, beside a running agent or without one.
     Recordings {

@@ -5,7 +5,7 @@
 //! ```toml
 //! state = "/var/lib/millrace-agent"
 //!
-//! [server]
+//! [server]                         # none of it, once `millrace-agent join` has joined one
 //! address = "video.example.org:8443"
 //! token = "mrj1_..."            # or token_file = "join.token"; needed until the device has joined
 //!
@@ -104,12 +104,22 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a file. Paths in it are relative to it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::parse(&read(path)?, path.parent().unwrap_or(Path::new(".")))
+        Self::load_or_at(path, None)
+    }
+
+    /// The same; `server` is the server's address if the file names none.
+    pub fn load_or_at(path: &Path, server: Option<&str>) -> Result<Self, ConfigError> {
+        Self::parse_or_at(&read(path)?, path.parent().unwrap_or(Path::new(".")), server)
     }
 
     /// Checks a text. Paths in it are relative to `folder`.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
+        Self::parse_or_at(text, folder, None)
+    }
+
+    fn parse_or_at(text: &str, folder: &Path, server: Option<&str>) -> Result<Self, ConfigError> {
         let raw: raw::Config = toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        let raw = raw.or_at(server);
         let mut problems = Vec::new();
         let config = raw.resolve(folder, &mut problems);
         match config {

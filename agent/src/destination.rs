@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use spool::Spool;
 use tokio::sync::mpsc;
@@ -11,6 +12,8 @@ use crate::clock::Clock;
 use crate::config::{Camera, Config};
 use crate::enrol::EnrolError;
 use crate::fleet::Heard;
+use crate::limits;
+use crate::service::Pulse;
 use crate::uplink::{self, Notice};
 
 /// One of them, with all that it needs.
@@ -19,7 +22,7 @@ pub enum Destination {
     Millrace(uplink::Settings),
     /// Amazon Kinesis Video Streams.
     #[cfg(feature = "aws")]
-    Aws(crate::aws::Settings),
+    Aws(crate::aws::Settings, Arc<Pulse>),
 }
 
 impl Destination {
@@ -30,12 +33,13 @@ impl Destination {
         spool: Spool,
         clock: Clock,
         observer: Arc<dyn Fn(&Notice) + Send + Sync>,
+        pulse: Arc<Pulse>,
         fleet: Option<mpsc::Sender<Heard>>,
     ) -> Self {
         let state = state.to_owned();
         #[cfg(feature = "aws")]
         if let Some(aws) = config.aws.clone() {
-            return Self::Aws(crate::aws::Settings { aws, state, spool, clock, observer });
+            return Self::Aws(crate::aws::Settings { aws, state, spool, clock, observer }, pulse);
         }
         Self::Millrace(uplink::Settings {
             server: config.server.clone(),
@@ -45,6 +49,7 @@ impl Destination {
             uplink: config.uplink.clone(),
             sub_streams: config.cameras.iter().filter_map(Camera::as_sub_stream).collect(),
             observer,
+            pulse,
             fleet,
         })
     }
@@ -54,9 +59,20 @@ impl Destination {
         match self {
             Self::Millrace(settings) => uplink::run(settings, stop).await,
             #[cfg(feature = "aws")]
-            Self::Aws(settings) => {
-                let ended = Box::pin(crate::aws::run(settings, stop)).await;
-                ended.map_err(|error| EnrolError::Crypto(error.to_string()))
+            Self::Aws(settings, pulse) => {
+                // Its tasks turn on this one's thread.
+                let beats = async {
+                    loop {
+                        pulse.beat(Instant::now());
+                        tokio::time::sleep(limits::TURN_MAX).await;
+                    }
+                };
+                tokio::select! {
+                    ended = Box::pin(crate::aws::run(settings, stop)) => {
+                        ended.map_err(|error| EnrolError::Crypto(error.to_string()))
+                    }
+                    () = beats => Ok(()),
+                }
             }
         }
     }
@@ -64,9 +80,12 @@ impl Destination {
     /// Tells what happens to it.
     pub fn tell(&self, notice: &Notice) {
         match self {
-            Self::Millrace(settings) => (settings.observer)(notice),
+            Self::Millrace(settings) => {
+                settings.pulse.beat(Instant::now());
+                (settings.observer)(notice);
+            }
             #[cfg(feature = "aws")]
-            Self::Aws(settings) => (settings.observer)(notice),
+            Self::Aws(settings, _) => (settings.observer)(notice),
         }
     }
 }

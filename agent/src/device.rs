@@ -354,8 +354,9 @@ fn start_uplink(
 ) -> (Task, mpsc::Receiver<Heard>) {
     let (tell, heard) = mpsc::channel(limits::HEARD_MAX);
     let status = status.clone();
+    let pulse = status.uplink_pulse();
     let observer = Arc::new(move |notice: &Notice| status.note(notice));
-    let destination = Destination::new(config, folder, spool.clone(), clock, observer, Some(tell));
+    let destination = Destination::new(config, folder, spool.clone(), clock, observer, pulse, Some(tell));
     let stop = CancellationToken::new();
     (Task { task: tokio::spawn(keep_uploading(destination, stop.clone())), stop }, heard)
 }

@@ -25,7 +25,7 @@ use crate::{VERSION, trust};
 pub enum EnrolError {
     /// There is nothing to join with.
     #[error(
-        "this device has not joined a server yet: run `millrace device add NAME` there and set server.token to what it prints"
+        "this device has not joined a server yet: run `millrace device add NAME` there and type the `millrace-agent join` that it prints here, or set server.token"
     )]
     NoToken,
     /// The identity of an earlier run is damaged.
@@ -128,7 +128,8 @@ pub async fn renew(state: &Path, address: &str, identity: &Identity) -> Result<(
     Ok(())
 }
 
-async fn join(state: &Path, address: &str, token: &JoinToken) -> Result<Identity, EnrolError> {
+/// Joins by a token that the device has not tried yet.
+pub(crate) async fn join(state: &Path, address: &str, token: &JoinToken) -> Result<Identity, EnrolError> {
     let key = key_for(state, token)?;
     let config = trust::join(token.ca_sha256).map_err(crypto)?;
     let (certificate, ca) = request(address, config, Proof::Secret(token.secret), &key).await?;

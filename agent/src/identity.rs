@@ -5,6 +5,7 @@
 //! ```text
 //! key.pem, cert.pem, ca.pem   PEM; the certificate is written last: its presence says that the device has joined
 //! token.sha256                hex: the last join token that was tried and answered, so that a new one is known for new
+//! server                      host:port of the server that `join` was told, for a configuration that names none
 //! join.key                    while a token is being tried: its SHA-256 in hex, a line feed, and the key in PEM
 //! ```
 
@@ -25,6 +26,7 @@ const CERTIFICATE: &str = "cert.pem";
 const CA: &str = "ca.pem";
 const TOKEN: &str = "token.sha256";
 const PENDING: &str = "join.key";
+const SERVER: &str = "server";
 
 /// A device that has joined.
 #[derive(Debug)]
@@ -101,6 +103,16 @@ pub(crate) fn pending_key(state: &Path, token: &JoinToken) -> Option<String> {
 /// Keeps the key that this token is about to be tried with.
 pub(crate) fn store_pending_key(state: &Path, token: &JoinToken, pem: &str) -> io::Result<()> {
     state::replace(&state.join(PENDING), format!("{}\n{pem}", hash(token)).as_bytes())
+}
+
+/// The address of the server that this device has joined, if `join` was told it.
+pub(crate) fn server(state: &Path) -> Option<String> {
+    fs::read_to_string(state.join(SERVER)).ok().map(|text| text.trim().to_owned())
+}
+
+/// Keeps the address of the server that this device has joined.
+pub(crate) fn store_server(state: &Path, address: &str) -> io::Result<()> {
+    state::replace(&state.join(SERVER), format!("{address}\n").as_bytes())
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -31,6 +31,7 @@ pub mod fleet;
 pub mod frozen;
 pub mod hours;
 pub mod identity;
+pub mod join;
 pub mod limits;
 pub mod metrics;
 #[cfg(feature = "capture")]
@@ -42,6 +43,7 @@ pub mod recordings;
 pub mod renewal;
 pub mod run;
 pub mod scribe;
+pub mod service;
 pub mod snapshot;
 pub mod state;
 pub mod status;

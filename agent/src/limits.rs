@@ -207,3 +207,13 @@ pub const SNAPSHOT_WIDTH_DEFAULT: u32 = 1280;
 
 /// The widest snapshot: no camera that is recorded today has more.
 pub const SNAPSHOT_WIDTH_MAX: u32 = 8192;
+
+/// A camera's thread or the uplink that has not come round for this long hangs: the longest rounds are a silent camera
+/// or a dial, with the pause behind it, and a write to a card that stalls, each well below a minute.
+pub const PULSE_MAX: Duration = Duration::from_secs(180);
+
+/// How often the uplink's loop turns when nothing happens, to show that it can.
+pub const TURN_MAX: Duration = Duration::from_secs(10);
+
+/// How often the service manager is told the line of status; it passes each on to whoever watches it.
+pub const STATUS_PAUSE: Duration = Duration::from_secs(10);

@@ -4,14 +4,17 @@ mod cli;
 mod viewing;
 
 use std::io::IsTerminal as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use agent::config::{Config, Local, Server, Uplink};
-use agent::{check, discover, limits, run};
+use agent::join::Joined;
+use agent::{check, discover, join, limits, run, service};
 use anyhow::Context as _;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
+use upload::JoinToken;
 
 use cli::{Cli, Command, LogFormat, Target};
 
@@ -46,7 +49,8 @@ fn main() -> ExitCode {
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run { config } => run::run(Local::load(&config)?).await?,
+        Command::Run { config } => return run(&config).await,
+        Command::Join { token, server, config } => join(&config, server.as_deref(), &token).await?,
         Command::Once { file, stream, start_time, target } => upload(file, stream, start_time, target).await?,
         Command::Recordings { command } => tokio::task::block_in_place(|| viewing::run(command))?,
         Command::Discover(arguments) => return tokio::task::block_in_place(|| discover(arguments)),
@@ -91,6 +95,46 @@ fn discover(arguments: cli::Discover) -> anyhow::Result<ExitCode> {
     Ok(if any { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Runs, and says to the service manager whether another start would do better.
+async fn run(config: &Path) -> anyhow::Result<ExitCode> {
+    let (error, needs_a_person) = match Local::load(config) {
+        Err(error) => (error.into(), true),
+        Ok(config) => match run::run(config).await {
+            Ok(()) => return Ok(ExitCode::SUCCESS),
+            Err(error) => {
+                let needs_a_person = error.needs_a_person();
+                (anyhow::Error::from(error), needs_a_person)
+            }
+        },
+    };
+    if !needs_a_person {
+        return Err(error);
+    }
+    eprintln!("millrace-agent: {error:#}");
+    service::say(&format!("{error:#}").replace('\n', " "));
+    Ok(ExitCode::from(service::NEEDS_A_PERSON))
+}
+
+async fn join(path: &Path, server: Option<&str>, token: &JoinToken) -> anyhow::Result<()> {
+    let config = join::configuration(path, server)?;
+    if let Some((user, group)) = join::owner_to_become(&config.state) {
+        let program = std::env::current_exe().context("this program can't find itself")?;
+        let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).uid(user).gid(group).exec();
+        return Err(error).context("joining as the state folder's owner is not possible");
+    }
+    let address = &config.server.address;
+    match join::join(&config, token).await? {
+        Joined::Now => println!("This device has joined {address}."),
+        Joined::Before => {
+            println!("This device has tried this token before, and stays the one that it is at {address}.")
+        }
+    }
+    if config.cameras.is_empty() {
+        println!("Next: give it a camera in {}, and start the agent.", path.display());
+    }
+    Ok(())
+}
+
 #[cfg(feature = "capture")]
 async fn upload(
     file: std::path::PathBuf,
@@ -117,7 +161,7 @@ async fn upload(
 fn resolve(target: Target) -> anyhow::Result<Config> {
     let mut config = match (&target.config, target.server) {
         (Some(path), address) => {
-            let mut config = Config::load(path)?;
+            let mut config = Config::load_or_at(path, address.as_deref())?;
             config.server.address = address.unwrap_or(config.server.address);
             config
         }

@@ -111,7 +111,7 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
     // Someone waits for it: at any hour.
     let rules = crate::plan::Rules::default();
     let config = Config { uplink: crate::config::Uplink { rules, ..config.uplink }, ..config };
-    let destination = Destination::new(&config, folder.path(), spool.clone(), clock, observer, None);
+    let destination = Destination::new(&config, folder.path(), spool.clone(), clock, observer, Arc::default(), None);
     let outcome = {
         let uplink = destination.run(stop.clone());
         let work = async {

@@ -10,6 +10,7 @@ use crate::config::{Config, Local};
 use crate::device::{Device, Next};
 use crate::enrol::{self, EnrolError};
 use crate::fleet::store::Store;
+use crate::service;
 use crate::state::{self, StateFolder};
 
 /// Why the agent can't run.
@@ -40,6 +41,13 @@ pub enum RunError {
     NoCamera,
 }
 
+impl RunError {
+    /// Whether it is of no use to start again before a person has done something.
+    pub fn needs_a_person(&self) -> bool {
+        matches!(self, Self::NoCamera | Self::Enrol(EnrolError::NoToken))
+    }
+}
+
 /// Captures and uploads until SIGTERM or SIGINT.
 pub async fn run(local: Local) -> Result<(), RunError> {
     let folder = StateFolder::open(&local.config().state)?;
@@ -62,7 +70,11 @@ pub async fn run(local: Local) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signal)?;
     loop {
         let mut device = Device::start(&local, &mut store, config, folder.path(), clock).await?;
+        service::ready();
         let next = device.work(&mut signals).await;
+        if next == Next::End {
+            service::stopping();
+        }
         device.stop().await;
         match next {
             Next::End => return Ok(()),

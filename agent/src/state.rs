@@ -7,6 +7,7 @@
 //!   cert.pem      its certificate
 //!   ca.pem        the server's CA
 //!   token.sha256  which join token was tried last (identity.rs)
+//!   server        the address of the server that was joined (identity.rs)
 //!   join.key      a key that a token is being tried with (identity.rs)
 //!   boots         what is known of past boots' clocks (calendar.rs)
 //!   pushed.json   configurations that the server has pushed, 0600 (fleet/store.rs)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use spool::{Counters, Spool};
 use tokio_util::sync::CancellationToken;
 
+use crate::service::{Pulse, Report};
 use crate::uplink::Notice;
 
 mod camera;
@@ -54,6 +55,7 @@ pub struct Status {
     cameras: Arc<Mutex<Vec<Arc<CameraStatus>>>>,
     latest: Arc<Mutex<Snapshot>>,
     connection: Arc<Mutex<Connection>>,
+    uplink: Arc<Pulse>,
     spool: Spool,
     path: PathBuf,
 }
@@ -61,13 +63,25 @@ pub struct Status {
 impl Status {
     /// Counters that are to be written to `status.json` in the folder `state`.
     pub fn new(state: &std::path::Path, spool: Spool) -> Self {
-        let path = state.join("status.json");
-        Self { cameras: Arc::default(), latest: Arc::default(), connection: Arc::default(), spool, path }
+        let (cameras, latest, connection, uplink) = Default::default();
+        Self { cameras, latest, connection, uplink, spool, path: state.join("status.json") }
     }
 
     /// From now on these are the cameras.
     pub fn watch(&self, cameras: Vec<Arc<CameraStatus>>) {
         *self.cameras.lock().unwrap_or_else(PoisonError::into_inner) = cameras;
+    }
+
+    /// What the uplink moves while it works.
+    pub fn uplink_pulse(&self) -> Arc<Pulse> {
+        self.uplink.clone()
+    }
+
+    /// What hangs, if something does.
+    fn hangs(&self, now: Instant) -> Option<String> {
+        let cameras = self.cameras.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = cameras.iter().map(|camera| (camera.stream(), camera.pulse())).chain([("uplink", &*self.uplink)]);
+        parts.find(|(_, pulse)| pulse.stands_still(now)).map(|(part, _)| part.to_owned())
     }
 
     /// The uplink tells.
@@ -90,9 +104,10 @@ impl Status {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Writes until `stop`, and once more.
+    /// Writes until `stop`, and once more; tells the service manager too.
     pub async fn run(self, stop: CancellationToken) {
         let on_terminal = std::io::stderr().is_terminal();
+        let mut report = Report::default();
         let mut before = HashMap::new();
         let mut looked = Instant::now();
         let mut ticks = tokio::time::interval(INTERVAL);
@@ -111,6 +126,8 @@ impl Status {
             if on_terminal {
                 let _ = write!(std::io::stderr(), "\r\x1b[K{}", snapshot.line());
             }
+            let now = Instant::now();
+            report.tell(now, &snapshot.line(), self.hangs(now).as_deref());
             if stop.is_cancelled() {
                 return;
             }
@@ -163,5 +180,30 @@ impl Snapshot {
             line += &format!(" · dropped {dropped} · lost {lost}");
         }
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits;
+
+    #[test]
+    fn a_camera_or_an_uplink_that_stands_still_is_what_hangs() {
+        let (folder, now) = (tempfile::tempdir().unwrap(), Instant::now());
+        let later = now + 2 * limits::PULSE_MAX;
+        let (garden, film) = (Arc::new(CameraStatus::new("garden")), Arc::new(CameraStatus::new("film")));
+        let spool = Spool::open(folder.path(), limits::SPOOL_BYTES_MIN).unwrap();
+        let status = Status::new(folder.path(), spool);
+        status.watch(vec![garden.clone(), film.clone()]);
+        assert_eq!(status.hangs(now).as_deref(), None);
+        assert_eq!(status.hangs(later).as_deref(), Some("garden"));
+
+        garden.pulse().beat(later);
+        assert_eq!(status.hangs(later).as_deref(), Some("film"));
+        film.over();
+        assert_eq!(status.hangs(later).as_deref(), Some("uplink"));
+        status.uplink_pulse().beat(later);
+        assert_eq!(status.hangs(later).as_deref(), None);
     }
 }

@@ -13,7 +13,7 @@ mod line;
 mod way;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fragment::FragmentNumber;
 use spool::Spool;
@@ -28,6 +28,7 @@ use crate::config;
 use crate::enrol::{self, EnrolError};
 use crate::fleet::Heard;
 use crate::renewal::{self, ServerTime};
+use crate::service::Pulse;
 use crate::{limits, wanted};
 
 pub use dial::{DialError, exchange, probe, probe_upload};
@@ -52,6 +53,8 @@ pub struct Settings {
     pub observer: Arc<dyn Fn(&Notice) + Send + Sync>,
     /// Is told what the server says about the device itself; without it such words are passed over.
     pub fleet: Option<mpsc::Sender<Heard>>,
+    /// Moved at each turn of the loop.
+    pub pulse: Arc<Pulse>,
 }
 
 /// What happened, for display and for `once`.
@@ -126,6 +129,7 @@ async fn keep_connected(
     let mut calendar = Calendar::open(&settings.state, settings.clock.boot());
     let mut way = Way::default();
     loop {
+        settings.pulse.beat(Instant::now());
         note_clock(&mut calendar, settings.clock);
         let outcome = attempt(settings, &mut calendar, &mut backoff, &mut way, tell_time, stop).await;
         // While no one is connected no one needs the changes; they are not to pile up.

@@ -25,6 +25,7 @@ use crate::fleet::Fleet;
 use crate::master_keys::{self, KeyCommand, KeyInfo};
 use crate::office::{Answer, CheckReport, Command, Office};
 use crate::serve::{Opened, Server, when_free};
+use crate::service;
 use crate::storage::{Reindexed, Storage, StreamInfo};
 use crate::telemetry;
 
@@ -292,10 +293,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     println!("Devices: {}", server.quic());
     println!("Watch: {}", server.watch_url());
     tracing::info!(http = %server.http(), quic = %server.quic(), "the server runs");
+    service::ready(&format!("browsers on {}, devices on {}", server.http(), server.quic()));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        never = service::feed_watchdog(&server) => match never {},
     }
+    service::stopping();
     tracing::info!("stopping");
     server.stop().await;
     Ok(())

@@ -30,6 +30,7 @@ mod peers;
 mod presence;
 mod retention;
 pub mod serve;
+mod service;
 mod shared_store;
 mod storage;
 mod telemetry;

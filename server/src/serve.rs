@@ -198,6 +198,11 @@ impl Server {
         self.quic
     }
 
+    /// Waits until the vault's committer has come round; `false` if it never will again.
+    pub(crate) async fn commits(&self) -> bool {
+        self.storage.archive().vault().barrier().await
+    }
+
     /// The address that opens the watch page.
     pub fn watch_url(&self) -> String {
         format!("http://{}/?key={}", reachable(self.http), self.console_key)

@@ -6,7 +6,7 @@ use fragment::StreamName;
 use serde::Deserialize;
 
 use super::{Camera, aws, camera, fleet, metrics, spool, uplink};
-use crate::limits;
+use crate::{identity, limits};
 
 const STATE_DEFAULT: &str = "/var/lib/millrace-agent";
 
@@ -39,10 +39,17 @@ struct Server {
 }
 
 impl Config {
+    /// The same, with this server's address if none is written.
+    pub(super) fn or_at(mut self, server: Option<&str>) -> Self {
+        self.server.address = self.server.address.or_else(|| server.map(str::to_owned));
+        self
+    }
+
     /// The settings, and what is wrong with them.
     pub(super) fn resolve(self, folder: &Path, problems: &mut Vec<String>) -> Option<super::Config> {
+        let state = folder.join(self.state.unwrap_or_else(|| STATE_DEFAULT.into()));
         let (server, aws) = match aws::resolve(self.destination.as_deref(), self.aws, problems) {
-            aws::Destination::Millrace => (self.server.resolve(folder, problems), None),
+            aws::Destination::Millrace => (self.server.resolve(folder, &state, problems), None),
             aws::Destination::Aws(aws) => {
                 aws::refuse_server(&self.server.given(), problems);
                 // Nobody asks for it.
@@ -59,7 +66,7 @@ impl Config {
             aws::check_names(aws, &cameras, problems);
         }
         Some(super::Config {
-            state: folder.join(self.state.unwrap_or_else(|| STATE_DEFAULT.into())),
+            state,
             server: server?,
             aws,
             spool,
@@ -81,8 +88,8 @@ impl Server {
         keys.into_iter().filter_map(|(key, given)| given.then_some(key)).collect()
     }
 
-    fn resolve(self, folder: &Path, problems: &mut Vec<String>) -> Option<super::Server> {
-        let address = match self.address {
+    fn resolve(self, folder: &Path, state: &Path, problems: &mut Vec<String>) -> Option<super::Server> {
+        let address = match self.address.or_else(|| identity::server(state)) {
             Some(address) => match super::Server::check_address(&address) {
                 Ok(()) => Some(address),
                 Err(problem) => {
@@ -92,7 +99,8 @@ impl Server {
             },
             None => {
                 problems.push(
-                    "server.address is missing: write [server] and below it address = \"video.example.org:8443\""
+                    "server.address is missing: write [server] and below it address = \"video.example.org:8443\", or \
+                     type the `millrace-agent join` that `millrace device add NAME` prints on the server"
                         .to_owned(),
                 );
                 None

@@ -258,3 +258,16 @@ fn local(rest: &str) -> Local {
 fn parse(cameras: &str) -> Result<Config, ConfigError> {
     Config::parse(&format!("{SERVER}{cameras}"), Path::new("/etc/millrace"))
 }
+
+#[test]
+fn the_packaged_configuration_is_right_as_it_is_and_with_its_cameras() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let packaged = std::fs::read_to_string(folder.join("../packaging/agent.toml")).unwrap();
+    assert!(parse(&packaged).unwrap().cameras.is_empty());
+    // Sentences have a space behind their mark, settings have none.
+    let uncommented: Vec<_> = packaged
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .collect();
+    assert_eq!(parse(&uncommented.join("\n")).unwrap().cameras.len(), 4);
+}

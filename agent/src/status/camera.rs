@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fragment::{AccessUnit, Codec, Track, Tracks};
 use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
 use crate::recorder::Recorded;
+use crate::service::Pulse;
 use crate::timekeeper::Reading;
 
 /// One camera in `status.json`.
@@ -87,6 +88,8 @@ pub struct CameraStatus {
     packets_lost: AtomicU64,
     units_damaged: AtomicU64,
     details: Mutex<Details>,
+    /// Moved by each call of the camera's thread.
+    pulse: Pulse,
     /// How the pictures are coded, and the newest that stands alone.
     picture: Mutex<(Option<Track>, Option<KeyFrame>)>,
 }
@@ -132,6 +135,7 @@ impl CameraStatus {
         let mut details = self.details();
         (details.codec, details.size) = (codec.map(str::to_owned), size);
         *self.picture() = (tracks.video().cloned(), None);
+        self.pulse.beat(Instant::now());
         self.up.store(true, Relaxed);
     }
 
@@ -139,6 +143,17 @@ impl CameraStatus {
     pub fn down(&self) {
         self.up.store(false, Relaxed);
         *self.picture() = (None, None);
+        self.pulse.beat(Instant::now());
+    }
+
+    /// Its thread has nothing more to do.
+    pub fn over(&self) {
+        self.pulse.end();
+    }
+
+    /// Whether its thread works.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// It failed, and is started again.
@@ -189,6 +204,7 @@ impl CameraStatus {
 
     /// What it has recorded so far.
     pub fn recorded(&self, recorded: Recorded) {
+        self.pulse.beat(Instant::now());
         self.pictures.store(recorded.pictures, Relaxed);
         self.dropped.store(recorded.dropped, Relaxed);
     }

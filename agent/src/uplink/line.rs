@@ -115,6 +115,7 @@ impl<'a> Line<'a> {
     pub(super) async fn drive(&mut self) -> Result<(), DialError> {
         let address = self.settings.server.address.clone();
         loop {
+            self.settings.pulse.beat(Instant::now());
             let looks_again = self.look();
             while let Some(action) = self.next_action() {
                 if !self.act(action) {
@@ -143,6 +144,7 @@ impl<'a> Line<'a> {
                     self.looked = tokio::time::Instant::now();
                 }
                 () = tokio::time::sleep_until(timeout) => {}
+                () = tokio::time::sleep(limits::TURN_MAX) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
         }

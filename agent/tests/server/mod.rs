@@ -347,6 +347,7 @@ impl Uplink {
         let (tell, notices) = mpsc::unbounded_channel();
         let settings = uplink::Settings {
             sub_streams: Vec::new(),
+            pulse: Arc::default(),
             server: agent::config::Server { address: server.address(), token },
             state: state.to_owned(),
             spool: spool.clone(),

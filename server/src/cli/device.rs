@@ -199,12 +199,13 @@ fn print_token(out: &mut impl io::Write, command: &Command, token: &str, quic: O
         _ => "front",
     };
     let unknown = format!("this-machine:{}", Config::QUIC_PORT);
-    writeln!(out, "# Paste this into the device's millrace-agent.toml. The token is good once.")?;
-    writeln!(out, "server.address = \"{}\"", quic.unwrap_or(&unknown))?;
-    writeln!(out, "server.token = \"{token}\"")?;
-    writeln!(out, "[[camera]]")?;
-    writeln!(out, "stream = \"{stream}\"")?;
-    writeln!(out, "url = \"rtsp://user:password@camera/path\"")
+    let address = quic.unwrap_or(&unknown);
+    writeln!(out, "# Type this on the device, as root. The token is good once.")?;
+    writeln!(out, "millrace-agent join --server {address} {token}")?;
+    writeln!(out, "\n# And give it a camera in its configuration, /etc/millrace/agent.toml.")?;
+    writeln!(out, "[[camera]]\nstream = \"{stream}\"\nurl = \"rtsp://user:password@camera/path\"")?;
+    writeln!(out, "\n# Instead of being typed, server and token may stand there too.")?;
+    writeln!(out, "[server]\naddress = \"{address}\"\ntoken = \"{token}\"")
 }
 
 fn print_configured(out: &mut impl io::Write, command: &Command, version: u64) -> io::Result<()> {

@@ -305,12 +305,10 @@ impl Vault {
         answered.await.map_err(|_| PutError::Closed)?
     }
 
-    /// Waits until everything that was queued before has been answered.
-    pub async fn barrier(&self) {
+    /// Waits until everything that was queued before has been answered. `false`: the committer's thread has ended.
+    pub async fn barrier(&self) -> bool {
         let (answer, answered) = oneshot::channel();
-        if self.jobs().send(Job::Barrier(answer)).await.is_ok() {
-            let _ = answered.await;
-        }
+        self.jobs().send(Job::Barrier(answer)).await.is_ok() && answered.await.is_ok()
     }
 
     /// Reads and verifies the frame at `location`.
