@@ -17,7 +17,7 @@ BUILD=(
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
 )
 # Tools that look at our output from outside, and the database that a node can keep its catalog in.
-TEST=(ffmpeg mkvtoolnix postgresql python3-venv)
+TEST=(faketime ffmpeg mkvtoolnix postgresql python3-venv)
 # What our numbers stand beside.
 BENCH=(ffmpeg nginx-light wrk)
 
