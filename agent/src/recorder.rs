@@ -2,7 +2,7 @@
 //!
 //! It knows no GStreamer and no network. A session is one uninterrupted run of media time; each start
 //! of a camera, change of its coding and jump in its time begins a new one. Where it lies in time is the
-//! [`Timekeeper`]'s to say.
+//! [`Timekeeper`](crate::timekeeper::Timekeeper)'s to say.
 
 mod time;
 
