@@ -2,7 +2,9 @@
 //!
 //! It knows no GStreamer and no network. A session is one uninterrupted run of media time; each start
 //! of a camera, change of its coding and jump in its time begins a new one. Where it lies in time is the
-//! [`Timekeeper`]'s to say.
+//! [`Timekeeper`](crate::timekeeper::Timekeeper)'s to say.
+
+mod time;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,16 +12,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use fragment::cutter::{Cutter, Event, FinishReason, Settings};
 use fragment::{
-    AccessUnit, ClockQuality, FragmentId, MediaTime, MonotonicTime, Sequence, SessionId, StreamName, Tracks, WallTime,
-    mkv,
+    AccessUnit, FragmentId, MediaTime, MonotonicTime, Sequence, SessionId, StreamName, Tracks, WallTime, mkv,
 };
 use spool::{Spool, Start};
 use upload::FragmentKey;
 
-use crate::clock::{Clock, Instant};
+use crate::clock::Clock;
 use crate::limits;
 use crate::scribe::Scribe;
-use crate::timekeeper::{Believed, News, Reading, Timekeeper, later};
+use crate::timekeeper::{Believed, Reading, later};
+
+use time::Time;
 
 /// Where the fragments' times come from.
 #[derive(Clone, Copy, Debug)]
@@ -68,19 +71,6 @@ enum Lead {
     Over,
 }
 
-/// What places fragments in time.
-enum Time {
-    Captured {
-        clock: Clock,
-        keeper: Box<Timekeeper>,
-        last_looked: Option<Instant>,
-    },
-    /// A file: each session begins where the one before ended.
-    Given {
-        next: WallTime,
-    },
-}
-
 struct Open {
     start: MediaTime,
     at: Start,
@@ -92,14 +82,12 @@ struct Open {
 impl Recorder {
     /// A recorder of `stream` into `spool`, which goes on behind what an earlier run left there.
     pub fn new(stream: StreamName, spool: Spool, time: TimeSource, settings: Settings) -> Self {
-        let (scribe, time) = match time {
-            TimeSource::Arrival(clock) => {
-                let last_end = spool.last_of_earlier_run(&stream).map(|(start, duration)| later(start, duration));
-                let keeper = Box::new(Timekeeper::new(Believed::Device, last_end));
-                (Scribe::hurried(spool), Time::Captured { clock, keeper, last_looked: None })
-            }
-            TimeSource::Given(start) => (Scribe::waiting(spool), Time::Given { next: start }),
+        let scribe = match time {
+            TimeSource::Arrival(_) => Scribe::hurried(spool.clone()),
+            TimeSource::Given(_) => Scribe::waiting(spool.clone()),
         };
+        let last_end = spool.last_of_earlier_run(&stream).map(|(start, duration)| later(start, duration));
+        let time = Time::new(time, last_end);
         Self {
             stream,
             scribe,
@@ -116,7 +104,7 @@ impl Recorder {
     /// Goes by this calendar. Before the first unit.
     #[must_use]
     pub fn believing(mut self, believed: Believed) -> Self {
-        if let Time::Captured { keeper, .. } = &mut self.time {
+        if let Some(keeper) = self.time.keeper() {
             keeper.believe(believed);
         }
         self
@@ -140,41 +128,19 @@ impl Recorder {
 
     /// The unit of `media` arrived at `at`. Comes before the unit.
     pub fn arrived(&mut self, media: MediaTime, at: MonotonicTime) {
-        if let Time::Captured { keeper, .. } = &mut self.time {
+        if let Some(keeper) = self.time.keeper() {
             keeper.arrived(media, at);
         }
     }
 
     /// The camera's calendar said `wall` at `media`.
     pub fn camera_said(&mut self, media: MediaTime, wall: WallTime) {
-        let Time::Captured { keeper, .. } = &mut self.time else {
-            return;
-        };
-        let news = keeper.camera_said(media, wall);
-        let (used, ahead) = (keeper.goes_by_camera(), keeper.reading().camera_ahead_ms);
-        let stream = &self.stream;
-        match news {
-            None => {}
-            Some(News::First) => {
-                tracing::info!(%stream, used, ahead_ms = ahead, "the camera tells a time of its own");
-            }
-            Some(News::Set { by }) if used => {
-                let by_ms = by / 1_000_000;
-                tracing::warn!(%stream, by_ms, "the camera's clock was set, and is believed: a new session begins");
-            }
-            Some(News::Set { by }) => {
-                let by_ms = by / 1_000_000;
-                tracing::info!(%stream, by_ms, "the camera's clock was set; the recording goes by the device's");
-            }
-        }
+        self.time.camera_said(&self.stream, media, wall);
     }
 
     /// How the camera's time stands.
     pub fn clock_reading(&self) -> Reading {
-        match &self.time {
-            Time::Captured { keeper, .. } => keeper.reading(),
-            Time::Given { .. } => Reading::default(),
-        }
+        self.time.reading()
     }
 
     /// The tracks of the units that follow. A camera that starts again or codes otherwise tells anew.
@@ -226,7 +192,7 @@ impl Recorder {
     /// The source ended: completes the last fragment.
     pub fn end(&mut self) {
         self.finish();
-        if let Time::Captured { keeper, .. } = &mut self.time {
+        if let Some(keeper) = self.time.keeper() {
             keeper.source_ended();
         }
     }
@@ -249,13 +215,13 @@ impl Recorder {
 
     fn session_ended(&mut self) {
         self.session = None;
-        if let Time::Captured { keeper, .. } = &mut self.time {
+        if let Some(keeper) = self.time.keeper() {
             keeper.session_ended();
         }
     }
 
     fn push(&mut self, unit: AccessUnit) {
-        let session_due = matches!(&self.time, Time::Captured { keeper, .. } if keeper.session_due());
+        let session_due = self.time.keeper().is_some_and(|keeper| keeper.session_due());
         if session_due && unit.key && self.coding.as_ref().is_some_and(|coding| coding.leads(&unit)) {
             self.finish_session();
         }
@@ -278,7 +244,7 @@ impl Recorder {
                 Event::SessionEnded(reason) => {
                     tracing::warn!(stream = %self.stream, ?reason, "media time jumped: a new session begins");
                     self.session = None;
-                    if let Time::Captured { keeper, .. } = &mut self.time {
+                    if let Some(keeper) = self.time.keeper() {
                         keeper.jumped();
                     }
                 }
@@ -333,34 +299,6 @@ impl Coding {
     /// Whether fragments begin with units of this track.
     fn leads(&self, unit: &AccessUnit) -> bool {
         self.video.is_none_or(|video| video == unit.track)
-    }
-}
-
-impl Time {
-    /// When the fragment from `media` on begins.
-    fn start(&mut self, stream: &StreamName, media: MediaTime) -> Start {
-        match self {
-            Self::Captured { clock, keeper, last_looked } => {
-                let now = clock.now();
-                if let Some(by_ms) = last_looked.and_then(|before| now.set_since(before)) {
-                    tracing::info!(%stream, by_ms, "the device's clock was set; what is being recorded keeps its time");
-                }
-                *last_looked = Some(now);
-                keeper.start(media, now)
-            }
-            Self::Given { next } => Start { monotonic: None, wall: *next, quality: ClockQuality::Given },
-        }
-    }
-
-    /// How long the fragment from `start` to `media` lasts.
-    fn end(&mut self, start: Start, media: MediaTime, duration: Duration, continues: bool) -> Duration {
-        match self {
-            Self::Captured { keeper, .. } => keeper.end(start, media, duration, continues),
-            Self::Given { next } => {
-                *next = start.wall + duration;
-                duration
-            }
-        }
     }
 }
 

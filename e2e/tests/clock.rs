@@ -1,6 +1,5 @@
 //! A device that does not know the time: what it records is found where it belongs.
 
-use std::thread;
 use std::time::Duration;
 
 use e2e::{Agent, Camera, Playlist, Server, Source, until};
@@ -28,7 +27,11 @@ fn what_is_recorded_offline_in_1970_while_the_clock_is_set_by_days_has_its_right
         agent.set_clock(days);
         recorded(count);
     }
-    thread::sleep(Duration::from_secs(1));
+    until("the status says that the time is not certain", Duration::from_secs(10), || {
+        let text = std::fs::read_to_string(agent.state().join("status.json")).ok()?;
+        let status: serde_json::Value = serde_json::from_str(&text).ok()?;
+        (status["cameras"][0]["clock"]["quality"] == "unsynchronised").then_some(())
+    });
     server.restart();
     let everything = until("what was recorded arrives", Duration::from_secs(60), || {
         server.try_everything("yard").filter(|playlist| playlist.segments.len() >= 9)

@@ -71,7 +71,7 @@ fn shift(packet: &mut gst::BufferRef, nanos: i64) {
         return;
     }
     if let Some(field) = map.get_mut(8..16) {
-        let ntp = field.iter().fold(0u64, |ntp, byte| ntp << 8 | u64::from(*byte));
+        let ntp = field.iter().fold(0u64, |ntp, byte| (ntp << 8) | u64::from(*byte));
         let by = (i128::from(nanos) << 32) / 1_000_000_000;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "NTP time wraps at 64 bits")]
         let by = by as u64;
