@@ -37,7 +37,7 @@ impl Cameras {
 
     /// Has these cameras run, and no others. Those that run as wanted are not touched.
     pub async fn become_like(&mut self, wanted: &[Camera]) {
-        let Plan { stop, start } = plan(self.running.values().map(|running| &running.camera), wanted);
+        let Plan { stop, start } = plan(&self.running.values().map(|running| &running.camera), wanted);
         self.stop(&stop).await;
         for camera in start {
             self.start(camera);

@@ -130,7 +130,9 @@ fn a_device_tells_how_it_is_and_does_what_it_is_told() {
     stage.records("yard", 2);
     let up = |device: &Value| {
         let camera = &device["status"]["cameras"][0];
-        camera["up"] == true && camera["milli_fps"].as_u64() > Some(1000) && camera["bits_per_second"].as_u64() > Some(0)
+        camera["up"] == true
+            && camera["milli_fps"].as_u64() > Some(1000)
+            && camera["bits_per_second"].as_u64() > Some(0)
     };
     let device = until("the device tells how it is", SOON, || Some(stage.show()).filter(up));
     assert_eq!(device["connection"], "here");
@@ -220,7 +222,8 @@ impl Stage {
     /// The section of a camera, with more keys.
     fn camera(&self, stream: &str, more: &str) -> String {
         let (_, camera) = self.cameras.iter().find(|(name, _)| *name == stream).expect("there is such a camera");
-        let more = if more.contains("fragment_seconds") { more.to_owned() } else { format!("fragment_seconds = 1\n{more}") };
+        let more =
+            if more.contains("fragment_seconds") { more.to_owned() } else { format!("fragment_seconds = 1\n{more}") };
         format!("[[camera]]\nstream = {stream:?}\nurl = {:?}\n{more}", camera.url())
     }
 

@@ -74,5 +74,5 @@ impl Drop for Running {
 
 fn element<T: IsA<gst::Element>>(pipeline: &gst::Pipeline, name: &str) -> T {
     let element = pipeline.by_name(name).expect("the line names it");
-    element.downcast().ok().expect("the line says what it is")
+    element.downcast().unwrap_or_else(|_| unreachable!("the line says what {name} is"))
 }

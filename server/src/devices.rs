@@ -558,10 +558,10 @@ mod tests {
 
     #[test]
     fn a_device_may_be_restricted_to_streams() {
-        let admitted = Admitted { name: cam(), streams: vec!["front".to_owned()] };
+        let admitted = Admitted { name: cam(), configuration: 0, streams: vec!["front".to_owned()] };
         assert!(admitted.may_write(&"front".parse().unwrap()));
         assert!(!admitted.may_write(&"back".parse().unwrap()));
-        assert!(Admitted { name: cam(), streams: Vec::new() }.may_write(&"back".parse().unwrap()));
+        assert!(Admitted { name: cam(), configuration: 0, streams: Vec::new() }.may_write(&"back".parse().unwrap()));
     }
 
     #[test]

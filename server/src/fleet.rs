@@ -125,16 +125,16 @@ impl Fleet {
     /// All devices in the order of their names. Blocks.
     pub(crate) fn list(&self) -> Result<Vec<DeviceView>, DeviceError> {
         let devices = self.0.devices.list()?;
-        devices.into_iter().map(|(name, device)| self.view(&name, device)).collect()
+        devices.into_iter().map(|(name, device)| self.view(&name, &device)).collect()
     }
 
     /// One device. Blocks.
     pub(crate) fn show(&self, name: &DeviceName) -> Result<DeviceView, DeviceError> {
         let device = self.0.devices.get(name)?.ok_or_else(|| DeviceError::Unknown(name.to_string()))?;
-        self.view(name, device)
+        self.view(name, &device)
     }
 
-    fn view(&self, name: &DeviceName, device: crate::devices::Device) -> Result<DeviceView, DeviceError> {
+    fn view(&self, name: &DeviceName, device: &crate::devices::Device) -> Result<DeviceView, DeviceError> {
         let standing = self.0.configurations.standing(name)?;
         let here = self.0.connections.sighting(name, self.server_name());
         let seen = match here {
@@ -144,7 +144,7 @@ impl Fleet {
                 (seen, place)
             }),
         };
-        Ok(DeviceView::new(name, &device, standing, seen))
+        Ok(DeviceView::new(name, device, standing, seen))
     }
 
     /// Whether another server has this device, as far as the catalog tells.
@@ -246,8 +246,8 @@ impl Seat {
                 self.fleet.0.connections.note_version(&self.name, self.id, version, in_force);
                 self.offer(newest).await;
             }
-            Ok(Err(error)) => tracing::error!(device = %self.name, %error, "what a device reports can't be kept"),
-            Err(error) => tracing::error!(device = %self.name, %error, "what a device reports can't be kept"),
+            Ok(Err(error)) => self.complain(&error),
+            Err(error) => self.complain(&error),
         }
     }
 
@@ -267,11 +267,13 @@ impl Seat {
                 }
             }
             Ok(Ok(None)) => {}
-            Ok(Err(error)) => {
-                tracing::error!(device = %self.name, %error, "a configuration can't be given to its device")
-            }
-            Err(error) => tracing::error!(device = %self.name, %error, "a configuration can't be given to its device"),
+            Ok(Err(error)) => self.complain(&error),
+            Err(error) => self.complain(&error),
         }
+    }
+
+    fn complain(&self, error: &dyn std::error::Error) {
+        tracing::error!(device = %self.name, %error, "a device's configuration can't be read or noted");
     }
 
     /// Writes down that the device is connected, and how it is: now, and once a while until it is not polled any more.

@@ -157,7 +157,7 @@ impl FromAgent {
             return Ok(Self::Status(Box::new(Status::from_proto(status))));
         }
         let result = message.result.and_then(CommandResult::from_proto).map(Self::Result);
-        let report = message.configuration.and_then(ConfigurationReport::from_proto).map(Self::Configuration);
+        let report = message.configuration.as_ref().and_then(ConfigurationReport::from_proto).map(Self::Configuration);
         Ok(result.or(report).unwrap_or(Self::Unknown))
     }
 }

@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use upload::fleet::{MachineReport, Throttling};
 
@@ -25,8 +26,8 @@ pub fn read(root: &Path, spool: &Path) -> MachineReport {
     };
     let (disk_total, disk_free) = disk(spool);
     MachineReport {
-        uptime_seconds: first_number(root, "proc/uptime").unwrap_or(0.0) as u64,
-        load_milli: (first_number(root, "proc/loadavg").unwrap_or(0.0) * 1000.0) as u32,
+        uptime_seconds: first_milli(root, "proc/uptime") / 1000,
+        load_milli: u32::try_from(first_milli(root, "proc/loadavg")).unwrap_or(u32::MAX),
         memory_total: kib("MemTotal").saturating_mul(1024),
         memory_available: kib("MemAvailable").saturating_mul(1024),
         disk_total,
@@ -58,8 +59,11 @@ fn disk(path: &Path) -> (u64, u64) {
     rustix::fs::statvfs(path).map_or((0, 0), |disk| (disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize))
 }
 
-fn first_number(root: &Path, name: &str) -> Option<f64> {
-    text(root, name)?.split_whitespace().next()?.parse().ok().filter(|number: &f64| number.is_finite())
+/// The first number of a file, times 1000. Both that are read so are decimals that no negative one makes sense for.
+fn first_milli(root: &Path, name: &str) -> u64 {
+    let number = text(root, name).and_then(|text| text.split_whitespace().next()?.parse().ok());
+    let number = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
+    number.map_or(0, |number| u64::try_from(number.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn text(root: &Path, name: &str) -> Option<String> {

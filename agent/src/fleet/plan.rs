@@ -14,7 +14,7 @@ pub struct Plan {
 }
 
 /// What leads from `running` to `wanted`.
-pub fn plan<'a>(running: impl Iterator<Item = &'a Camera> + Clone, wanted: &[Camera]) -> Plan {
+pub fn plan<'a>(running: &(impl Iterator<Item = &'a Camera> + Clone), wanted: &[Camera]) -> Plan {
     let stop = running.clone().filter(|camera| !wanted.contains(camera)).map(|camera| camera.stream.clone());
     let start = wanted.iter().filter(|camera| !running.clone().any(|runs| runs == *camera));
     Plan { stop: stop.collect(), start: start.cloned().collect() }
@@ -31,7 +31,7 @@ mod tests {
     fn cameras_that_did_not_change_are_left_alone() {
         let (before, after) =
             (cameras(&[("a", "1"), ("b", "1"), ("c", "1")]), cameras(&[("d", "1"), ("a", "1"), ("b", "2")]));
-        let plan = plan(before.iter(), &after);
+        let plan = plan(&before.iter(), &after);
         assert_eq!(plan.stop.iter().map(StreamName::as_str).collect::<Vec<_>>(), ["b", "c"]);
         assert_eq!(plan.start.iter().map(|camera| camera.stream.as_str()).collect::<Vec<_>>(), ["d", "b"]);
     }
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn the_same_configuration_in_another_order_changes_nothing() {
         let (before, after) = (cameras(&[("a", "1"), ("b", "1")]), cameras(&[("b", "1"), ("a", "1")]));
-        assert_eq!(plan(before.iter(), &after), Plan::default());
+        assert_eq!(plan(&before.iter(), &after), Plan::default());
     }
 
     fn cameras(cameras: &[(&str, &str)]) -> Vec<Camera> {

@@ -61,7 +61,8 @@ fn configurations_are_sealed_kept_for_a_while_and_told_with_who_pushed_them() {
     assert!(configurations.get(&cam(), 5).unwrap().is_none());
     assert!(configurations.get(&cam(), 6).unwrap().unwrap().toml.contains("correct-horse-5"));
     let range = KeyRange::prefix(Key::new(Space::Server, b""));
-    let rows = stage.archive.vault().catalog().scan(&range, Direction::Ascending, 1000).unwrap();
+    let catalog = stage.archive.vault().catalog().clone();
+    let rows = catalog.scan(&range, Direction::Ascending, 1000).unwrap();
     assert!(rows.len() > 20);
     for row in rows {
         assert!(!row.value.windows(7).any(|window| window == b"correct"), "a row holds the text");
@@ -93,7 +94,8 @@ async fn a_command_is_answered_by_the_device_that_it_is_for() {
         };
         seat.hear(FromAgent::Result(CommandResult { id, part: CommandPart::Failed("no".to_owned()) })).await;
     };
-    let ping = stage.fleet.command(&cam(), CommandKind::Ping);
+    let cam = cam();
+    let ping = stage.fleet.command(&cam, CommandKind::Ping);
     let (answer, ()) = tokio::join!(ping, device);
     assert_eq!(answer.unwrap_err().to_string(), "the device cam says: no");
 }

@@ -88,7 +88,7 @@ impl ConfigurationReport {
     }
 
     /// `None` for a state that this version does not know.
-    pub(crate) fn from_proto(report: proto::ConfigurationReport) -> Option<Self> {
+    pub(crate) fn from_proto(report: &proto::ConfigurationReport) -> Option<Self> {
         let state = [
             ConfigurationState::Kept,
             ConfigurationState::Trying,
