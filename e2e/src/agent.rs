@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
 use crate::process::{Process, binary};
 use crate::server::Server;
 
@@ -34,6 +36,8 @@ pub struct Persisted {
 #[derive(Debug)]
 pub struct Agent {
     folder: PathBuf,
+    /// Variables for it.
+    environment: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -45,7 +49,14 @@ impl Agent {
 
     /// The same, with another way to the server than the straight one.
     pub fn start_at(folder: &Path, server: &Server, address: &str, streams: &[(&str, Source)]) -> Agent {
-        let mut agent = Agent::enrolled_at(folder, server, address);
+        let mut agent = Agent::configured(folder, server, address, streams);
+        agent.restart();
+        agent
+    }
+
+    /// The same, not yet started.
+    pub fn configured(folder: &Path, server: &Server, address: &str, streams: &[(&str, Source)]) -> Agent {
+        let agent = Agent::enrolled_at(folder, server, address);
         let mut text = fs::read_to_string(agent.config()).expect("the configuration was written a moment ago");
         for (stream, source) in streams {
             let looped = |file: &Path| {
@@ -58,7 +69,6 @@ impl Agent {
             };
         }
         fs::write(agent.config(), text).expect("the configuration can be written");
-        agent.restart();
         agent
     }
 
@@ -68,7 +78,7 @@ impl Agent {
     }
 
     fn enrolled_at(folder: &Path, server: &Server, address: &str) -> Agent {
-        let agent = Agent { folder: folder.to_owned(), process: None };
+        let agent = Agent { folder: folder.to_owned(), environment: Vec::new(), process: None };
         fs::create_dir_all(folder).expect("the folder can be made");
         // Each folder is a device of its own.
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -86,10 +96,39 @@ impl Agent {
         command
             .env("RUST_LOG", "info,millrace_agent=debug")
             .env("NO_COLOR", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .arg("run")
             .arg("--config")
             .arg(self.config());
         self.process = Some(Process::start("millrace-agent", &mut command, &self.log()));
+    }
+
+    /// Gives it a variable at its next start.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Has its calendar be off by what stands in a file, as faketime has it: `+0`, `-5h`. The file may change while it
+    /// runs; monotonic clocks don't.
+    pub fn set_clock(&mut self, file: &Path) {
+        let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
+        let libraries = folders.map(|folder| Path::new(folder).join("faketime/libfaketimeMT.so.1"));
+        let library = libraries.iter().find(|library| library.exists());
+        let library = library.expect("the package faketime is installed; scripts/setup.sh test does it");
+        for (name, value) in [
+            ("LD_PRELOAD", library.as_path()),
+            ("FAKETIME_TIMESTAMP_FILE", file),
+            ("FAKETIME_NO_CACHE", Path::new("1")),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", Path::new("1")),
+        ] {
+            self.set(name, &value.to_string_lossy());
+        }
+    }
+
+    /// What `status.json` says.
+    pub fn status(&self) -> Value {
+        let text = fs::read(self.state().join("status.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
     }
 
     /// kill -9.

@@ -11,6 +11,7 @@ mod feeder;
 mod plant;
 mod server;
 
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub credentials: Option<(String, String)>,
     /// How it wants them.
     pub scheme: Scheme,
+    /// A file that gets a line for each picture that is sent: when, in ms since 1970, and which picture of the clip.
+    pub log: Option<PathBuf>,
 }
 
 /// How a password travels.
@@ -50,7 +53,14 @@ pub enum Scheme {
 impl Settings {
     /// A camera that shows `clip` at `/cam` on a free port, to anyone.
     pub fn new(clip: impl Into<PathBuf>) -> Self {
-        Self { clip: clip.into(), port: 0, path: "/cam".to_owned(), credentials: None, scheme: Scheme::Digest }
+        Self {
+            clip: clip.into(),
+            port: 0,
+            path: "/cam".to_owned(),
+            credentials: None,
+            scheme: Scheme::Digest,
+            log: None,
+        }
     }
 }
 
@@ -67,6 +77,14 @@ pub enum StartError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// The log could not be opened.
+    #[error("cannot write {}: {reason}", path.display())]
+    Log {
+        /// The log.
+        path: PathBuf,
+        /// What is wrong.
+        reason: io::Error,
     },
     /// The port could not be listened on.
     #[error("cannot listen on port {port}: {reason}")]
@@ -91,7 +109,11 @@ impl Camera {
         gst::init().map_err(|error| StartError::GStreamer(error.to_string()))?;
         let clip =
             Clip::read(&settings.clip).map_err(|reason| StartError::Clip { path: settings.clip.clone(), reason })?;
-        let plant = Arc::new(Plant::new(clip));
+        let log = settings.log.as_ref().map(|path| {
+            let file = File::options().create(true).append(true).open(path);
+            file.map_err(|reason| StartError::Log { path: path.clone(), reason })
+        });
+        let plant = Arc::new(Plant::new(clip, log.transpose()?));
         let server =
             Server::start(settings, &plant).map_err(|reason| StartError::Listen { port: settings.port, reason })?;
         Ok(Self { plant, server, path: settings.path.clone() })

@@ -30,6 +30,9 @@ struct Arguments {
     /// Take the password in the clear, as old cameras do, and not by digest.
     #[arg(long, requires = "password")]
     basic: bool,
+    /// A file to note each picture in that is sent: when, in ms since 1970, and which picture of the clip.
+    #[arg(long)]
+    log: Option<PathBuf>,
     /// A TCP port to take commands on as well.
     #[arg(long)]
     control_port: Option<u16>,
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         path: arguments.path,
         credentials: arguments.user.zip(arguments.password),
         scheme: if arguments.basic { Scheme::Basic } else { Scheme::Digest },
+        log: arguments.log,
     })?);
     println!("{}", camera.url());
     if let Some(port) = arguments.control_port {

@@ -1,7 +1,9 @@
 //! The camera behind its network: the clip, the camera's time, and the faults that it was told.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::clip::Clip;
 
@@ -9,6 +11,8 @@ use super::clip::Clip;
 pub(super) struct Plant {
     pub(super) clip: Clip,
     condition: Mutex<Condition>,
+    /// Where each picture is noted that was sent.
+    log: Option<File>,
 }
 
 struct Condition {
@@ -19,9 +23,18 @@ struct Condition {
 }
 
 impl Plant {
-    pub(super) fn new(clip: Clip) -> Self {
+    pub(super) fn new(clip: Clip, log: Option<File>) -> Self {
         let condition = Condition { began: Instant::now(), stalled_until: None, jump_nanos: 0 };
-        Self { clip, condition: Mutex::new(condition) }
+        Self { clip, condition: Mutex::new(condition), log }
+    }
+
+    /// Notes that a picture of the clip was sent now.
+    pub(super) fn note_sent(&self, picture: usize) {
+        let Some(mut log) = self.log.as_ref() else { return };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if let Err(error) = writeln!(log, "{} {picture}", now.as_millis()) {
+            tracing::warn!(%error, "a picture could not be noted");
+        }
     }
 
     /// The camera's time at `instant`.
