@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
 use crate::kinesis_video::KinesisVideo;
 use crate::process::{Process, binary};
 use crate::server::Server;
@@ -47,9 +49,15 @@ impl Agent {
 
     /// The same, with another way to the server than the straight one.
     pub fn start_at(folder: &Path, server: &Server, address: &str, streams: &[(&str, Source)]) -> Agent {
-        let mut agent = Agent::enrolled_at(folder, server, address);
-        agent.add(streams);
+        let mut agent = Agent::configured(folder, server, address, streams);
         agent.restart();
+        agent
+    }
+
+    /// The same, not yet started.
+    pub fn configured(folder: &Path, server: &Server, address: &str, streams: &[(&str, Source)]) -> Agent {
+        let agent = Agent::enrolled_at(folder, server, address);
+        agent.add(streams);
         agent
     }
 
@@ -151,6 +159,12 @@ impl Agent {
 
     fn calendar(&self) -> PathBuf {
         self.folder.join("calendar")
+    }
+
+    /// What `status.json` says.
+    pub fn status(&self) -> Value {
+        let text = fs::read(self.state().join("status.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
     }
 
     /// kill -9.

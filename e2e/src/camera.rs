@@ -1,5 +1,6 @@
 //! The simulated camera: `rtsp-camera` of samples/ as a process.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -12,6 +13,7 @@ use crate::wait::until;
 #[derive(Debug)]
 pub struct Camera {
     port: u16,
+    control_port: u16,
     _process: Process,
 }
 
@@ -23,13 +25,22 @@ impl Camera {
 
     /// Starts a camera with more arguments: those of `rtsp-camera`.
     pub fn start_with(clip: &str, folder: &Path, arguments: &[&str]) -> Camera {
-        let port = free_port();
+        let (port, control_port) = (free_port(), free_port());
         let mut command = Command::new(binary("rtsp-camera"));
         command.arg("--clip").arg(crate::clip(clip));
-        command.args(["--port", &port.to_string()]).args(arguments);
+        command.args(["--port", &port.to_string(), "--control-port", &control_port.to_string()]).args(arguments);
         let process = Process::start("rtsp-camera", &mut command, &folder.join(format!("camera-{port}.log")));
         until("the camera listens", Duration::from_secs(10), || TcpStream::connect(("127.0.0.1", port)).ok());
-        Camera { port, _process: process }
+        Camera { port, control_port, _process: process }
+    }
+
+    /// Has it do what samples/README.md lists.
+    pub fn tell(&self, command: &str) {
+        let mut control = TcpStream::connect(("127.0.0.1", self.control_port)).expect("the camera takes commands");
+        writeln!(control, "{command}").expect("the camera listens");
+        let mut answer = String::new();
+        BufReader::new(control).read_line(&mut answer).expect("the camera answers");
+        assert_eq!(answer.trim(), "ok", "{command}");
     }
 
     /// Where the agent finds it.

@@ -22,9 +22,22 @@ pub fn hashes(input: &str, kind: Kind) -> Vec<String> {
     lines.map(|line| line.split(',').skip(4).map(str::trim).collect::<Vec<_>>().join(" ")).collect()
 }
 
+/// When each picture of a file of H.264 is shown, counted from the first that is, and a hash of what is coded of it: the same in
+/// every container, and with parameter sets or without. In decoding order.
+pub fn pictures(file: &Path) -> Vec<(Duration, String)> {
+    let text =
+        framemd5_of(&file.to_string_lossy(), &["-map", "0:v:0", "-c", "copy", "-bsf:v", "filter_units=pass_types=1-5"]);
+    let hashes =
+        text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit(',').next().unwrap_or_default());
+    times_in(&text).into_iter().zip(hashes.map(|hash| hash.trim().to_owned())).collect()
+}
+
 /// When each access unit of one track of `input` is shown, counted from the first that is, in decoding order.
 pub fn times(input: &str, kind: Kind) -> Vec<Duration> {
-    let text = framemd5(input, kind);
+    times_in(&framemd5(input, kind))
+}
+
+fn times_in(text: &str) -> Vec<Duration> {
     let base = text.lines().find_map(|line| line.strip_prefix("#tb 0: ")).expect("framemd5 states its time base");
     let (numerator, denominator) = base.split_once('/').expect("a time base is a fraction");
     let parse = |number: &str| number.trim().parse::<i64>().unwrap_or_else(|error| panic!("{number:?}: {error}"));
@@ -42,8 +55,12 @@ fn framemd5(input: &str, kind: Kind) -> String {
         Kind::Video => "0:v:0",
         Kind::Audio => "0:a:0",
     };
+    framemd5_of(input, &["-map", select, "-c", "copy"])
+}
+
+fn framemd5_of(input: &str, what: &[&str]) -> String {
     let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-i", input, "-map", select, "-c", "copy", "-f", "framemd5", "-"]);
+    command.args(["-v", "error", "-i", input]).args(what).args(["-f", "framemd5", "-"]);
     let output = command.output().expect("ffmpeg can be run");
     assert!(output.status.success(), "ffmpeg on {input}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -23,6 +23,8 @@ pub struct Server {
     log: PathBuf,
     http: u16,
     quic: u16,
+    /// Where it listens for devices.
+    host: String,
     /// Given to the server and to every command.
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -72,6 +74,13 @@ impl Server {
         server
     }
 
+    /// Starts one that listens for devices at another address of this machine than 127.0.0.1.
+    pub fn start_at(folder: &Path, host: &str) -> Server {
+        let mut server = Server { host: host.to_owned(), ..Server::of_others(&folder.join("data")) };
+        server.restart();
+        server
+    }
+
     /// Whether a server on the same data, which is not running, starts with other arguments, and what it says.
     pub fn try_start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> (bool, String) {
         let mut command = Command::new("timeout");
@@ -90,6 +99,7 @@ impl Server {
             log,
             http: free_port(),
             quic: free_udp_port(),
+            host: "127.0.0.1".to_owned(),
             arguments: Vec::new(),
             environment: Vec::new(),
             process: None,
@@ -140,7 +150,7 @@ impl Server {
 
     /// Where agents upload to.
     pub fn upload_address(&self) -> String {
-        format!("127.0.0.1:{}", self.quic)
+        format!("{}:{}", self.host, self.quic)
     }
 
     /// The full address of a path, which may be a full address already.

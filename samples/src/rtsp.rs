@@ -14,6 +14,7 @@ mod packets;
 mod plant;
 mod server;
 
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub session_seconds: Option<u32>,
     /// What it codes in another way than its clip does.
     pub recoded: Vec<Coding>,
+    /// A file that gets a line for each picture that is sent: when, in ms since 1970, and which picture of the clip.
+    pub log: Option<PathBuf>,
 }
 
 /// How a password travels.
@@ -77,6 +80,7 @@ impl Settings {
             tls: None,
             session_seconds: None,
             recoded: Vec::new(),
+            log: None,
         }
     }
 }
@@ -94,6 +98,14 @@ pub enum StartError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// The log could not be opened.
+    #[error("cannot write {}: {reason}", path.display())]
+    Log {
+        /// The log.
+        path: PathBuf,
+        /// What is wrong.
+        reason: io::Error,
     },
     /// The port could not be listened on.
     #[error("cannot listen on port {port}: {reason}")]
@@ -125,7 +137,11 @@ impl Camera {
             path: settings.clip.clone(),
             reason: "the other clips have other kinds of tracks".to_owned(),
         };
-        let plant = Plant::new(clips.collect::<Result<_, _>>()?, settings.clocks).ok_or_else(unlike)?;
+        let log = settings.log.as_ref().map(|path| {
+            let file = File::options().create(true).append(true).open(path);
+            file.map_err(|reason| StartError::Log { path: path.clone(), reason })
+        });
+        let plant = Plant::new(clips.collect::<Result<_, _>>()?, settings.clocks, log.transpose()?).ok_or_else(unlike)?;
         let plant = Arc::new(plant);
         let server =
             Server::start(settings, &plant).map_err(|reason| StartError::Listen { port: settings.port, reason })?;

@@ -42,6 +42,9 @@ struct Arguments {
     /// Code pictures or sound anew: mjpeg, g726-32, opus, l16 and others. May be given twice.
     #[arg(long, value_name = "CODING")]
     recode: Vec<Coding>,
+    /// A file to note each picture in that is sent: when, in ms since 1970, and which picture of the clip.
+    #[arg(long)]
+    log: Option<PathBuf>,
     /// A TCP port to take commands on as well.
     #[arg(long)]
     control_port: Option<u16>,
@@ -74,6 +77,7 @@ fn main() -> anyhow::Result<()> {
         tls: arguments.tls.map(std::fs::read_to_string).transpose()?,
         session_seconds: arguments.session_seconds,
         recoded: arguments.recode,
+        log: arguments.log,
     })?);
     println!("{}", camera.url());
     if let Some(port) = arguments.control_port {

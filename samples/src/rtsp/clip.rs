@@ -43,6 +43,8 @@ pub(super) struct Unit {
     pub(super) delay: Duration,
     /// Whether watching can begin here: a key frame, or any sound of a clip without picture.
     pub(super) entry: bool,
+    /// Which picture of the clip it is, in the order of sending.
+    pub(super) picture: Option<usize>,
 }
 
 /// A clip longer than this would not be a sample: it is kept in memory.
@@ -116,9 +118,12 @@ impl Clip {
                 entry: picture.is_none_or(|picture| track == picture)
                     && !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
                 buffer,
+                picture: None,
             })
             .collect();
         units.sort_by_key(|unit| unit.sent);
+        let pictures = units.iter_mut().filter(|unit| Some(unit.track) == picture);
+        pictures.enumerate().for_each(|(i, unit)| unit.picture = Some(i));
         let length = (0..tracks.len()).filter_map(|track| span(&units, track)).max().ok_or("it is empty")?;
         Ok(Self { tracks, units, length })
     }

@@ -128,7 +128,11 @@ impl Feeder {
         let clock_time = |time: Duration| gst::ClockTime::try_from(time).ok();
         times.set_dts(clock_time(sent));
         times.set_pts(clock_time(sent + unit.delay));
-        self.sources[unit.track].push_buffer(buffer).map(|_| ())
+        self.sources[unit.track].push_buffer(buffer)?;
+        if let Some(picture) = unit.picture {
+            self.plant.note_sent(picture);
+        }
+        Ok(())
     }
 
     fn is_over(&self) -> bool {

@@ -1,8 +1,10 @@
 //! The camera behind its network: the clip, the camera's time, and the faults that it was told.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::clip::Clip;
 use super::clocks::Clocks;
@@ -19,6 +21,8 @@ pub(super) struct Plant {
     lost: AtomicU64,
     /// Requests that viewers sent to keep their sessions.
     kept_alive: AtomicU64,
+    /// Where each picture is noted that was sent.
+    log: Option<File>,
 }
 
 struct Condition {
@@ -35,13 +39,22 @@ struct Condition {
 
 impl Plant {
     /// Says no if the clips can't be shown one after the other.
-    pub(super) fn new(clips: Vec<Clip>, clocks: Clocks) -> Option<Self> {
+    pub(super) fn new(clips: Vec<Clip>, clocks: Clocks, log: Option<File>) -> Option<Self> {
         let (first, others) = clips.split_first()?;
         let alike = |clip: &Clip| clip.tracks.iter().map(|t| &t.payloader).eq(first.tracks.iter().map(|t| &t.payloader));
         others.iter().all(alike).then_some(())?;
         let (packets, lost, kept_alive) = Default::default();
         let condition = Mutex::new(Condition::new(Instant::now(), clocks));
-        Some(Self { clips, clocks, condition, packets, lost, kept_alive })
+        Some(Self { clips, clocks, condition, packets, lost, kept_alive, log })
+    }
+
+    /// Notes that a picture of the clip was sent now.
+    pub(super) fn note_sent(&self, picture: usize) {
+        let Some(mut log) = self.log.as_ref() else { return };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if let Err(error) = writeln!(log, "{} {picture}", now.as_millis()) {
+            tracing::warn!(%error, "a picture could not be noted");
+        }
     }
 
     /// The clip that it shows now, and its number.

@@ -1,0 +1,155 @@
+//! The stage: cameras and an agent in a network of their own, a server on this machine.
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2e::{Agent, Camera, Line, Network, Server, Source, until};
+use tempfile::TempDir;
+
+use crate::faults::{now_millis, until_up};
+
+/// The streams and what their cameras show.
+pub const STREAMS: [(&str, &str); 2] = [("yard", "h264-aac.mp4"), ("door", "h264-bframes.mp4")];
+
+/// So long before a disturbance a picture may have been on its way from the camera to the spool, on a busy machine:
+/// 200 ms wait in the agent to be put in order, and as long in buffers of the network.
+const BEFORE: i64 = 1500;
+/// So long after the agent reports pictures again, all are seen: a viewer begins at the camera's next key frame.
+const AFTER: i64 = 2500;
+
+pub struct Stage {
+    pub server: Server,
+    pub agent: Agent,
+    cameras: Vec<Camera>,
+    /// When a stream could not be seen: from and to, in ms since 1970.
+    pub unseen: Vec<(usize, i64, i64)>,
+    /// Until when the line is not well.
+    line_until: Option<Instant>,
+    clock: PathBuf,
+    network: Network,
+    // The last to go: the others have their files in it.
+    folder: TempDir,
+}
+
+impl Stage {
+    pub fn new(network: Network) -> Stage {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let server = Server::start_at(folder.path(), network.server_host());
+        let cameras = network.inside(|| {
+            let start = |(stream, clip): &(&str, &str)| {
+                let log = folder.path().join(format!("{stream}.sent"));
+                Camera::start_with(clip, folder.path(), &["--log", &log.to_string_lossy()])
+            };
+            STREAMS.iter().map(start).collect::<Vec<_>>()
+        });
+        let sources: Vec<_> =
+            STREAMS.iter().zip(&cameras).map(|((stream, _), camera)| (*stream, Source::Rtsp(camera.url()))).collect();
+        let mut agent = Agent::configured(&folder.path().join("agent"), &server, &server.upload_address(), &sources);
+        agent.with_calendar("+0");
+        network.inside(|| agent.restart());
+        let began = now_millis();
+        let mut stage = Stage { server, agent, cameras, unseen: Vec::new(), line_until: None, clock, network, folder };
+        for (i, (stream, _)) in STREAMS.iter().enumerate() {
+            until_up(&stage, stream);
+            stage.unseen.push((i, began - BEFORE, now_millis() + AFTER));
+        }
+        stage
+    }
+
+    /// A camera does something after which it has to be found again, and is.
+    pub fn disturb(&mut self, camera: usize, command: &str) {
+        let from = now_millis() - BEFORE;
+        self.tell(camera, command);
+        // What the status says may still be of before.
+        thread::sleep(Duration::from_secs(2));
+        until_up(self, STREAMS[camera].0);
+        self.unseen.push((camera, from, now_millis() + AFTER));
+    }
+
+    pub fn tell(&self, camera: usize, command: &str) {
+        let camera = &self.cameras[camera];
+        self.network.inside(|| camera.tell(command));
+    }
+
+    pub fn kill_agent(&mut self) {
+        let from = now_millis() - BEFORE;
+        self.agent.kill();
+        let Stage { network, agent, .. } = self;
+        network.inside(|| agent.restart());
+        for (i, (stream, _)) in STREAMS.iter().enumerate() {
+            until_up(self, stream);
+            self.unseen.push((i, from, now_millis() + AFTER));
+        }
+    }
+
+    pub fn step_clock(&self, hours: i32) {
+        // Replaced and not overwritten: it is read at any time.
+        let beside = self.clock.with_extension("new");
+        fs::write(&beside, format!("{hours:+}h")).expect("the clock can be set");
+        fs::rename(&beside, &self.clock).expect("the clock can be set");
+    }
+
+    /// The line is so for a time; whatever it was before ends.
+    pub fn line_is(&mut self, line: Line, time: Duration) {
+        self.network.set(line);
+        self.line_until = Some(Instant::now() + time);
+    }
+
+    /// Ends what has lasted long enough.
+    pub fn tend(&mut self) {
+        if self.line_until.is_some_and(|until| until <= Instant::now()) {
+            self.network.set(Line::Well);
+            self.line_until = None;
+        }
+    }
+
+    /// Everything is well again, all that is in the spool arrives, and the agent stops.
+    pub fn settle(&mut self) {
+        self.network.set(Line::Well);
+        thread::sleep(Duration::from_secs(3));
+        let waiting = self.agent.spooled();
+        until("the spool empties", Duration::from_secs(300), || {
+            waiting.iter().all(|file| !file.exists()).then_some(())
+        });
+        let stopped = now_millis();
+        self.agent.stop();
+        for i in 0..STREAMS.len() {
+            self.unseen.push((i, stopped - BEFORE, i64::MAX));
+        }
+    }
+
+    /// What the agent dropped of a stream, with whatever reason: from and to, in ms since 1970.
+    pub fn drops(&self, stream: &str) -> Vec<(i64, i64)> {
+        let mut drops = Vec::new();
+        for name in ["drops.old", "drops"] {
+            let bytes = fs::read(self.agent.state().join(name)).unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            for line in text.lines() {
+                // [checksum] [reason] [stream] [session] [first sequence] [last sequence] [start, ns] [duration, ns]
+                let words: Vec<&str> = line.split_ascii_whitespace().collect();
+                let [_, reason, of, _, _, _, start, duration] = words[..] else { continue };
+                if of == stream {
+                    eprintln!("dropped: {line}");
+                    let [start, duration] =
+                        [start, duration].map(|nanos| nanos.parse::<i64>().expect("a number") / 1_000_000);
+                    assert!(!reason.is_empty());
+                    drops.push((start - BEFORE, start + duration + BEFORE));
+                }
+            }
+        }
+        drops
+    }
+
+    /// The pictures that a camera sent: when, in ms since 1970, and which of the clip.
+    pub fn sent(&self, camera: usize) -> Vec<(i64, usize)> {
+        let path = self.folder.path().join(format!("{}.sent", STREAMS[camera].0));
+        let text = fs::read_to_string(path).expect("the camera keeps a log");
+        let parse = |line: &str| {
+            let (millis, picture) = line.split_once(' ')?;
+            Some((millis.parse().ok()?, picture.parse().ok()?))
+        };
+        text.lines().map(|line| parse(line).unwrap_or_else(|| panic!("{line:?} in the log of a camera"))).collect()
+    }
+}
