@@ -51,8 +51,8 @@ pub mod timekeeper;
 pub mod trust;
 pub mod upkeep;
 pub mod uplink;
-pub mod watchdog;
 pub mod wanted;
+pub mod watchdog;
 
 /// The agent's version, as the server's log shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

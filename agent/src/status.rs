@@ -80,7 +80,8 @@ impl Status {
     /// What hangs, if something does.
     fn hangs(&self, now: Instant) -> Option<String> {
         let cameras = self.cameras.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut parts = cameras.iter().map(|camera| (camera.stream(), camera.pulse())).chain([("uplink", &*self.uplink)]);
+        let mut parts =
+            cameras.iter().map(|camera| (camera.stream(), camera.pulse())).chain([("uplink", &*self.uplink)]);
         parts.find(|(_, pulse)| pulse.stands_still(now)).map(|(part, _)| part.to_owned())
     }
 

@@ -141,7 +141,8 @@ impl Camera {
             let file = File::options().create(true).append(true).open(path);
             file.map_err(|reason| StartError::Log { path: path.clone(), reason })
         });
-        let plant = Plant::new(clips.collect::<Result<_, _>>()?, settings.clocks, log.transpose()?).ok_or_else(unlike)?;
+        let plant =
+            Plant::new(clips.collect::<Result<_, _>>()?, settings.clocks, log.transpose()?).ok_or_else(unlike)?;
         let plant = Arc::new(plant);
         let server =
             Server::start(settings, &plant).map_err(|reason| StartError::Listen { port: settings.port, reason })?;

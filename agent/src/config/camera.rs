@@ -289,7 +289,8 @@ impl Raw {
             }
             if url.starts_with("rtsps://") && transport == Transport::Udp {
                 problems.push(
-                    "transport = \"udp\" would send the pictures of an rtsps address in the clear: remove it".to_owned(),
+                    "transport = \"udp\" would send the pictures of an rtsps address in the clear: remove it"
+                        .to_owned(),
                 );
             }
             let tls = tls::Raw {

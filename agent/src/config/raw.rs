@@ -65,15 +65,7 @@ impl Config {
         if let Some(aws) = &aws {
             aws::check_names(aws, &cameras, problems);
         }
-        Some(super::Config {
-            state,
-            server: server?,
-            aws,
-            spool,
-            metrics,
-            uplink,
-            cameras,
-        })
+        Some(super::Config { state, server: server?, aws, spool, metrics, uplink, cameras })
     }
 }
 

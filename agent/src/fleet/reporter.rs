@@ -92,7 +92,11 @@ fn rates(
             milli_fps: u32::try_from(per_second(now.0, then.0, 1000)).unwrap_or(u32::MAX),
             bits_per_second: per_second(now.1, then.1, 8),
             failures: camera.failures,
-            last_failure: camera.last_trouble.as_ref().map(|last| format!("{}: {}", last.reason, last.words)).unwrap_or_default(),
+            last_failure: camera
+                .last_trouble
+                .as_ref()
+                .map(|last| format!("{}: {}", last.reason, last.words))
+                .unwrap_or_default(),
             pictures: camera.pictures,
         }
     };

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use e2e::{Agent, Process, binary};
 
-use super::line::DEVICES;
 use super::Stage;
+use super::line::DEVICES;
 use crate::figures;
 
 const DEAD: Duration = Duration::from_secs(30);

@@ -1,7 +1,6 @@
 //! The stage: cameras and an agent in a network of their own, a server on this machine.
 
 use std::fs;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,7 +26,6 @@ pub struct Stage {
     pub unseen: Vec<(usize, i64, i64)>,
     /// Until when the line is not well.
     line_until: Option<Instant>,
-    clock: PathBuf,
     network: Network,
     // The last to go: the others have their files in it.
     folder: TempDir,
@@ -50,7 +48,7 @@ impl Stage {
         agent.with_calendar("+0");
         network.inside(|| agent.restart());
         let began = now_millis();
-        let mut stage = Stage { server, agent, cameras, unseen: Vec::new(), line_until: None, clock, network, folder };
+        let mut stage = Stage { server, agent, cameras, unseen: Vec::new(), line_until: None, network, folder };
         for (i, (stream, _)) in STREAMS.iter().enumerate() {
             until_up(&stage, stream);
             stage.unseen.push((i, began - BEFORE, now_millis() + AFTER));
@@ -85,10 +83,7 @@ impl Stage {
     }
 
     pub fn step_clock(&self, hours: i32) {
-        // Replaced and not overwritten: it is read at any time.
-        let beside = self.clock.with_extension("new");
-        fs::write(&beside, format!("{hours:+}h")).expect("the clock can be set");
-        fs::rename(&beside, &self.clock).expect("the clock can be set");
+        self.agent.set_clock(&format!("{hours:+}h"));
     }
 
     /// The line is so for a time; whatever it was before ends.

@@ -48,13 +48,16 @@ impl Trust {
             Self::System => {}
             Self::Ca(path) => rtspsrc.set_property("tls-database", anchors(path)?),
             // No authority is believed, so that every certificate comes to be held against the fingerprint.
-            Self::Fingerprint(_) | Self::Anyone => rtspsrc.set_property("tls-database", anchors(Path::new("/dev/null"))?),
+            Self::Fingerprint(_) | Self::Anyone => {
+                rtspsrc.set_property("tls-database", anchors(Path::new("/dev/null"))?)
+            }
         }
         let (trust, verdict) = (self.clone(), verdict.clone());
         rtspsrc.connect("accept-certificate", false, move |values| {
             let certificate = values.get(2).and_then(|value| value.get::<gio::TlsCertificate>().ok());
             let errors = values.get(3).and_then(|value| value.get::<gio::TlsCertificateFlags>().ok());
-            let refusal = trust.refusal(certificate.as_ref(), errors.unwrap_or(gio::TlsCertificateFlags::GENERIC_ERROR));
+            let refusal =
+                trust.refusal(certificate.as_ref(), errors.unwrap_or(gio::TlsCertificateFlags::GENERIC_ERROR));
             let accepted = refusal.is_none();
             if let Some(why) = refusal {
                 verdict.set(why);

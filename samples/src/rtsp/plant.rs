@@ -41,7 +41,8 @@ impl Plant {
     /// Says no if the clips can't be shown one after the other.
     pub(super) fn new(clips: Vec<Clip>, clocks: Clocks, log: Option<File>) -> Option<Self> {
         let (first, others) = clips.split_first()?;
-        let alike = |clip: &Clip| clip.tracks.iter().map(|t| &t.payloader).eq(first.tracks.iter().map(|t| &t.payloader));
+        let alike =
+            |clip: &Clip| clip.tracks.iter().map(|t| &t.payloader).eq(first.tracks.iter().map(|t| &t.payloader));
         others.iter().all(alike).then_some(())?;
         let (packets, lost, kept_alive) = Default::default();
         let condition = Mutex::new(Condition::new(Instant::now(), clocks));
