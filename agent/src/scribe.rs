@@ -29,7 +29,7 @@ enum Desk {
     /// On the caller's thread.
     Here(Page),
     /// On a thread of its own.
-    There { queue: Arc<Queue>, thread: Option<JoinHandle<()>>, open: Option<Ahead> },
+    There { spool: Spool, queue: Arc<Queue>, thread: Option<JoinHandle<()>>, open: Option<Ahead> },
 }
 
 /// The open fragment, as its recorder sees it.
@@ -76,7 +76,7 @@ impl Scribe {
     /// One that does not. Dropping it waits until everything that it took is written.
     pub fn hurried(spool: Spool) -> Self {
         let queue = Arc::new(Queue::default());
-        let reading = queue.clone();
+        let (reading, counting) = (queue.clone(), spool.clone());
         let thread = std::thread::Builder::new().name("scribe".to_owned()).spawn(move || {
             let mut page = Page::new(spool);
             while let Some(order) = reading.next() {
@@ -84,11 +84,11 @@ impl Scribe {
             }
         });
         match thread {
-            Ok(thread) => Self { desk: Desk::There { queue, thread: Some(thread), open: None } },
+            Ok(thread) => Self { desk: Desk::There { spool: counting, queue, thread: Some(thread), open: None } },
             Err(error) => {
                 tracing::error!(%error, "no thread for writing can be started: nothing will be recorded");
                 queue.close();
-                Self { desk: Desk::There { queue, thread: None, open: None } }
+                Self { desk: Desk::There { spool: counting, queue, thread: None, open: None } }
             }
         }
     }
@@ -105,9 +105,11 @@ impl Scribe {
     pub fn begin(&mut self, key: FragmentKey, start: Start, closing: Bytes) -> bool {
         match &mut self.desk {
             Desk::Here(page) => page.begin(key, start, closing, Arc::default()),
-            Desk::There { queue, open, .. } => {
+            Desk::There { spool, queue, open, .. } => {
                 // Half of the room, so that a queue that was full does not take the beginnings of fragments only.
                 if queue.bytes() > limits::SCRIBE_BYTES_MAX / 2 {
+                    tracing::warn!(fragment = %key, "the disk is slower than the camera: a fragment is dropped");
+                    spool.count_dropped(Reason::SlowDisk);
                     *open = Some(Ahead::Refused { key, start, elapsed: Duration::ZERO });
                     return false;
                 }
@@ -206,7 +208,7 @@ impl Page {
             Order::Append { elapsed, pieces } => self.append(elapsed, &pieces),
             Order::Finish { duration } => self.finish(duration),
             Order::Leave => self.leave(),
-            Order::Dropped(run) => self.spool.note_run(&run),
+            Order::Dropped(run) => self.spool.list_run(&run),
         }
     }
 
@@ -323,7 +325,6 @@ impl Queue {
     /// A fragment that was never taken. What follows one like it joins it, so that a disk that stands still for days
     /// gathers no list in memory.
     fn push_dropped(&self, key: &FragmentKey, start: Start, duration: Duration) {
-        tracing::warn!(fragment = %key, "the disk is slower than the camera: a fragment is dropped");
         let run = Run::of(key, start.wall, duration, Reason::SlowDisk);
         let mut inner = self.lock();
         if let Some(Order::Dropped(before)) = inner.orders.back_mut()

@@ -70,6 +70,83 @@ fn a_disk_that_stands_still_costs_whole_fragments_and_a_bounded_memory() {
     assert_eq!(files as u64, counters.fragments);
 }
 
+/// A real camera, over RTSP: behind a reader that waits GStreamer would gather what it sends.
+#[cfg(feature = "capture")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_before_a_disk_that_stands_still_costs_no_more_memory_and_goes_on_in_its_session() {
+    use agent::config::{Camera, Source, Transport};
+    use samples::rtsp;
+    let (state, disk) = (tempfile::tempdir().unwrap(), Arc::new(Halting::default()));
+    let spool = Spool::open_on(disk.clone(), state.path(), 1 << 30).unwrap();
+    let camera = rtsp::Camera::start(&rtsp::Settings::new(noise(state.path()))).unwrap();
+    let config = Camera {
+        stream: "front".parse().unwrap(),
+        source: Source::Rtsp { url: camera.url(), transport: Transport::Tcp, credentials: None, latency: None },
+        fragment_target: Duration::from_secs(1),
+    };
+    let stop = tokio_util::sync::CancellationToken::new();
+    let recording = tokio::task::spawn_blocking({
+        let (spool, stop) = (spool.clone(), stop.clone());
+        let status = agent::status::CameraStatus::new("front");
+        let clock = agent::clock::Clock::open().unwrap();
+        move || agent::capture::run(&config, &spool, clock, &status, &stop)
+    });
+    reaches("a fragment is recorded", || spool.counters().spooled > 0).await;
+    disk.halt(true);
+    reaches("the room is used up", || spool.counters().drops.slow_disk > 1).await;
+    let early = memory();
+    let bytes_a_fragment = spool.next(None).unwrap().1.bytes;
+    let more = (30 << 20) / bytes_a_fragment;
+    reaches("much is dropped", || spool.counters().drops.slow_disk > more).await;
+    let grown = memory().saturating_sub(early);
+    eprintln!("{more} fragments of {bytes_a_fragment} bytes were dropped; the process grew by {grown} bytes");
+    assert!(grown < 15 << 20, "30 MiB were dropped, and the process grew by {grown} bytes");
+    disk.halt(false);
+    let before = spool.counters().spooled + 10;
+    reaches("recording goes on", || spool.counters().spooled > before).await;
+    stop.cancel();
+    recording.await.unwrap();
+    let (mut sessions, mut after) = (std::collections::BTreeSet::new(), None);
+    while let Some((ordinal, entry)) = spool.next(after) {
+        sessions.insert(entry.key.id.session);
+        after = Some(ordinal);
+    }
+    assert_eq!(sessions.len(), 1, "the camera was not started again");
+    let listed = drops::read(&OsDisk, state.path()).unwrap();
+    let count: u64 = listed.iter().map(|run| u64::from(run.last.0 - run.first.0) + 1).sum();
+    assert_eq!(count, spool.counters().dropped, "{listed:#?}");
+}
+
+#[cfg(feature = "capture")]
+async fn reaches(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(180), wait).await.unwrap_or_else(|_| panic!("{what}: it took too long"));
+}
+
+/// The memory of this process that is no file's.
+#[cfg(feature = "capture")]
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// A clip of some 2 MB/s: nothing is as hard to code as noise.
+#[cfg(feature = "capture")]
+fn noise(folder: &Path) -> PathBuf {
+    let clip = folder.join("noise.mp4");
+    let mut ffmpeg = std::process::Command::new("ffmpeg");
+    ffmpeg.args(["-v", "error", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "320x180", "-r", "25"]);
+    ffmpeg.args(["-i", "/dev/urandom", "-t", "4", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "22"]);
+    ffmpeg.args(["-g", "25", "-bf", "0"]).arg(&clip);
+    assert!(ffmpeg.status().expect("ffmpeg can be run").success(), "ffmpeg can't make a clip");
+    clip
+}
+
 #[test]
 fn a_spool_that_is_full_and_does_not_drop_refuses_whole_fragments_until_there_is_room() {
     let state = tempfile::tempdir().unwrap();

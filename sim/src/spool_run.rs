@@ -289,7 +289,10 @@ impl<'a> Run<'a> {
             self.boot += 1;
             self.seconds = 0;
             self.listed_in_memory.clear();
-            self.fragments.values_mut().for_each(|known| known.answered = 0);
+            for known in self.fragments.values_mut() {
+                known.answered = 0;
+                known.forget_what_waits();
+            }
         }
     }
 
@@ -472,11 +475,7 @@ impl<'a> Run<'a> {
         self.note_dropped(bench, &held, before)?;
         if self.disk.is_off() || self.disk.failed_syncs() > failed_syncs {
             // A sync that failed is not made again: what it was for is in memory, and not promised.
-            for known in self.fragments.values_mut() {
-                if let Knowledge::Waits(..) = known.knowledge {
-                    known.knowledge = Knowledge::Begun;
-                }
-            }
+            self.fragments.values_mut().for_each(Known::forget_what_waits);
             return Ok(());
         }
         // It is seen to wait at the next look, and synced at the first one an interval after that.
@@ -741,6 +740,13 @@ impl<'a> Run<'a> {
 }
 
 impl Known {
+    /// What waited to be synced is there, whole or ended early, or not.
+    fn forget_what_waits(&mut self) {
+        if let Knowledge::Waits(..) = self.knowledge {
+            self.knowledge = Knowledge::Begun;
+        }
+    }
+
     /// All of it, with its end.
     fn payload(&self) -> Vec<u8> {
         self.chunks.iter().flat_map(|(chunk, _)| chunk).chain(&CLOSING).copied().collect()

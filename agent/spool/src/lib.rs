@@ -270,9 +270,13 @@ impl Spool {
         self.drops().append(&Run::of(key, start, duration, reason));
     }
 
-    /// Counts and lists fragments that were dropped before they came here.
-    pub fn note_run(&self, run: &Run) {
-        (run.first.0..=run.last.0).for_each(|_| self.index().count_drop(run.reason));
+    /// Counts a fragment that is dropped before it comes here, without waiting for the disk. [`Self::list_run`] follows.
+    pub fn count_dropped(&self, reason: Reason) {
+        self.index().count_drop(reason);
+    }
+
+    /// Lists fragments that were counted when they were dropped.
+    pub fn list_run(&self, run: &Run) {
         self.drops().append(run);
     }
 
