@@ -113,7 +113,9 @@ pub fn page(status: &Snapshot) -> String {
     page.cameras(cameras, "fps", "gauge", "Pictures in the last second.", |camera| camera.fps);
     page.cameras(cameras, "bits_per_second", "gauge", "Bits in the last second.", |camera| camera.bits_per_second);
     page.cameras(cameras, "pictures_total", "counter", "Pictures recorded.", |camera| camera.pictures);
-    page.cameras(cameras, "units_dropped_total", "counter", "Units that belong to no fragment.", |camera| camera.dropped);
+    page.cameras(cameras, "units_dropped_total", "counter", "Units that belong to no fragment.", |camera| {
+        camera.dropped
+    });
     page.cameras(cameras, "packets_lost_total", "counter", "Packets lost on the way.", |camera| camera.packets_lost);
     page.cameras(cameras, "units_damaged_total", "counter", "Units that lost packets.", |camera| camera.units_damaged);
     page.cameras(cameras, "starts_again_total", "counter", "How often it was started again.", |camera| camera.failures);

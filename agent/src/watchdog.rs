@@ -56,7 +56,8 @@ impl Watchdog {
     pub fn tracks(&mut self, tracks: &Tracks) -> Option<Finding> {
         self.video = tracks.video().map(|track| track.number);
         let before = self.tracks.replace(tracks.clone())?;
-        let changed = before.iter().any(|old| tracks.iter().any(|new| new.number == old.number && new.codec != old.codec));
+        let changed =
+            before.iter().any(|old| tracks.iter().any(|new| new.number == old.number && new.codec != old.codec));
         changed.then(|| Finding::Noted(Reason::CodingChanged, format!("it changed its coding to {}", describe(tracks))))
     }
 
@@ -85,8 +86,11 @@ impl Watchdog {
         if self.losses.told.is_some_and(recent) {
             return None;
         }
-        let Losses { packets, units, .. } = std::mem::replace(&mut self.losses, Losses { told: Some(now), ..Losses::default() });
-        let words = format!("{packets} packets were lost on the way, {units} pictures or pieces of sound are damaged or missing");
+        let Losses { packets, units, .. } =
+            std::mem::replace(&mut self.losses, Losses { told: Some(now), ..Losses::default() });
+        let words = format!(
+            "{packets} packets were lost on the way, {units} pictures or pieces of sound are damaged or missing"
+        );
         Some(Finding::Noted(Reason::PacketsLost, words))
     }
 }

@@ -66,7 +66,13 @@ impl Stage {
         let stop = CancellationToken::new();
         let config = Camera {
             stream: "yard".parse().unwrap(),
-            source: Source::Rtsp { url: camera.url(), transport: Transport::Tcp, credentials: None, latency: None, trust: TlsTrust::System },
+            source: Source::Rtsp {
+                url: camera.url(),
+                transport: Transport::Tcp,
+                credentials: None,
+                latency: None,
+                trust: TlsTrust::System,
+            },
             fragment_target: Duration::from_secs(1),
             frozen_picture: None,
         };

@@ -121,6 +121,12 @@ fn config(server: &Server, state: &Path, token: Option<JoinToken>) -> Config {
 }
 
 fn watched(stream: &str, url: String) -> Camera {
-    let source = Source::Rtsp { url, transport: config::Transport::Tcp, credentials: None, latency: None, trust: config::TlsTrust::System };
+    let source = Source::Rtsp {
+        url,
+        transport: config::Transport::Tcp,
+        credentials: None,
+        latency: None,
+        trust: config::TlsTrust::System,
+    };
     Camera { stream: stream.parse().unwrap(), source, fragment_target: std::time::Duration::from_secs(2) }
 }

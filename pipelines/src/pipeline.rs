@@ -15,10 +15,10 @@ use crate::bus::{self, Message};
 use crate::collector::{Collector, Refused};
 use crate::file::Pace;
 use crate::launch::MEDIA;
+use crate::loss::{Header, LossWatch};
 use crate::queue::{self, Sender};
 use crate::state::{Progress, State};
 use crate::teardown::teardown;
-use crate::loss::{Header, LossWatch};
 use crate::{Error, Event, Receiver, Source, branch, encoder, limits, rtsp, sender_clock};
 
 /// Starts sources.
@@ -331,7 +331,8 @@ impl Shared {
     fn watch_for_loss(self: &Arc<Self>, pad: &gst::Pad, kind: TrackKind) {
         let (shared, watch) = (Arc::downgrade(self), Mutex::new(LossWatch::default()));
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-            let header = info.buffer().and_then(|packet| packet.map_readable().ok()).and_then(|map| Header::parse(&map));
+            let header =
+                info.buffer().and_then(|packet| packet.map_readable().ok()).and_then(|map| Header::parse(&map));
             if let Some(loss) = header.and_then(|header| lock(&watch).push(header))
                 && let Some(shared) = shared.upgrade()
             {

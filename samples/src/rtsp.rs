@@ -107,9 +107,8 @@ impl Camera {
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
         gst::init().map_err(|error| StartError::GStreamer(error.to_string()))?;
         let clips = std::iter::once(&settings.clip).chain(&settings.others);
-        let clips = clips.map(|path| {
-            Clip::read(path).map_err(|reason| StartError::Clip { path: path.clone(), reason })
-        });
+        let clips =
+            clips.map(|path| Clip::read(path).map_err(|reason| StartError::Clip { path: path.clone(), reason }));
         let unlike = || StartError::Clip {
             path: settings.clip.clone(),
             reason: "the other clips have other kinds of tracks".to_owned(),

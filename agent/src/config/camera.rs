@@ -174,7 +174,7 @@ impl Raw {
         match (stream, source) {
             (Some(stream), Some(source)) if problems.is_empty() => {
                 Ok(Camera { stream, source, fragment_target, frozen_picture })
-            },
+            }
             _ => Err(problems),
         }
     }
@@ -224,7 +224,8 @@ impl Raw {
             let transport = self.transport.unwrap_or_default();
             if url.starts_with("rtsps://") && transport == Transport::Udp {
                 problems.push(
-                    "transport = \"udp\" would send the pictures of an rtsps address in the clear: remove it".to_owned(),
+                    "transport = \"udp\" would send the pictures of an rtsps address in the clear: remove it"
+                        .to_owned(),
                 );
             }
             return Some(Source::Rtsp {
@@ -270,7 +271,12 @@ impl Raw {
             ("tls_ca", self.tls_ca.is_some(), rtsp, "url"),
             ("tls_fingerprint", self.tls_fingerprint.is_some(), rtsp, "url"),
             ("tls_insecure", self.tls_insecure.is_some(), rtsp, "url"),
-            ("frozen_picture", self.frozen_picture.is_some(), rtsp || v4l2 || self.is_libcamera(), "url, v4l2 or libcamera"),
+            (
+                "frozen_picture",
+                self.frozen_picture.is_some(),
+                rtsp || v4l2 || self.is_libcamera(),
+                "url, v4l2 or libcamera",
+            ),
             ("looped", self.looped.is_some(), file, "file"),
             ("format", self.format.is_some(), v4l2, "v4l2"),
             ("audio", self.audio.is_some(), pattern, "test_pattern"),

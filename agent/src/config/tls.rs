@@ -30,10 +30,13 @@ impl Raw<'_> {
     /// What they mean for the camera at `url`. Paths are relative to `folder`.
     pub(super) fn resolve(&self, url: &str, folder: &Path, problems: &mut Vec<String>) -> TlsTrust {
         let insecure = self.insecure == Some(true);
-        let given = [self.ca.is_some(), self.fingerprint.is_some(), insecure].into_iter().filter(|given| *given).count();
+        let given =
+            [self.ca.is_some(), self.fingerprint.is_some(), insecure].into_iter().filter(|given| *given).count();
         let any = given > 0 || self.insecure.is_some();
         if any && !url.starts_with("rtsps://") {
-            problems.push("tls_ca, tls_fingerprint and tls_insecure only go with a url that begins with rtsps://".to_owned());
+            problems.push(
+                "tls_ca, tls_fingerprint and tls_insecure only go with a url that begins with rtsps://".to_owned(),
+            );
         }
         if given > 1 {
             problems.push("tls_ca, tls_fingerprint and tls_insecure exclude each other: keep one of them".to_owned());

@@ -83,7 +83,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_not_a_command() {
-        for line in ["", "stall", "stall x", "stall -1", "drop 5", "jump --1", "jump NaN", "show a", "lose -1", "explode"] {
+        for line in
+            ["", "stall", "stall x", "stall -1", "drop 5", "jump --1", "jump NaN", "show a", "lose -1", "explode"]
+        {
             assert_eq!(line.parse::<Command>(), Err(NotACommand), "{line}");
         }
     }
