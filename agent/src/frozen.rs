@@ -5,8 +5,9 @@
 //! were alike.) A frozen sensor or a hung image processor gives its encoder one picture again and again, and an encoder at
 //! rest codes it alike each time. So the coded key frames are compared, and nothing is decoded.
 //!
-//! What is compared is the latter half of each: headers, which count, lie in front. Encoders number their key frames 0, 1, 0, 1
-//! in a code of unequal length, which may shift all bits behind it, so a key frame may be like either of the last two.
+//! What is compared is the latter half of each without its last bytes: headers, which count, lie in front, and x264 puts bits of its
+//! frame number at the very end. Encoders number their key frames 0, 1, 0, 1 in a code of unequal length, which may shift
+//! all bits behind it, so a key frame may be like either of the last two.
 //!
 //! What this can't see: a frozen picture under a clock that the camera draws into it, and one whose encoder never comes to
 //! rest. What it takes for frozen: a picture made by a program, such as a slide.
@@ -18,6 +19,9 @@ use fragment::MediaTime;
 
 /// Key frames that have to be alike, whatever the time they take.
 const ALIKE_MIN: u32 = 3;
+
+/// Bytes at the end of a key frame that are not compared.
+const ENDING: usize = 8;
 
 /// Watches over the key frames of one camera.
 #[derive(Debug)]
@@ -37,9 +41,7 @@ impl FrozenPicture {
 
     /// The key frame at `at`. Answers for how long the picture has stood, if that is too long.
     pub fn key_frame(&mut self, data: &[u8], at: MediaTime) -> Option<Duration> {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(&data[data.len() / 2..]);
-        let sum = hasher.finish();
+        let sum = sum(data);
         if self.recent.contains(&Some(sum)) {
             self.alike += 1;
         } else {
@@ -49,6 +51,14 @@ impl FrozenPicture {
         let stands = at.since(self.since);
         (self.alike >= ALIKE_MIN && stands >= self.allowed).then_some(stands)
     }
+}
+
+/// What a key frame comes to without what may count in it.
+fn sum(data: &[u8]) -> u64 {
+    let end = data.len() - ENDING.min(data.len() / 4);
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&data[data.len() / 2..end]);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -82,11 +92,11 @@ mod tests {
     }
 
     #[test]
-    fn counters_in_front_do_not_make_it_another_picture() {
+    fn counters_in_front_and_at_the_very_end_do_not_make_it_another_picture() {
         let mut watch = FrozenPicture::new(ALLOWED);
         let mut frozen = frame(7);
         let stands = (0..40).filter_map(|second| {
-            frozen[4] = second as u8;
+            (frozen[4], frozen[999]) = (second as u8, second as u8);
             watch.key_frame(&frozen, at(second))
         });
         assert!(stands.count() > 0);

@@ -218,12 +218,17 @@ impl Collector {
         self.held_up(|| self.events.wait_until(instant))
     }
 
+    /// The time in which a thread waits for the reader is no silence of the source.
     fn held_up<T>(&self, wait: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
         self.watch().held_up = true;
         let result = wait();
         let mut watch = self.watch();
         watch.held_up = false;
-        watch.last = Instant::now();
+        // Not to now: sound that is pushed would keep a camera alive whose picture has stopped.
+        let waited = began.elapsed();
+        watch.last += waited;
+        watch.last_of_any = watch.last_of_any.map(|last| last + waited);
         result
     }
 

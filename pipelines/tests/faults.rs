@@ -58,14 +58,12 @@ async fn every_packet_that_is_lost_is_counted() {
 
 #[tokio::test]
 async fn a_session_is_kept_beyond_the_time_after_which_the_camera_would_end_it() {
-    for transport in [Transport::Tcp, Transport::Udp] {
-        let camera = Camera::start(&Settings { session_seconds: Some(6), ..settings() }).unwrap();
-        let (handle, mut events) = Pipeline::start(Source::new(camera.url()).transport(transport));
-        // Thrice the time; pictures without a gap.
-        let units = until_pictures(&mut events, 18 * 25).await;
-        handle.stop();
-        assert!(camera.kept_alive() >= 2, "{transport:?}: {} requests in {units} units", camera.kept_alive());
-    }
+    let camera = Camera::start(&Settings { session_seconds: Some(6), ..settings() }).unwrap();
+    let (handle, mut events) = Pipeline::start(Source::new(camera.url()).transport(Transport::Udp));
+    // Five times the time; pictures without a gap.
+    until_pictures(&mut events, 30 * 25).await;
+    handle.stop();
+    assert!(camera.kept_alive() >= 2, "{} requests", camera.kept_alive());
 }
 
 #[tokio::test]
@@ -89,7 +87,10 @@ async fn a_certificate_that_is_not_believed_is_said_in_words() {
     assert!(other.contains("is not the one that the configuration names"), "{other}");
     let (_, strangers) = secure();
     let stranger = refusal(&camera, Trust::Ca(strangers.path().join("ca.pem"))).await;
-    assert!(stranger.contains("nobody whom this machine trusts has signed it"), "{stranger}");
+    assert!(
+        stranger.contains("it does not pass the check"),
+        "an authority of the same name did not sign it: {stranger}"
+    );
 }
 
 #[tokio::test]

@@ -11,17 +11,18 @@ pub mod onvif;
 pub mod rtsp;
 
 /// The clips in `samples/clips`, as `make-clips.sh` makes them.
-pub const CLIPS: [&str; 9] = [
+pub const CLIPS: [&str; 7] = [
     "h264-aac.mp4",
     "h264-aac.ts",
-    "h264-aac-frozen.mp4",
-    "h264-aac-large.mp4",
     "h264-bframes.mp4",
     "h264-g711.mkv",
     "h264-vfr.mkv",
     "h265-aac.mp4",
     "h265-bframes.mp4",
 ];
+
+/// What the camera of the first clip shows when its resolution was changed, and when its sensor is frozen.
+pub const CLIPS_OF_FAULTS: [&str; 2] = ["h264-aac-large.mp4", "h264-aac-frozen.mp4"];
 
 /// The path of the clip called `name`, such as `h264-aac.mp4`.
 ///
@@ -30,7 +31,7 @@ pub const CLIPS: [&str; 9] = [
 /// If there is no such clip: a test that names one by mistake should stop.
 pub fn clip(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("clips").join(name);
-    assert!(path.is_file(), "there is no sample clip {name:?}; samples/make-clips.sh makes {CLIPS:?}");
+    assert!(path.is_file(), "there is no sample clip {name:?}; samples/make-clips.sh makes {CLIPS:?} and {CLIPS_OF_FAULTS:?}");
     path
 }
 

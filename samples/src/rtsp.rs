@@ -206,3 +206,10 @@ impl Camera {
         }
     }
 }
+
+impl Drop for Camera {
+    fn drop(&mut self) {
+        // A camera that has vanished hears nothing, the end neither.
+        self.plant.vanish(std::time::Duration::ZERO);
+    }
+}

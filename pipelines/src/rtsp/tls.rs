@@ -4,7 +4,10 @@
 //! no reason, so the verdict is kept here.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gst::glib;
@@ -47,10 +50,7 @@ impl Trust {
         match self {
             Self::System => {}
             Self::Ca(path) => rtspsrc.set_property("tls-database", anchors(path)?),
-            // No authority is believed, so that every certificate comes to be held against the fingerprint.
-            Self::Fingerprint(_) | Self::Anyone => {
-                rtspsrc.set_property("tls-database", anchors(Path::new("/dev/null"))?)
-            }
+            Self::Fingerprint(_) | Self::Anyone => rtspsrc.set_property("tls-database", nobody()?),
         }
         let (trust, verdict) = (self.clone(), verdict.clone());
         rtspsrc.connect("accept-certificate", false, move |values| {
@@ -93,6 +93,22 @@ fn anchors(path: &Path) -> Result<gio::TlsFileDatabase, Error> {
         what: format!("the file {} of certificate authorities", path.display()),
         detail: error.message().to_owned(),
     })
+}
+
+/// No authority, so that every certificate comes to be held against the fingerprint. GStreamer takes none but from a file with at
+/// least one; that in `nobody.pem` was made for this, has expired, and its key was never kept.
+fn nobody() -> Result<gio::TlsFileDatabase, Error> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("millrace-nobody-{}-{number}.pem", std::process::id()));
+    let written = File::create_new(&path).and_then(|mut file| file.write_all(include_bytes!("nobody.pem")));
+    let anchors = match written {
+        Ok(()) => anchors(&path),
+        Err(error) => Err(Error::Invalid { what: format!("the file {}", path.display()), detail: error.to_string() }),
+    };
+    // It has been read; one that stays does no harm.
+    let _ = std::fs::remove_file(&path);
+    anchors
 }
 
 /// The SHA-256 of a certificate, in hexadecimal.
