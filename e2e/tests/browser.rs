@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
+use std::time::Duration;
 
-use e2e::{Agent, Segment, Server, TwoCameras, root};
+use e2e::{Agent, Camera, Segment, Server, TwoCameras, root, until};
 use serde_json::{Value, json};
 
 #[test]
@@ -36,6 +37,35 @@ fn a_past_that_is_damaged_plays_on_behind_the_gap() {
         let playlist = server.get_as_stranger(&server.whole(stream).replace("index.m3u8", "media.m3u8")).text();
         assert_eq!(playlist.matches("#EXT-X-GAP").count(), gaps, "players of others are told too: {playlist}");
     }
+}
+
+#[test]
+fn a_main_and_a_sub_stream_are_one_camera_and_neither_stops_with_the_other() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(folder.path());
+    let (main, sub) = (Camera::start("h264-aac.mp4", folder.path()), Camera::start("h264-g711.mkv", folder.path()));
+    let home = folder.path().join("agent");
+    let mut agent = Agent::enrolled(&home, &server);
+    let text = std::fs::read_to_string(home.join("agent.toml")).expect("it was written");
+    let camera = format!(
+        "[[camera]]\nstream = \"gate\"\nurl = {:?}\n[camera.sub]\nstream = \"gate-sub\"\nurl = {:?}\n",
+        main.url(),
+        sub.url()
+    );
+    std::fs::write(home.join("agent.toml"), format!("{text}\n{camera}")).expect("it can be written");
+    agent.restart();
+    let stored = |stream: &str| server.try_everything(stream).map_or(0, |playlist| playlist.segments.len());
+    let patience = Duration::from_secs(90);
+    for stream in ["gate", "gate-sub"] {
+        until(stream, patience, || (stored(stream) >= 4).then_some(()));
+    }
+    watch("pair.test.mjs", &server, "PAIR", &json!({"main": "gate", "sub": "gate-sub"}));
+
+    drop(sub);
+    until("the sub stream fails", patience, || agent.logged().contains("the camera failed").then_some(()));
+    let before = stored("gate");
+    until("the main stream goes on", patience, || (stored("gate") >= before + 3).then_some(()));
+    assert!(!agent.logged().contains("stream=gate why"), "the main stream did not fail");
 }
 
 /// Changes one bit of a fragment on the disk; says what can't be seen any more.

@@ -62,7 +62,7 @@ impl Place {
     /// What a user wrote: a host, `host:port` or a name.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        if text.len() > 4 && text[..4].eq_ignore_ascii_case("urn:") || text.starts_with("uuid:") {
+        if text.get(..4).is_some_and(|begin| begin.eq_ignore_ascii_case("urn:")) || text.starts_with("uuid:") {
             return Some(Self::Name(text.to_owned()));
         }
         match text.rsplit_once(':') {
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(Place::parse("fe80::1"), Some(Place::Host(host("fe80::1"))));
         assert_eq!(Place::parse("[fe80::1]:80"), Some(Place::Service(host("fe80::1"), 80)));
         assert_eq!(Place::parse("urn:uuid:1-2"), Some(Place::Name("urn:uuid:1-2".to_owned())));
-        for wrong in ["", "a b", "http://x", "x:0", "x:99999", "x/y"] {
+        for wrong in ["", "a b", "a€€", "http://x", "x:0", "x:99999", "x/y"] {
             assert_eq!(Place::parse(wrong), None, "{wrong}");
         }
     }

@@ -37,6 +37,19 @@ async fn a_deleted_stream_is_gone_and_its_name_is_free_but_its_number_is_not() {
 }
 
 #[tokio::test]
+async fn a_sub_stream_is_one_after_a_restart_and_after_its_retention_changed() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    let gate = "gate".parse().unwrap();
+    archive.set_sub_of(stream.id, &gate).unwrap();
+    archive.set_retention(stream.id, Retention::DEFAULT).unwrap();
+    assert_eq!(archive.overview(at(1)).unwrap()[0].sub_of.as_ref(), Some(&gate));
+    drop(archive);
+    assert_eq!(bench.open().list_streams()[0].sub_of, Some(gate));
+}
+
+#[tokio::test]
 async fn streams_are_listed_by_name_and_a_name_is_taken_once() {
     let bench = Bench::new();
     let archive = bench.open();
