@@ -57,8 +57,8 @@ impl Local {
             return Err(vec!["it is far too large to be a configuration".to_owned()]);
         }
         // As a text of its own first: only so are lines and columns told.
-        toml::from_str::<raw::Config>(pushed).map_err(|error| vec![error.to_string()])?;
-        let pushed: toml::Table = toml::from_str(pushed).map_err(|error| vec![error.to_string()])?;
+        toml::from_str::<raw::Config>(pushed).map_err(|error| vec![without_values(pushed, &error)])?;
+        let pushed: toml::Table = toml::from_str(pushed).map_err(|error| vec![without_values(pushed, &error)])?;
         let mut problems = Vec::new();
         let mut merged = self.table.clone();
         for (section, value) in pushed {
@@ -70,11 +70,32 @@ impl Local {
                 merged.insert(section, value);
             }
         }
-        let raw = merged.try_into::<raw::Config>().map_err(|error| vec![error.to_string()])?;
+        let raw = merged.try_into::<raw::Config>().map_err(|error| vec![without_values("", &error)])?;
         match raw.resolve(&self.folder, &mut problems) {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(problems),
         }
+    }
+}
+
+/// What is wrong and in which line, without the line itself and the value in it, which may be a password: this goes to
+/// the server and to the log.
+fn without_values(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message();
+    let value = ["invalid type: ", "invalid value: "].iter().find_map(|kind| message.strip_prefix(kind));
+    let message = match value.and_then(|rest| rest.rsplit_once(", expected ")) {
+        Some((found, expected)) => {
+            let kind = found.split(['`', '"']).next().unwrap_or_default().trim();
+            format!("there is a value of the kind {kind}, where {expected} is expected")
+        }
+        None => message.to_owned(),
+    };
+    match error.span() {
+        Some(span) => {
+            let before = text.as_bytes().iter().take(span.start);
+            format!("line {}: {message}", before.filter(|byte| **byte == b'\n').count() + 1)
+        }
+        None => message,
     }
 }
 

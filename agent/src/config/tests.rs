@@ -267,6 +267,22 @@ fn a_misspelt_key_in_a_pushed_configuration_is_shown_with_its_line() {
     assert!(problems[0].contains("straem") && problems[0].contains("line 2"), "{problems:?}");
 }
 
+#[test]
+fn what_is_wrong_with_a_pushed_configuration_is_said_without_its_passwords() {
+    let camera = "[[camera]]\nstream = \"a\"\nurl = \"rtsp://c/1\"\nuser = \"u\"\n";
+    for (line, part) in [
+        ("passwrd = \"hush1\"", "passwrd"),
+        ("password = hush1", "line 5"),
+        ("password = [\"hush1\"]", "line 5"),
+        ("latency_ms = \"hush1\"", "line 5: there is a value of the kind string"),
+        ("password = 4711", "kind integer"),
+    ] {
+        let problems = local("").with(&format!("{camera}{line}\n")).unwrap_err();
+        let said = problems.join("\n");
+        assert!(said.contains(part) && !said.contains("hush1") && !said.contains("4711"), "{line}: {said}");
+    }
+}
+
 fn local(rest: &str) -> Local {
     Local::parse(&format!("{SERVER}{rest}"), Path::new("/etc/millrace")).unwrap()
 }
