@@ -27,7 +27,7 @@ pub(crate) use client::{Args as ClientArgs, run as run_client};
 const LOSSES: [u32; 5] = [0, 1, 3, 5, 10];
 
 /// What carries the fragments.
-const WAYS: [&str; 3] = ["quic-cubic", "quic-bbr", "http"];
+const WAYS: [&str; 4] = ["quic-cubic", "quic-bbr", "tcp-cubic", "tcp-bbr"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -89,6 +89,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for loss in LOSSES {
         for (way, curve) in WAYS.iter().zip(&mut curves) {
             stage.line.set_loss(loss);
+            if let Some(control) = way.strip_prefix("tcp-")
+                && !stage.line.set_tcp(control)
+            {
+                figures::row(&[&format!("{loss} %"), way, "this kernel has it not", "", ""]);
+                continue;
+            }
             let medians = medians((0..args.runs).map(|_| stage.measure(way, loss)).collect::<Result<_, _>>()?);
             curve.goodput.push((loss, medians.mbit));
             curve.p50.push((loss, medians.p50.as_secs_f64()));
@@ -142,7 +148,7 @@ impl Stage {
     }
 
     fn client(&self, way: &str, arguments: &[&str]) -> anyhow::Result<Figures> {
-        let to = if way == "http" { self.http.address() } else { self.quic.clone() };
+        let to = if way.starts_with("tcp") { self.http.address() } else { self.quic.clone() };
         let mut command = self.line.inside(&std::env::current_exe()?);
         command.args(["badlink-client", way, "--to", &to, "--identity"]).arg(&self.identity).args(arguments);
         let output = command.output()?;

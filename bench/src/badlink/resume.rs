@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use e2e::{Agent, Process, binary};
 
-use super::line::DEVICES;
 use super::Stage;
+use super::line::DEVICES;
 use crate::figures;
 
 const DEAD: Duration = Duration::from_secs(30);
@@ -90,7 +90,7 @@ struct HttpClient(Child);
 impl HttpClient {
     fn start(stage: &Stage) -> anyhow::Result<Self> {
         let mut command = stage.line.inside(&std::env::current_exe()?);
-        command.args(["badlink-client", "http", "--to", &stage.http.address(), "--identity"]);
+        command.args(["badlink-client", "tcp", "--to", &stage.http.address(), "--identity"]);
         command.arg(&stage.identity).args(["--fragments", "100000", "--real-time"]);
         Ok(Self(command.spawn()?))
     }
