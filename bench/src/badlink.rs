@@ -23,9 +23,6 @@ use line::Line;
 
 pub(crate) use client::{Args as ClientArgs, run as run_client};
 
-/// Per cent of packets that are lost, in each direction.
-const LOSSES: [u32; 5] = [0, 1, 3, 5, 10];
-
 /// What carries the fragments.
 const WAYS: [&str; 4] = ["quic-cubic", "quic-bbr", "tcp-cubic", "tcp-bbr"];
 
@@ -43,6 +40,9 @@ pub(crate) struct Args {
     /// Milliseconds that the line takes in each direction.
     #[arg(long, default_value_t = 20)]
     delay_ms: u64,
+    /// Per cent of packets that are lost, in each direction.
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 1, 3, 5, 10])]
+    losses: Vec<u32>,
     /// Leave out how soon each goes on after a cut.
     #[arg(long)]
     no_cuts: bool,
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     ]);
     figures::row(&["---"; 5]);
     let mut curves = WAYS.map(|way| plot::Curve { name: way, goodput: Vec::new(), p50: Vec::new() });
-    for loss in LOSSES {
+    for &loss in &args.losses {
         for (way, curve) in WAYS.iter().zip(&mut curves) {
             stage.line.set_loss(loss);
             if let Some(control) = way.strip_prefix("tcp-")

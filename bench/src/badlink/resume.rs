@@ -33,6 +33,7 @@ pub(super) fn run(stage: &Stage, runs: usize) -> anyhow::Result<()> {
         command.arg("run").arg("--config").arg(&config),
         &stage.folder.join("live.log"),
     );
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of fragments")]
     let persisted = || stage.server.try_metric("millrace_fragments_persisted_total").unwrap_or(0.0) as u64;
     measure(stage, "millrace-agent, QUIC", runs, &persisted)?;
     drop((process, agent));
