@@ -23,11 +23,8 @@ use line::Line;
 
 pub(crate) use client::{Args as ClientArgs, run as run_client};
 
-/// Per cent of packets that are lost, in each direction.
-const LOSSES: [u32; 5] = [0, 1, 3, 5, 10];
-
 /// What carries the fragments.
-const WAYS: [&str; 3] = ["quic-cubic", "quic-bbr", "http"];
+const WAYS: [&str; 4] = ["quic-cubic", "quic-bbr", "tcp-cubic", "tcp-bbr"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -43,6 +40,9 @@ pub(crate) struct Args {
     /// Milliseconds that the line takes in each direction.
     #[arg(long, default_value_t = 20)]
     delay_ms: u64,
+    /// Per cent of packets that are lost, in each direction.
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 1, 3, 5, 10])]
+    losses: Vec<u32>,
     /// Leave out how soon each goes on after a cut.
     #[arg(long)]
     no_cuts: bool,
@@ -86,9 +86,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     ]);
     figures::row(&["---"; 5]);
     let mut curves = WAYS.map(|way| plot::Curve { name: way, goodput: Vec::new(), p50: Vec::new() });
-    for loss in LOSSES {
+    for &loss in &args.losses {
         for (way, curve) in WAYS.iter().zip(&mut curves) {
             stage.line.set_loss(loss);
+            if let Some(control) = way.strip_prefix("tcp-")
+                && !stage.line.set_tcp(control)
+            {
+                figures::row(&[&format!("{loss} %"), way, "this kernel has it not", "", ""]);
+                continue;
+            }
             let medians = medians((0..args.runs).map(|_| stage.measure(way, loss)).collect::<Result<_, _>>()?);
             curve.goodput.push((loss, medians.mbit));
             curve.p50.push((loss, medians.p50.as_secs_f64()));
@@ -142,7 +148,7 @@ impl Stage {
     }
 
     fn client(&self, way: &str, arguments: &[&str]) -> anyhow::Result<Figures> {
-        let to = if way == "http" { self.http.address() } else { self.quic.clone() };
+        let to = if way.starts_with("tcp") { self.http.address() } else { self.quic.clone() };
         let mut command = self.line.inside(&std::env::current_exe()?);
         command.args(["badlink-client", way, "--to", &to, "--identity"]).arg(&self.identity).args(arguments);
         let output = command.output()?;

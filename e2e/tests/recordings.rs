@@ -11,6 +11,7 @@ fn a_range_of_a_recording_is_uploaded_when_it_is_asked_for_and_the_rest_stays() 
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path());
     let mut agent = Agent::start(&folder.path().join("agent"), &server, &[("yard", Source::Loop("h264-aac.mp4"))]);
+    until("the agent uploads", Duration::from_secs(60), || (!agent.persisted().is_empty()).then_some(()));
     // The second configuration is that of an agent which has joined already.
     agent.stop();
     let before = agent.persisted().len();

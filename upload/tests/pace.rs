@@ -2,6 +2,7 @@
 //! with a round trip until an ack is back.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![expect(clippy::cast_possible_truncation, reason = "a tick is some milliseconds, and a run some thousand fragments")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -8,7 +8,7 @@
 //! rate_max = "8 Mbit/s"            # of everything, live too
 //! backlog_hours = ["22:00-06:00", "Sat 00:00-24:00"]
 //! time_zone = "Europe/Berlin"      # of all hours; default: the system's
-//! congestion = "cubic"             # or "bbr"
+//! congestion = "bbr"               # or "cubic"
 //! mode = "record"                  # what cameras do that say nothing else; default "continuous"
 //! upload_hours = ["02:00-05:00"]   # of mode = "record"; default: only what is asked for
 //! ```
@@ -37,10 +37,10 @@ pub struct Uplink {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Congestion {
-    /// By losses: each halves its rate, more or less.
-    #[default]
+    /// By losses: each takes a part of its rate.
     Cubic,
     /// By rates and round trips: losses do not matter much.
+    #[default]
     Bbr,
 }
 

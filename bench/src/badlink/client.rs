@@ -8,7 +8,7 @@ use crate::{figures, ingest};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `quic-cubic`, `quic-bbr` or `http`.
+    /// `quic-cubic`, `quic-bbr`, or `tcp` as the system has it.
     way: String,
     /// The server.
     #[arg(long)]
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut latencies = runtime.block_on(async {
         match args.way.as_str() {
-            "http" => super::http::send(args.to, load).await,
+            way if way.starts_with("tcp") => super::http::send(args.to, load).await,
             way => {
                 let tracks = ingest::sample_tracks()?;
                 let identities = [args.identity.clone()];

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 220.0;
-const COLOURS: [&str; 3] = ["#06c", "#0a5", "#c33"];
+const COLOURS: [&str; 4] = ["#06c", "#0a5", "#c33", "#b80"];
 
 /// One way of uploading: what was measured at each per cent of loss.
 pub(super) struct Curve {

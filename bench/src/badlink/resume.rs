@@ -33,6 +33,7 @@ pub(super) fn run(stage: &Stage, runs: usize) -> anyhow::Result<()> {
         command.arg("run").arg("--config").arg(&config),
         &stage.folder.join("live.log"),
     );
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of fragments")]
     let persisted = || stage.server.try_metric("millrace_fragments_persisted_total").unwrap_or(0.0) as u64;
     measure(stage, "millrace-agent, QUIC", runs, &persisted)?;
     drop((process, agent));
@@ -90,7 +91,7 @@ struct HttpClient(Child);
 impl HttpClient {
     fn start(stage: &Stage) -> anyhow::Result<Self> {
         let mut command = stage.line.inside(&std::env::current_exe()?);
-        command.args(["badlink-client", "http", "--to", &stage.http.address(), "--identity"]);
+        command.args(["badlink-client", "tcp", "--to", &stage.http.address(), "--identity"]);
         command.arg(&stage.identity).args(["--fragments", "100000", "--real-time"]);
         Ok(Self(command.spawn()?))
     }
