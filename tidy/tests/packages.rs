@@ -69,7 +69,9 @@ fn systemd_understands_the_units() {
         let path = folder.path().join(format!("{package}.service"));
         std::fs::write(&path, unit).expect("a file can be written");
         if let Some(said) = complaints(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path)) {
-            assert_eq!(said, "", "{package}.service");
+            // Units of this machine that ours are ordered by may have faults of their own.
+            let ours: Vec<_> = said.lines().filter(|line| line.contains(package)).collect();
+            assert!(ours.is_empty(), "{ours:#?}");
         }
     }
 }
