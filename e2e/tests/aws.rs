@@ -165,8 +165,8 @@ fn credentials_that_expire_are_fetched_anew() {
     assert!(used("ASIATEMPORARY1"));
     assert!(aws.refusals("/describeStream").contains(&"ExpiredTokenException".to_owned()));
     agent.stop();
-    let fragments: Vec<_> =
-        only_what_was_not_acknowledged_comes_twice(&aws.arrived("e2e-yard")).into_values().collect();
+    let arrived = aws.arrived("e2e-yard");
+    let fragments: Vec<_> = only_what_was_not_acknowledged_comes_twice(&arrived).into_values().collect();
     assert!(fragments.windows(2).all(|pair| pair[1].first <= pair[0].last + 250), "there is a gap: {fragments:?}");
 }
 
