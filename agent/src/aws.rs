@@ -9,6 +9,7 @@
 
 mod acks;
 mod body;
+mod borders;
 mod control;
 mod error;
 mod exchange;

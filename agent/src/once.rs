@@ -212,8 +212,9 @@ impl Report {
             Notice::Buffering(key) => self.say(&format!("BUFFERING {key}")),
             Notice::Received(key) => self.say(&format!("RECEIVED {key}")),
             Notice::Persisted(key, number) => {
-                let number = number.map_or(0, |number| number.0);
-                self.say(&format!("PERSISTED {key} number {number}"));
+                // AWS's numbers are others, and stand in the log.
+                let number = number.map(|number| format!(" number {number}")).unwrap_or_default();
+                self.say(&format!("PERSISTED {key}{number}"));
                 self.settle(key, |_| {});
             }
             Notice::Postponed { key, code, message, pause } => {

@@ -162,7 +162,7 @@ class Walker:
 
     def __init__(self):
         self.buffer, self.head, self.declared = bytearray(), bytearray(), None
-        self.cluster, self.last, self.segments = None, None, 0
+        self.cluster, self.last, self.latest, self.segments = None, None, None, 0
 
     def push(self, data):
         self.buffer += data
@@ -227,6 +227,9 @@ class Walker:
                 raise FragmentError(4009, "FRAGMENT_METADATA_LIMIT_REACHED")
             if self.cluster["tracks"] != self.declared:
                 raise FragmentError(4011, "FRAMES_MISSING_FOR_TRACK")
+            if self.latest is not None and min(self.cluster["times"]) <= self.latest:
+                raise FragmentError(4004, "FRAGMENT_TIMECODE_LESSER_THAN_PREVIOUS")
+            self.latest = max(self.cluster["times"])
             done, self.cluster = self.cluster, None
             yield "whole", done
         else:

@@ -1,7 +1,7 @@
 //! The agent uploads to Kinesis Video Streams: all of it, in order, through outages, kills, refusals and wrong clocks. The other
 //! end is a stand-in that verifies signatures by AWS's own Python code and holds bodies to AWS's rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -39,7 +39,9 @@ fn a_file_arrives_over_tls_whole_and_in_order_and_leaves_the_spool() {
 
     assert_eq!(agent.spooled(), Vec::<std::path::PathBuf>::new());
     let seen = aws.seen();
-    for session in seen["sessions"].as_array().expect("a list") {
+    let sessions = seen["sessions"].as_array().expect("a list");
+    assert_eq!(sessions.len(), 3, "one for each file: {sessions:?}");
+    for session in sessions {
         assert_eq!((&session["clean"], &session["error"]), (&json!(true), &json!(null)), "{session}");
     }
     let paths: Vec<_> =
@@ -83,7 +85,10 @@ fn an_outage_a_kill_and_refusals_lose_nothing() {
     until("the spool is empty but for what is being captured", PATIENCE, || (agent.spooled().len() <= 2).then_some(()));
     agent.stop();
     assert_eq!(agent.rejected(), 0);
-    assert_eq!(aws.seen()["faults"], json!(0), "each fault was met");
+    let seen = aws.seen();
+    assert_eq!(seen["faults"], json!(0), "each fault was met");
+    let errors = seen["sessions"].as_array().expect("a list").iter().filter_map(|session| session["error"].as_u64());
+    assert_eq!(errors.collect::<BTreeSet<_>>(), BTreeSet::from([4503, 5001]), "AWS had nothing else to complain of");
 
     for stream in ["yard", "door"] {
         let arrived = arrived(stream);
@@ -165,8 +170,8 @@ fn credentials_that_expire_are_fetched_anew() {
     assert!(used("ASIATEMPORARY1"));
     assert!(aws.refusals("/describeStream").contains(&"ExpiredTokenException".to_owned()));
     agent.stop();
-    let fragments: Vec<_> =
-        only_what_was_not_acknowledged_comes_twice(&aws.arrived("e2e-yard")).into_values().collect();
+    let arrived = aws.arrived("e2e-yard");
+    let fragments: Vec<_> = only_what_was_not_acknowledged_comes_twice(&arrived).into_values().collect();
     assert!(fragments.windows(2).all(|pair| pair[1].first <= pair[0].last + 250), "there is a gap: {fragments:?}");
 }
 

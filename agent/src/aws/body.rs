@@ -9,13 +9,14 @@
 //! ```
 //!
 //! What AWS demands of the fragments of one session is that they have the same tracks, a frame of each, and times that
-//! ascend. What does not fit is no fault of the fragment: it needs another session.
+//! ascend. What does not fit is no fault of the fragment: it needs another session. Nor may a frame of one lie within
+//! the next, and packets of sound do, by one or two: they come when they come. `borders` moves their times.
 
 use bytes::Bytes;
 use fragment::mkv::{self, Tag, WriteError, Writer};
 use fragment::{AccessUnit, MediaTime, Tracks, WallTime};
 
-use super::limits;
+use super::{borders, limits};
 
 const END_OF_FRAGMENT: &str = "AWS_KINESISVIDEO_END_OF_FRAGMENT";
 
@@ -64,6 +65,8 @@ struct Open {
     writer: Writer,
     /// The Timestamp of the last Cluster.
     last: u64,
+    /// The time of the latest frame.
+    latest: MediaTime,
 }
 
 impl Fragment {
@@ -113,12 +116,15 @@ impl Body {
             }
         };
         pieces.push(writer.cluster(fragment.start));
-        for unit in &fragment.units {
+        let mut units = fragment.units.clone();
+        borders::part(&mut units, &fragment.tracks, self.open.as_ref().map(|open| open.latest));
+        for unit in &units {
             let (head, data) = writer.block(unit)?;
             pieces.extend([head, data]);
         }
         pieces.push(writer.end(&fragment.tags));
-        self.open = Some(Open { tracks: fragment.tracks.clone(), writer, last: fragment.timecode() });
+        let latest = units.iter().map(|unit| unit.pts).max().unwrap_or(fragment.start);
+        self.open = Some(Open { tracks: fragment.tracks.clone(), writer, last: fragment.timecode(), latest });
         Ok(pieces)
     }
 }

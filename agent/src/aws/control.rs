@@ -80,7 +80,8 @@ impl<'a> Control<'a> {
     async fn create(&self, stream: &str) -> Result<StreamInfo, OpenError> {
         let none = || OpenError::NoStream { stream: stream.to_owned(), region: self.aws.region.clone() };
         let hours = self.aws.retention_hours.ok_or_else(none)?;
-        match self.client.create_stream().stream_name(stream).data_retention_in_hours(hours.into()).send().await {
+        let retention = i32::try_from(hours).unwrap_or(i32::MAX);
+        match self.client.create_stream().stream_name(stream).data_retention_in_hours(retention).send().await {
             Ok(_) => tracing::info!(stream, hours, "made a stream at AWS"),
             // Someone was quicker.
             Err(error) if error.code() == Some("ResourceInUseException") => {}

@@ -20,7 +20,7 @@ use super::{Shared, keys, limits};
 use crate::uplink::Notice;
 
 /// A session at work.
-struct Exchange<'a> {
+pub(super) struct Exchange<'a> {
     line: &'a Line,
     put: PutMedia,
     pub(super) session: Session,
@@ -78,6 +78,7 @@ impl<'a> Exchange<'a> {
             let open = self.end == Ending::Open;
             let has_piece = !self.outgoing.is_empty() && self.end != Ending::Done || self.end == Ending::Due;
             let (outlet, inlet) = self.put.halves();
+            let mut stopped = false;
             let heard = tokio::select! {
                 heard = inlet.next() => Some(heard),
                 room = outlet.room(), if has_piece => {
@@ -94,8 +95,14 @@ impl<'a> Exchange<'a> {
                 }
                 () = sleep_until(&self.line.shared, look) => None,
                 () = self.line.wake.notified(), if open => None,
-                () = stop.cancelled() => return self.close().await,
+                () = stop.cancelled() => {
+                    stopped = true;
+                    None
+                }
             };
+            if stopped {
+                return self.close().await;
+            }
             match heard {
                 None => {}
                 Some(Ok(Some(bytes))) => {

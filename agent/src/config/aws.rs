@@ -15,7 +15,7 @@ pub struct Aws {
     /// Another address than the region's, for a server that speaks the same.
     pub endpoint: Option<String>,
     /// How long a stream that is made here keeps its video, in hours; `None` makes no stream.
-    pub retention_hours: Option<u16>,
+    pub retention_hours: Option<u32>,
     /// What stands before the name of each stream.
     pub stream_prefix: String,
 }
@@ -29,8 +29,8 @@ impl Aws {
 }
 
 /// The longest that Kinesis Video Streams keeps video: ten years.
-const RETENTION_HOURS_MAX: u16 = 87_600;
-const RETENTION_HOURS_DEFAULT: u16 = 24;
+const RETENTION_HOURS_MAX: u32 = 87_600;
+const RETENTION_HOURS_DEFAULT: u32 = 24;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -142,10 +142,10 @@ impl Raw {
 }
 
 /// Whole hours. None at all would keep nothing, and no fragment would ever be persisted.
-fn hours(text: &str) -> Option<u16> {
+fn hours(text: &str) -> Option<u32> {
     let duration = humantime::parse_duration(text.trim()).ok()?;
     let whole = duration.as_secs().is_multiple_of(3600) && duration.subsec_nanos() == 0;
-    let hours = u16::try_from(duration.as_secs() / 3600).ok().filter(|_| whole && duration > Duration::ZERO)?;
+    let hours = u32::try_from(duration.as_secs() / 3600).ok().filter(|_| whole && duration > Duration::ZERO)?;
     (hours <= RETENTION_HOURS_MAX).then_some(hours)
 }
 
