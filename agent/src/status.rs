@@ -44,9 +44,9 @@ pub struct CameraSnapshot {
     pub up: bool,
     /// Pictures in the last second.
     pub fps: f64,
-    /// Pictures since the agent started.
+    /// Pictures since the agent, a command or a new configuration started the camera.
     pub pictures: u64,
-    /// Bytes of pictures and sound since the agent started.
+    /// Bytes of pictures and sound since then.
     pub bytes: u64,
     /// Units that belong to no fragment.
     pub dropped: u64,
