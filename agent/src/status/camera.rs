@@ -31,7 +31,7 @@ pub struct CameraSnapshot {
     pub width: Option<u32>,
     /// Rows.
     pub height: Option<u32>,
-    /// Pictures since the camera was started.
+    /// Pictures since the agent, a command or a new configuration started the camera.
     pub pictures: u64,
     /// Bytes of pictures and sound since then.
     pub bytes: u64,

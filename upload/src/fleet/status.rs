@@ -46,11 +46,11 @@ pub struct CameraReport {
     pub milli_fps: u32,
     /// What it gives.
     pub bits_per_second: u64,
-    /// How often it failed since the agent started.
+    /// How often it failed since the agent, a command or a new configuration started it.
     pub failures: u64,
     /// Why it failed last; empty if it did not.
     pub last_failure: String,
-    /// Pictures since the agent started.
+    /// Pictures since then.
     pub pictures: u64,
 }
 
