@@ -8,13 +8,14 @@
 #   make torture       kill -9 of server, agent and servers that share a store, LENGTH times each (200), and ten times
 #                      as many simulated lives of the vault and the spool, which lose their power about five times each
 #   make deb           Debian packages of agent and server for amd64 and arm64, into target/deb (ARCHITECTURES=amd64 for one)
+#   make test-deb      boots a Debian in a container, and sees what the packages' units promise (this machine's architecture)
 #   make test-arm64    installs the agent's arm64 package in a root of its own, under qemu, and sees every frame arrive
 #   make fuzz          one minute per parser (SECONDS=n for another time)
 
 # Everything up to `bench` uses this one profile, so that nothing is compiled twice.
 CARGO ?= cargo
 
-.PHONY: demo test check bench torture deb test-arm64 fuzz format lint doc tests browser-packages setup-build setup-test setup-bench setup-package
+.PHONY: demo test check bench torture deb test-deb test-arm64 fuzz format lint doc tests browser-packages setup-build setup-test setup-bench setup-package
 
 demo:
 	@CHECK=$(CHECK) scripts/demo.sh
@@ -37,8 +38,13 @@ ARCHITECTURES ?= amd64 arm64
 deb: setup-package
 	for architecture in $(ARCHITECTURES); do packaging/deb.sh $$architecture || exit 1; done
 
+DEB = $(shell realpath -m "$${CARGO_TARGET_DIR:-target}")/deb
+test-deb: setup-package
+	[ -e "$(DEB)/millrace_$(VERSION)_$$(dpkg --print-architecture).deb" ] || packaging/deb.sh "$$(dpkg --print-architecture)"
+	packaging/boot.sh "$(DEB)"
+
 # The server is this machine's own; a second run with the same package takes PACKAGE=path.
-PACKAGE ?= $(shell realpath -m "$${CARGO_TARGET_DIR:-target}")/deb/millrace-agent_$(VERSION)_arm64.deb
+PACKAGE ?= $(DEB)/millrace-agent_$(VERSION)_arm64.deb
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 test-arm64: setup-test setup-package
 	[ -e "$(PACKAGE)" ] || packaging/deb.sh arm64

@@ -125,9 +125,7 @@ async fn join(path: &Path, server: Option<&str>, token: &JoinToken) -> anyhow::R
     let address = &config.server.address;
     match join::join(&config, token).await? {
         Joined::Now => println!("This device has joined {address}."),
-        Joined::Before => {
-            println!("This device has tried this token before, and stays the one that it is at {address}.")
-        }
+        Joined::Before => println!("This device has tried this token before, and stays the one it is at {address}."),
     }
     if config.cameras.is_empty() {
         println!("Next: give it a camera in {}, and start the agent.", path.display());
