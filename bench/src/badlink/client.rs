@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut latencies = runtime.block_on(async {
         match args.way.as_str() {
-            way if way.starts_with("tcp") => super::http::send(args.to, load).await,
+            way if way.starts_with("tcp") => super::http::send(args.to, load, way.strip_prefix("tcp-")).await,
             way => {
                 let tracks = ingest::sample_tracks()?;
                 let identities = [args.identity.clone()];

@@ -82,11 +82,18 @@ async fn store(
     }
 }
 
-/// All cameras of a load, each on a connection of its own. From each fragment's last byte to its answer.
-pub(super) async fn send(to: SocketAddr, load: Load) -> anyhow::Result<Vec<Duration>> {
+/// Whether this kernel's TCP has a congestion control of this name.
+pub(super) fn knows(control: &str) -> bool {
+    let known = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap_or_default();
+    known.split_whitespace().any(|known| known == control)
+}
+
+/// All cameras of a load, each on a connection of its own with this congestion control, or the system's. From each
+/// fragment's last byte to its answer.
+pub(super) async fn send(to: SocketAddr, load: Load, control: Option<&str>) -> anyhow::Result<Vec<Duration>> {
     let mut cameras = tokio::task::JoinSet::new();
     for camera in 0..load.cameras {
-        cameras.spawn(feed(to, camera, load));
+        cameras.spawn(feed(to, camera, load, control.map(str::to_owned)));
     }
     let mut latencies = Vec::new();
     while let Some(done) = cameras.join_next().await {
@@ -95,9 +102,12 @@ pub(super) async fn send(to: SocketAddr, load: Load) -> anyhow::Result<Vec<Durat
     Ok(latencies)
 }
 
-async fn feed(to: SocketAddr, camera: u32, load: Load) -> anyhow::Result<Vec<Duration>> {
+async fn feed(to: SocketAddr, camera: u32, load: Load, control: Option<String>) -> anyhow::Result<Vec<Duration>> {
     let connection = TcpStream::connect(to).await?;
     connection.set_nodelay(true)?;
+    if let Some(control) = control {
+        rustix::net::sockopt::set_tcp_congestion(&connection, &control)?;
+    }
     let (mut client, driver) = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await?;
     tokio::spawn(driver);
     if load.real_time {

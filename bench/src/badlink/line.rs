@@ -71,12 +71,6 @@ impl Line {
         self.state.loss.store(per_cent, Relaxed);
     }
 
-    /// Which congestion control TCP has at the device's end; `false` if the kernel does not know it.
-    pub(super) fn set_tcp(&self, control: &str) -> bool {
-        let write = format!("echo {control} > /proc/sys/net/ipv4/tcp_congestion_control");
-        self.inside(Path::new("sh")).arg("-c").arg(write).output().is_ok_and(|output| output.status.success())
-    }
-
     pub(super) fn set_cut(&self, cut: bool) {
         self.state.cut.store(cut, Relaxed);
     }
