@@ -56,3 +56,20 @@ pub const UDP_PAYLOAD_BYTES_MAX: u16 = 8_952;
 /// draft-ietf-quic-ack-frequency). Every second packet, QUIC's own habit, makes a third of all packets acks; at
 /// ten, what is lost is still known within one round trip, since a gap is acknowledged at once.
 pub const PACKETS_PER_ACK: u32 = 9;
+
+/// How long a burst of the backlog is, where it may take only a share of the line: many round trips, so that it shows how
+/// fast the line is, and short enough that others on the line wait for a moment only.
+pub const BURST: Duration = Duration::from_secs(1);
+
+/// The longest time from one burst to the next. At 1 % a fragment that took a minute is followed by a pause of more than an
+/// hour; beyond a day the line has changed, and the measure with it.
+pub const SHARE_PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// What a rate may catch up with after it was not used: less than a fragment, more than a scheduler's hiccup.
+pub const RATE_SLACK: Duration = Duration::from_millis(250);
+
+/// Writes a second at a rate: each is a quarter of a second, so that a low rate goes evenly.
+pub const PIECES_PER_SECOND: u64 = 4;
+
+/// The least of such writes: three packets. Smaller ones would be mostly headers.
+pub const PIECE_BYTES_MIN: u64 = 4 * 1024;

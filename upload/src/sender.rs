@@ -3,8 +3,8 @@
 //! The shell tells it what the spool holds (`opened`, `grew`, `finished`, `removed`) and what the
 //! connection does (`handle_*`), and then calls [`Sender::poll_action`] until it answers `None`. The
 //! rules: live before backlog; a fragment that was begun is written to its end; backlog is begun only
-//! while the window that the server announced has room, and live while the server keeps up; nothing is
-//! forgotten before PERSISTED or a final ERROR. A sender lives as long as a connection: the next one has a new
+//! while the window that the server announced has room, and live while the server keeps up; neither takes more of
+//! the line than it is allowed; nothing is forgotten before PERSISTED or a final ERROR. A sender lives as long as a connection: the next one has a new
 //! sender, which is told what the spool still holds, and so everything unacknowledged is in line again.
 //!
 //! Fragments carry an internal number in the order of `opened`, so that the queues below are sets of
@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use fragment::FragmentNumber;
 
+use crate::pace::Pace;
 use crate::wire::{MessageError, MessageReader};
-use crate::{Ack, AckKind, ErrorCode, FragmentKey, FromServer, Trailer, Welcome, limits};
+use crate::{Ack, AckKind, Allowance, ErrorCode, FragmentKey, FromServer, Trailer, Welcome, limits};
 
 /// Which fragments go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,6 +125,9 @@ pub struct Sender {
     unacknowledged: BTreeSet<(Duration, u64)>,
     in_flight: Window,
     notices: VecDeque<Action>,
+    pace: Pace,
+    /// Until when the pace holds something back.
+    held_until: Option<Duration>,
     random: fastrand::Rng,
 }
 
@@ -146,6 +150,8 @@ struct Item {
     trailer: Option<Trailer>,
     state: State,
     attempts: u32,
+    /// Its bytes, while the pace counts it as under way.
+    paced: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,8 +182,13 @@ impl Item {
 }
 
 impl Sender {
-    /// A sender that knows no fragment. The seed is that of the jitter in its pauses.
+    /// A sender that knows no fragment and may take all of the line. The seed is that of the jitter in its pauses.
     pub fn new(seed: u64) -> Self {
+        Self::with_allowance(seed, Allowance::default())
+    }
+
+    /// A sender that takes no more of the line than this.
+    pub fn with_allowance(seed: u64, allowance: Allowance) -> Self {
         Self {
             control: MessageReader::new(),
             welcome: None,
@@ -190,6 +201,8 @@ impl Sender {
             unacknowledged: BTreeSet::new(),
             in_flight: Window::default(),
             notices: VecDeque::new(),
+            pace: Pace::new(allowance),
+            held_until: None,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -237,6 +250,7 @@ impl Sender {
 
     /// The server wants no more bytes of this fragment: its ack is on the way.
     pub fn handle_stopped(&mut self, now: Duration, key: &FragmentKey) {
+        self.settle(key, false);
         self.change(key, |item| {
             if matches!(item.state, State::Open { .. }) {
                 item.state = State::Sent { deadline: now + limits::ACK_WAIT_MAX };
@@ -252,7 +266,7 @@ impl Sender {
         let number = self.next_number;
         self.next_number += 1;
         self.numbers.insert(key.clone(), number);
-        let item = Item { key, priority, spooled: 0, trailer: None, state: State::Waiting, attempts: 0 };
+        let item = Item { key, priority, spooled: 0, trailer: None, state: State::Waiting, attempts: 0, paced: None };
         self.waiting.insert((priority, number));
         self.items.insert(number, item);
     }
@@ -286,6 +300,16 @@ impl Sender {
         }
     }
 
+    /// The fragment is not to be sent now. One that was sent to its end is kept until its ack, which says `false`.
+    pub fn withdraw(&mut self, key: &FragmentKey) -> bool {
+        let state = self.numbers.get(key).map(|number| self.items[number].state);
+        if matches!(state, Some(State::Sent { .. })) {
+            return false;
+        }
+        self.removed(key);
+        true
+    }
+
     /// What to do now. Call until `None` after each change.
     pub fn poll_action(&mut self, now: Duration) -> Option<Action> {
         self.wake(now);
@@ -293,17 +317,40 @@ impl Sender {
             return Some(notice);
         }
         self.welcome.as_ref()?;
-        if let Some(&(_, number)) = self.ready.first() {
-            return Some(self.continue_writing(now, number));
+        self.held_until = None;
+        for first in [Priority::Live, Priority::Backlog] {
+            let Some(&(priority, number)) = self.ready.range((first, 0)..).next() else {
+                continue;
+            };
+            if !self.is_held(now, Some(self.pace.writes_from(priority))) {
+                return Some(self.continue_writing(now, number));
+            }
         }
-        self.begin_next()
+        self.begin_next(now)
     }
 
     /// When to call [`Self::poll_action`] even though nothing happened.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let retry = self.postponed.first().map(|&(until, _)| until);
         let overdue = self.unacknowledged.first().map(|&(deadline, _)| deadline);
-        [retry, overdue].into_iter().flatten().min()
+        [retry, overdue, self.held_until].into_iter().flatten().min()
+    }
+
+    /// Whether what may go from then on has to wait. Without a time it waits for an ack.
+    fn is_held(&mut self, now: Duration, from: Option<Duration>) -> bool {
+        if let Some(from) = from.filter(|&from| from > now) {
+            self.held_until = Some(self.held_until.map_or(from, |held| held.min(from)));
+        }
+        from.is_none_or(|from| from > now)
+    }
+
+    /// The pace counts a fragment as under way no longer.
+    fn settle(&mut self, key: &FragmentKey, delivered: bool) {
+        if let Some(item) = self.numbers.get(key).and_then(|number| self.items.get_mut(number))
+            && let Some(bytes) = item.paced.take()
+        {
+            self.pace.ended(bytes, delivered);
+        }
     }
 
     fn handle_ack(&mut self, now: Duration, ack: Ack) {
@@ -313,8 +360,14 @@ impl Sender {
         let key = ack.key;
         match ack.kind {
             AckKind::Buffering => self.notices.push_back(Action::Progress { key, whole: false }),
-            AckKind::Received => self.notices.push_back(Action::Progress { key, whole: true }),
+            AckKind::Received => {
+                self.settle(&key, true);
+                self.notices.push_back(Action::Progress { key, whole: true });
+            }
             AckKind::Persisted => {
+                // One that was stored before was not carried by the line.
+                let whole = matches!(self.items[&number].state, State::Sent { .. });
+                self.settle(&key, whole);
                 self.removed(&key);
                 self.notices.push_back(Action::Persisted { key, number: ack.number });
             }
@@ -332,6 +385,7 @@ impl Sender {
     }
 
     fn postpone(&mut self, now: Duration, key: FragmentKey, code: ErrorCode, message: String) {
+        self.settle(&key, false);
         let attempts = self.numbers.get(&key).map_or(0, |number| self.items[number].attempts);
         let pause = self.pause(attempts);
         let mut was_open = false;
@@ -377,7 +431,9 @@ impl Sender {
         let key = item.key.clone();
         let State::Open { sent, .. } = item.state else { unreachable!("only open fragments are ready") };
         if sent < item.spooled {
-            let end = item.spooled.min(sent + limits::CHUNK_BYTES_MAX as u64);
+            let priority = item.priority;
+            let end = item.spooled.min(sent + self.pace.piece(priority));
+            self.pace.wrote(now, priority, end - sent);
             self.change(&key, |item| item.state = State::Open { sent: end, writing: true });
             return Action::Write { key, range: sent..end };
         }
@@ -386,18 +442,28 @@ impl Sender {
         Action::Finish { key, trailer }
     }
 
-    fn begin_next(&mut self) -> Option<Action> {
-        let live = self.waiting.range(..(Priority::Backlog, 0)).next().copied();
-        let backlog = || {
-            let whole = |&&(_, number): &&(Priority, u64)| self.items[&number].trailer.is_some();
-            self.waiting.range((Priority::Backlog, 0)..).find(whole).copied()
-        };
-        let (priority, number) = live.filter(|_| self.has_room(Priority::Live, 0)).or_else(|| {
-            backlog().filter(|&(_, number)| self.has_room(Priority::Backlog, self.items[&number].weight()))
-        })?;
+    fn begin_next(&mut self, now: Duration) -> Option<Action> {
+        if self.has_room(Priority::Live, 0)
+            && let Some(&(_, number)) = self.waiting.range(..(Priority::Backlog, 0)).next()
+        {
+            return Some(self.begin(Priority::Live, number));
+        }
+        let whole = |&&(_, number): &&(Priority, u64)| self.items[&number].trailer.is_some();
+        let &(_, number) = self.waiting.range((Priority::Backlog, 0)..).find(whole)?;
+        let bytes = self.items[&number].weight();
+        let from = self.pace.begins_from(now);
+        if !self.has_room(Priority::Backlog, bytes) || self.is_held(now, from) {
+            return None;
+        }
+        self.pace.began(now, bytes);
+        self.items.get_mut(&number).expect("what waits is known").paced = Some(bytes);
+        Some(self.begin(Priority::Backlog, number))
+    }
+
+    fn begin(&mut self, priority: Priority, number: u64) -> Action {
         let key = self.items[&number].key.clone();
         self.change(&key, |item| item.state = State::Open { sent: 0, writing: false });
-        Some(Action::Open { key, priority })
+        Action::Open { key, priority }
     }
 
     /// Live needs a place, and a server that keeps up: what it owes acks for is less than the window. Otherwise more
@@ -434,6 +500,7 @@ impl Sender {
     }
 
     fn forget(&mut self, key: &FragmentKey) -> Option<Item> {
+        self.settle(key, false);
         let number = self.numbers.remove(key)?;
         let item = self.items.remove(&number).expect("every number has its fragment");
         self.leave_queues(number, &item);
