@@ -49,9 +49,35 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Look after what is recorded on this device.
+    Recordings {
+        /// What to do.
+        #[command(subcommand)]
+        command: Recordings,
+    },
     /// Say what is wrong with a configuration, its server and its cameras.
     Check {
         /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// What to do with recordings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Recordings {
+    /// Have the running agent upload a range of time, whatever its mode and hours say.
+    Upload {
+        /// The stream.
+        #[arg(value_name = "STREAM")]
+        stream: StreamName,
+        /// From when, as in 2026-03-01T12:00:00Z.
+        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        from: WallTime,
+        /// Until when.
+        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        to: WallTime,
+        /// The configuration of the running agent.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },

@@ -21,6 +21,7 @@ mod camera;
 mod raw;
 #[cfg(test)]
 mod tests;
+mod uplink;
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,7 @@ use upload::JoinToken;
 use crate::limits;
 
 pub use camera::{Camera, Source, Transport, V4l2Format};
+pub use uplink::{Congestion, Uplink};
 
 /// What the agent is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Config {
     pub server: Server,
     /// How large the spool may grow.
     pub spool_bytes_max: u64,
+    /// What uploads may take of the line, and when.
+    pub uplink: Uplink,
     /// Where video comes from.
     pub cameras: Vec<Camera>,
 }

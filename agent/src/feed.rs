@@ -1,98 +1,200 @@
-//! Tells the sender what the spool holds, during one connection.
+//! Tells the sender what the spool holds and may be sent now, during one connection.
 //!
 //! What is being captured is told at once, and followed as it grows. Of the backlog the sender is told
 //! a little at a time, oldest first, so that a week offline costs disk and no memory. Pure bookkeeping
-//! over the spool's index.
+//! over the spool's index and the [`Plan`]; when a fragment began, which only its file says, is asked for.
 //!
 //! The sender is asked for its next action only through [`Feed::poll_action`], which tells it the news
 //! first. So whatever makes the sender want more of the backlog, an ack or a fragment that was begun, it
-//! has it at once, and the backlog never waits for a camera to give something.
+//! has it at once, and the backlog never waits for a camera to give something. It is also where a fragment is held back
+//! that has become backlog, however that came, at an hour without backlog.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use fragment::{StreamName, WallTime};
 use spool::{Entry, Spool};
 use upload::{Action, FragmentKey, Priority, Sender};
+
+use crate::limits;
+use crate::plan::Plan;
 
 /// What the sender has been told.
 #[derive(Debug)]
 pub struct Feed {
     /// By ordinal, so that what has left the spool can still be named.
-    told: HashMap<u64, FragmentKey>,
-    /// The last fragment of the backlog that was told.
+    told: HashMap<u64, Told>,
+    /// The last fragment of the backlog that was looked at.
     backlog: Option<u64>,
+    /// The last fragment that was compared with what is wanted.
+    wanted: Option<u64>,
+    /// Whether all that the spool holds has been.
+    compared: bool,
     /// Fragments from here on begin during this connection: they are live.
     horizon: u64,
 }
 
+#[derive(Debug)]
+struct Told {
+    key: FragmentKey,
+    /// It may be sent at any hour.
+    wanted: bool,
+}
+
+/// When the fragments in the spool began; `None` for one that can't be read.
+pub type Starts<'a> = dyn FnMut(&FragmentKey) -> Option<WallTime> + 'a;
+
 impl Feed {
     /// Starts with the spool as it is: what is unfinished is live, the rest is backlog.
-    pub fn new(spool: &Spool, sender: &mut Sender) -> Self {
+    pub fn new(spool: &Spool, sender: &mut Sender, plan: &Plan) -> Self {
         // What follows covers everything up to now.
         spool.take_changes();
-        let mut feed = Self { told: HashMap::new(), backlog: None, horizon: spool.next_ordinal() };
+        let horizon = spool.next_ordinal();
+        let mut feed = Self { told: HashMap::new(), backlog: None, wanted: None, compared: false, horizon };
         let mut after = None;
         while let Some((ordinal, entry)) = spool.next(after) {
-            if entry.trailer.is_none() {
-                feed.tell(sender, ordinal, &entry, Priority::Live);
+            if entry.trailer.is_none() && plan.is_live(&entry.key.stream) {
+                feed.tell(sender, ordinal, &entry, Priority::Live, false);
             }
             after = Some(ordinal);
         }
-        feed.top_up(spool, sender);
         feed
     }
 
     /// What to do now, by all that the spool holds now. Call until `None` after each change.
-    pub fn poll_action(&mut self, spool: &Spool, sender: &mut Sender, now: Duration) -> Option<Action> {
-        self.update(spool, sender);
-        sender.poll_action(now)
+    pub fn poll_action(
+        &mut self,
+        spool: &Spool,
+        sender: &mut Sender,
+        plan: &mut Plan,
+        starts: &mut Starts<'_>,
+        now: Duration,
+    ) -> Option<Action> {
+        self.update(spool, sender, plan, starts);
+        loop {
+            let action = sender.poll_action(now)?;
+            if let Action::Open { key, priority: Priority::Backlog } = &action
+                && !plan.is_open(&key.stream)
+                && let Some((&ordinal, told)) = self.told.iter().find(|(_, told)| told.key == *key)
+                && !told.wanted
+            {
+                self.told.remove(&ordinal);
+                sender.removed(key);
+                continue;
+            }
+            return Some(action);
+        }
+    }
+
+    /// Other fragments may be sent than before: what is under way and may not is taken back, and the spool is looked
+    /// through again.
+    pub fn turn(&mut self, sender: &mut Sender, plan: &mut Plan) {
+        self.told.retain(|_, told| told.wanted || plan.is_open(&told.key.stream) || !sender.withdraw(&told.key));
+        self.backlog = None;
+        self.wanted = None;
+        self.compared = false;
+    }
+
+    /// Whether there is more to look through.
+    pub fn is_behind(&self, plan: &Plan) -> bool {
+        plan.wants() && !self.compared
+    }
+
+    /// Whether all that was wanted of this stream, and is in the spool, has been sent.
+    pub fn is_done(&self, stream: &StreamName) -> bool {
+        self.compared && !self.told.values().any(|told| told.wanted && told.key.stream == *stream)
     }
 
     /// Tells what has changed, and more of the backlog if there is room.
-    fn update(&mut self, spool: &Spool, sender: &mut Sender) {
+    fn update(&mut self, spool: &Spool, sender: &mut Sender, plan: &mut Plan, starts: &mut Starts<'_>) {
         for ordinal in spool.take_changes() {
             match spool.entry(ordinal) {
                 Some(entry) if self.told.contains_key(&ordinal) => follow(sender, &entry),
-                Some(entry) if ordinal >= self.horizon => self.tell(sender, ordinal, &entry, Priority::Live),
-                Some(_) => {}
+                Some(entry) if ordinal >= self.horizon && plan.is_live(&entry.key.stream) => {
+                    self.tell(sender, ordinal, &entry, Priority::Live, false);
+                }
+                // What only is recorded is found behind the last one that was looked at, once it is whole.
+                Some(entry) => self.compared &= entry.trailer.is_none(),
                 None => {
-                    if let Some(key) = self.told.remove(&ordinal) {
-                        sender.removed(&key);
+                    if let Some(told) = self.told.remove(&ordinal) {
+                        sender.removed(&told.key);
                     }
                 }
             }
         }
-        self.top_up(spool, sender);
+        if plan.wants() {
+            self.look_for_wanted(spool, sender, plan, starts);
+        }
+        self.top_up(spool, sender, plan);
     }
 
     /// A fragment was repaired: what the sender knew of it is wrong.
     pub fn again(&mut self, spool: &Spool, sender: &mut Sender, key: &FragmentKey) {
         sender.removed(key);
-        let Some(ordinal) = self.told.iter().find(|(_, told)| *told == key).map(|(&ordinal, _)| ordinal) else {
+        let Some((&ordinal, told)) = self.told.iter().find(|(_, told)| told.key == *key) else {
             return;
         };
+        let wanted = told.wanted;
         self.told.remove(&ordinal);
         if let Some(entry) = spool.entry(ordinal) {
-            self.tell(sender, ordinal, &entry, Priority::Backlog);
+            self.tell(sender, ordinal, &entry, Priority::Backlog, wanted);
         }
     }
 
-    fn top_up(&mut self, spool: &Spool, sender: &mut Sender) {
-        let mut wanted = sender.backlog_wanted();
-        while wanted > 0 {
-            let Some((ordinal, entry)) = spool.next(self.backlog).filter(|&(ordinal, _)| ordinal < self.horizon) else {
+    /// Tells what is wanted first. Ends at the first fragment that is still captured and may be wanted.
+    fn look_for_wanted(&mut self, spool: &Spool, sender: &mut Sender, plan: &Plan, starts: &mut Starts<'_>) {
+        let mut room = sender.backlog_wanted();
+        let mut looks = limits::STARTS_READ_MAX;
+        while room > 0 && looks > 0 {
+            let Some((ordinal, entry)) = spool.next(self.wanted) else {
+                self.compared = true;
                 return;
             };
+            let stream = &entry.key.stream;
+            if plan.wants_of(stream) {
+                looks -= 1;
+                let start = starts(&entry.key);
+                let duration = entry.trailer.map_or(Duration::ZERO, |trailer| trailer.duration);
+                let wanted = start.is_some_and(|start| plan.wants_at(stream, start, duration));
+                match self.told.get_mut(&ordinal) {
+                    Some(told) => told.wanted |= wanted,
+                    None if entry.trailer.is_none() => {
+                        if start.is_some_and(|start| plan.wants_behind(stream, start)) {
+                            return;
+                        }
+                    }
+                    None if wanted => {
+                        self.tell(sender, ordinal, &entry, Priority::Backlog, true);
+                        room -= 1;
+                    }
+                    None => {}
+                }
+            }
+            self.wanted = Some(ordinal);
+        }
+    }
+
+    /// Ends at the first fragment that is still captured and not sent meanwhile, so that it is found when it is whole.
+    fn top_up(&mut self, spool: &Spool, sender: &mut Sender, plan: &mut Plan) {
+        let mut room = sender.backlog_wanted();
+        while room > 0 {
+            let Some((ordinal, entry)) = spool.next(self.backlog) else {
+                return;
+            };
+            let told = self.told.contains_key(&ordinal);
+            if entry.trailer.is_none() && !told {
+                return;
+            }
             self.backlog = Some(ordinal);
-            if entry.trailer.is_some() && !self.told.contains_key(&ordinal) {
-                self.tell(sender, ordinal, &entry, Priority::Backlog);
-                wanted -= 1;
+            if !told && plan.is_open(&entry.key.stream) {
+                self.tell(sender, ordinal, &entry, Priority::Backlog, false);
+                room -= 1;
             }
         }
     }
 
-    fn tell(&mut self, sender: &mut Sender, ordinal: u64, entry: &Entry, priority: Priority) {
-        self.told.insert(ordinal, entry.key.clone());
+    fn tell(&mut self, sender: &mut Sender, ordinal: u64, entry: &Entry, priority: Priority, wanted: bool) {
+        self.told.insert(ordinal, Told { key: entry.key.clone(), wanted });
         sender.opened(entry.key.clone(), priority);
         follow(sender, entry);
     }

@@ -19,10 +19,12 @@ pub mod clock;
 pub mod config;
 pub mod enrol;
 pub mod feed;
+pub mod hours;
 pub mod identity;
 pub mod limits;
 #[cfg(feature = "capture")]
 pub mod once;
+pub mod plan;
 pub mod recorder;
 pub mod renewal;
 pub mod run;
@@ -30,6 +32,7 @@ pub mod state;
 pub mod status;
 pub mod trust;
 pub mod uplink;
+pub mod wanted;
 
 /// The agent's version, as the server's log shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -86,6 +86,21 @@ pub const ONCE_SPOOL_BYTES: u64 = 512 * 1024 * 1024;
 /// A new session may be laid this much later, so that it does not overlap the one before it.
 pub const OVERLAP_MAX: Duration = Duration::from_secs(5);
 
+/// The least rate that an uplink can be given: a fragment of half a megabyte takes four minutes.
+pub const RATE_BITS_MIN: u64 = 16_000;
+
+/// Ranges that wait for their upload: each is a name in a folder that is read every second.
+pub const WANTED_RANGES_MAX: usize = 256;
+
+/// How often it is looked what hours it is, what is wanted, and which of the device's addresses faces the server.
+pub const LOOK: Duration = Duration::from_secs(1);
+
+/// Spool files of which the beginning is read in one go, to find what is wanted: some milliseconds, in which live waits.
+pub const STARTS_READ_MAX: usize = 64;
+
+/// How often it is looked, while there is no connection, whether the device has got another address: then the pause ends.
+pub const WAY_LOOK: Duration = Duration::from_millis(500);
+
 /// The pause between two looks at what the spool has gained: the time between two pictures at 25 a second. The units of
 /// several tracks and cameras then share a wake-up and a packet; a viewer, who is a fragment behind, does not see it.
 pub const FEED_PAUSE: Duration = Duration::from_millis(40);

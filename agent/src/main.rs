@@ -6,13 +6,14 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use agent::config::{Config, Server};
-use agent::{check, limits, run};
+use agent::config::{Config, Server, Uplink};
+use agent::wanted::Range;
+use agent::{check, limits, run, wanted};
 use anyhow::Context as _;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
-use cli::{Cli, Command, LogFormat, Target};
+use cli::{Cli, Command, LogFormat, Recordings, Target};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -47,6 +48,10 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { config } => run::run(Config::load(&config)?).await?,
         Command::Once { file, stream, start_time, target } => upload(file, stream, start_time, target).await?,
+        Command::Recordings { command: Recordings::Upload { stream, from, to, config } } => {
+            wanted::want(&Config::load(&config)?.state, &Range::new(stream, from, to))?;
+            println!("the agent uploads what it has of this range within moments of being connected");
+        }
         Command::Check { config } => {
             let well = check::check(&Config::load(&config)?, |line| println!("{line}")).await;
             return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -89,6 +94,7 @@ fn resolve(target: Target) -> anyhow::Result<Config> {
             state: Path::new(".").to_owned(),
             server: Server { address: address.context("give --config or --server")?, token: None },
             spool_bytes_max: limits::SPOOL_BYTES_DEFAULT,
+            uplink: Uplink::default(),
             cameras: Vec::new(),
         },
     };

@@ -112,6 +112,8 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
         state: folder.path().to_owned(),
         spool: spool.clone(),
         clock,
+        // Someone waits for it: at any hour.
+        uplink: crate::config::Uplink { rules: crate::plan::Rules::default(), ..config.uplink },
         observer,
     };
     let outcome = {

@@ -72,6 +72,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         state: folder.path().to_owned(),
         spool: spool.clone(),
         clock,
+        uplink: config.uplink,
         observer: Arc::new(move |notice: &Notice| status.note(notice)),
     };
     rest.spawn(keep_uploading(settings, stop_rest.clone()));

@@ -10,6 +10,7 @@
 //!   join.key      a key that a token is being tried with (identity.rs)
 //!   boots         what is known of past boots' clocks (calendar.rs)
 //!   status.json   counters, replaced each second while the agent runs (status.rs)
+//!   wanted/       ranges of time that someone asked for (wanted.rs)
 //!   spool/        fragments that are not persisted yet (spool/)
 //!   rejected/     the last fragments that the server refused for good
 //! ```

@@ -9,6 +9,7 @@
 mod dial;
 mod lane;
 mod line;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +26,11 @@ use crate::clock::Clock;
 use crate::config;
 use crate::enrol::{self, EnrolError};
 use crate::renewal::{self, ServerTime};
+use crate::{limits, wanted};
 
 pub use dial::{DialError, exchange, probe, probe_upload};
 use line::Line;
+use way::Way;
 
 /// What an uplink needs.
 pub struct Settings {
@@ -39,6 +42,8 @@ pub struct Settings {
     pub spool: Spool,
     /// The device's clocks.
     pub clock: Clock,
+    /// What of the line it may take, and when.
+    pub uplink: config::Uplink,
     /// Is told what happens; must not block.
     pub observer: Arc<dyn Fn(&Notice) + Send + Sync>,
 }
@@ -90,6 +95,9 @@ pub enum Notice {
 
 /// Connects and uploads, for ever, until `stop`. What is left then stays in the spool.
 pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), EnrolError> {
+    if let Err(error) = wanted::prepare(&settings.state) {
+        tracing::warn!(%error, "recordings can't be asked for");
+    }
     let (tell_time, server_time) = watch::channel(None);
     let renewal = renewal::keep(&settings.state, &settings.server.address, settings.clock, server_time);
     tokio::select! {
@@ -105,8 +113,9 @@ async fn keep_connected(
 ) -> Result<(), EnrolError> {
     let mut backoff = Backoff::new(fastrand::u64(..));
     let mut calendar = Calendar::open(&settings.state, settings.clock.boot());
+    let mut way = Way::default();
     loop {
-        let outcome = attempt(settings, &mut calendar, &mut backoff, tell_time, stop).await;
+        let outcome = attempt(settings, &mut calendar, &mut backoff, &mut way, tell_time, stop).await;
         // While no one is connected no one needs the changes; they are not to pile up.
         settings.spool.take_changes();
         match outcome {
@@ -119,10 +128,21 @@ async fn keep_connected(
                 (settings.observer)(&Notice::Disconnected { why, pause });
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
+                    () = comes_back(&mut way) => tracing::info!("the device has another address"),
                     () = stop.cancelled() => return Ok(()),
                 }
             }
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits until the device has an address to reach the server from that it had not before.
+async fn comes_back(way: &mut Way) {
+    loop {
+        tokio::time::sleep(limits::WAY_LOOK).await;
+        if way.has_come_back() {
+            return;
         }
     }
 }
@@ -133,6 +153,7 @@ async fn attempt(
     settings: &Settings,
     calendar: &mut Calendar,
     backoff: &mut Backoff,
+    way: &mut Way,
     tell_time: &watch::Sender<Option<ServerTime>>,
     stop: &CancellationToken,
 ) -> Result<(), EnrolError> {
@@ -145,6 +166,7 @@ async fn attempt(
         return Ok(());
     };
     let mut line = connected?;
+    *way = Way::to(line.server());
     let ended = line.drive().await;
     backoff.ended(line.worked);
     if line.persisted {

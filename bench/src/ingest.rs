@@ -125,7 +125,7 @@ async fn one(name: &str, dir: &Path, tracks: &fragment::Tracks, load: Load) -> a
 }
 
 /// The tracks of a real clip, so that the server parses what a camera would send.
-fn sample_tracks() -> anyhow::Result<fragment::Tracks> {
+pub(crate) fn sample_tracks() -> anyhow::Result<fragment::Tracks> {
     let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../samples/clips/h264-vfr.mkv");
     let mut reader = fragment::mkv::Reader::new(fragment::mkv::Limits::default());
     reader.push(std::fs::read(&clip).with_context(|| clip.display().to_string())?.into());

@@ -38,6 +38,11 @@ impl Load {
         usize::try_from(self.bits_per_second / 8 / FRAME_RATE).expect("a frame fits the address space")
     }
 
+    /// From one frame to the next.
+    pub(crate) fn frame_time(&self) -> Duration {
+        Duration::from_secs(1) / u32::try_from(FRAME_RATE).expect("few frames a second")
+    }
+
     /// Frames of one fragment.
     pub(crate) fn frames(&self) -> u64 {
         self.fragment.as_secs() * FRAME_RATE
@@ -68,12 +73,23 @@ pub(crate) async fn send(
     tracks: &Tracks,
     load: Load,
 ) -> anyhow::Result<Outcome> {
+    send_with(server, identities, tracks, load, false).await
+}
+
+/// The same with BBR for congestion control, or with Cubic.
+pub(crate) async fn send_with(
+    server: SocketAddr,
+    identities: &[std::path::PathBuf],
+    tracks: &Tracks,
+    load: Load,
+    bbr: bool,
+) -> anyhow::Result<Outcome> {
     let start = Instant::now();
     let mut agents = tokio::task::JoinSet::new();
     let share = load.cameras.div_ceil(u32::try_from(identities.len())?);
     for (first, identity) in (0..load.cameras).step_by(share as usize).zip(identities) {
         let cameras = first..load.cameras.min(first + share);
-        agents.spawn(agent(server, connector(identity)?, cameras, tracks.clone(), load));
+        agents.spawn(agent(server, connector(identity, bbr)?, cameras, tracks.clone(), load));
     }
     let mut latencies = Vec::new();
     while let Some(done) = agents.join_next().await {
@@ -84,17 +100,20 @@ pub(crate) async fn send(
 }
 
 /// As the agent's uplink sets it.
-fn transport() -> quinn::TransportConfig {
+fn transport(bbr: bool) -> quinn::TransportConfig {
     let mut mtu = quinn::MtuDiscoveryConfig::default();
     mtu.upper_bound(upload::limits::UDP_PAYLOAD_BYTES_MAX);
     let mut acks = quinn::AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(quinn::VarInt::from_u32(upload::limits::PACKETS_PER_ACK));
     let mut transport = quinn::TransportConfig::default();
+    if bbr {
+        transport.congestion_controller_factory(Arc::new(quinn::congestion::BbrConfig::default()));
+    }
     transport.mtu_discovery_config(Some(mtu)).ack_frequency_config(Some(acks));
     transport
 }
 
-fn connector(identity: &Path) -> anyhow::Result<quinn::ClientConfig> {
+fn connector(identity: &Path, bbr: bool) -> anyhow::Result<quinn::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(identity.join("ca.pem")).context("ca.pem")?)?;
     let chain = vec![CertificateDer::from_pem_file(identity.join("cert.pem")).context("cert.pem")?];
@@ -103,7 +122,7 @@ fn connector(identity: &Path) -> anyhow::Result<quinn::ClientConfig> {
     tls.alpn_protocols = vec![wire::UPLOAD_ALPN.to_vec()];
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(transport()));
+    config.transport_config(Arc::new(transport(bbr)));
     Ok(config)
 }
 
@@ -115,7 +134,7 @@ async fn agent(
     tracks: Tracks,
     load: Load,
 ) -> anyhow::Result<Vec<Duration>> {
-    let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse()?)?;
+    let mut endpoint = quinn::Endpoint::client("0.0.0.0:0".parse()?)?;
     endpoint.set_default_client_config(config);
     let connection = endpoint.connect(server, wire::SERVER_NAME)?.await?;
     let (mut control_out, control_in) = connection.open_bi().await?;

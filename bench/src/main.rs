@@ -1,10 +1,12 @@
 //! Side-by-side measurements: each of ours beside a baseline, in the same run on the same machine.
 //!
-//! `bench parse` · `bench ingest` · `bench vault` · `bench archive` · `bench memory` · `bench playback` · `bench agent`; each prints a Markdown
+//! `bench parse` · `bench ingest` · `bench vault` · `bench archive` · `bench memory` · `bench playback` · `bench agent` ·
+//! `bench badlink`; each prints a Markdown
 //! table. `scripts/bench.sh` calls them in turn.
 
 mod agent;
 mod archive;
+mod badlink;
 mod baseline;
 mod figures;
 mod ingest;
@@ -38,6 +40,11 @@ enum Command {
     Playback(playback::Args),
     /// Matroska parsing, beside ffmpeg's demuxer.
     Parse(parse::Args),
+    /// Uploads over a line that loses packets, beside HTTP over TCP; needs root.
+    Badlink(badlink::Args),
+    /// The device's end of `badlink`.
+    #[command(hide = true)]
+    BadlinkClient(badlink::ClientArgs),
     /// The agent on one 1080p30 RTSP camera, beside a bare gst-launch pipeline.
     Agent(agent::Args),
 }
@@ -50,6 +57,8 @@ fn main() -> anyhow::Result<()> {
         Command::Memory(args) => memory::run(&args),
         Command::Playback(args) => playback::run(&args),
         Command::Parse(args) => parse::run(&args),
+        Command::Badlink(args) => badlink::run(&args),
+        Command::BadlinkClient(args) => badlink::run_client(&args),
         Command::Agent(args) => agent::run(&args),
     }
 }

@@ -67,7 +67,8 @@ impl Agent {
         Agent::enrolled_at(folder, server, &server.upload_address())
     }
 
-    fn enrolled_at(folder: &Path, server: &Server, address: &str) -> Agent {
+    /// The same, with another way to the server than the straight one.
+    pub fn enrolled_at(folder: &Path, server: &Server, address: &str) -> Agent {
         let agent = Agent { folder: folder.to_owned(), process: None };
         fs::create_dir_all(folder).expect("the folder can be made");
         // Each folder is a device of its own.

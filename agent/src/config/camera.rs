@@ -6,6 +6,8 @@ use std::time::Duration;
 use fragment::StreamName;
 use serde::Deserialize;
 
+use super::uplink;
+
 /// Where one stream's video comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Camera {
@@ -137,6 +139,8 @@ pub(super) struct Raw {
     width: Option<u32>,
     height: Option<u32>,
     fps: Option<u32>,
+    mode: Option<uplink::Mode>,
+    upload_hours: Option<Vec<String>>,
 }
 
 impl Raw {
@@ -145,6 +149,16 @@ impl Raw {
         match &self.stream {
             Some(stream) => format!("camera {} ({stream:?})", index + 1),
             None => format!("camera {}", index + 1),
+        }
+    }
+
+    /// What it says of its uploads, which `[uplink]` completes.
+    pub(super) fn mode(&self, index: usize) -> uplink::OfCamera {
+        uplink::OfCamera {
+            place: self.place(index),
+            stream: self.stream.clone(),
+            mode: self.mode,
+            upload_hours: self.upload_hours.clone(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use super::{Camera, camera};
+use super::{Camera, camera, uplink};
 use crate::limits;
 
 const STATE_DEFAULT: &str = "/var/lib/millrace-agent";
@@ -18,6 +18,8 @@ pub(super) struct Config {
     server: Server,
     #[serde(default)]
     spool: Spool,
+    #[serde(default)]
+    uplink: uplink::Raw,
     #[serde(default)]
     camera: Vec<camera::Raw>,
 }
@@ -41,11 +43,14 @@ impl Config {
     pub(super) fn resolve(self, folder: &Path, problems: &mut Vec<String>) -> Option<super::Config> {
         let server = self.server.resolve(folder, problems);
         let spool_bytes_max = self.spool.resolve(problems);
+        let modes = self.camera.iter().enumerate().map(|(i, raw)| raw.mode(i)).collect();
+        let uplink = self.uplink.resolve(modes, problems);
         let cameras = resolve_cameras(self.camera, folder, problems);
         Some(super::Config {
             state: folder.join(self.state.unwrap_or_else(|| STATE_DEFAULT.into())),
             server: server?,
             spool_bytes_max,
+            uplink,
             cameras,
         })
     }

@@ -9,6 +9,9 @@ use spool::{Spool, Start, Writer};
 use upload::{Ack, AckKind, Action, FragmentKey, FromServer, Priority, Sender, Welcome, limits};
 
 use super::Feed;
+use crate::hours::Hours;
+use crate::plan::{Plan, Rules};
+use crate::wanted::Range;
 
 /// More than is told ahead, twice over: what comes after that has to be asked for.
 const BACKLOG: u32 = 200;
@@ -54,9 +57,10 @@ fn what_was_unfinished_when_the_connection_began_is_live_too() {
     let mut writer = create(&spool, 0);
     writer.append(Duration::from_millis(40), &[Bytes::from_static(b"a unit")]).unwrap();
     let mut sender = Sender::new(1);
-    let mut feed = Feed::new(&spool, &mut sender);
+    let mut plan = Plan::new(Rules::default());
+    let mut feed = Feed::new(&spool, &mut sender, &plan);
     welcome(&mut sender, 8);
-    let first = feed.poll_action(&spool, &mut sender, Duration::ZERO);
+    let first = feed.poll_action(&spool, &mut sender, &mut plan, &mut |_| None, Duration::ZERO);
     assert_eq!(first, Some(Action::Open { key: key(0), priority: Priority::Live }));
 }
 
@@ -78,18 +82,122 @@ fn a_fragment_that_was_repaired_is_sent_as_it_is_now() {
     assert!(actions.contains(&Action::Finish { key: key(0), trailer }), "{actions:?}");
 }
 
+#[test]
+fn outside_its_hours_no_backlog_is_sent_and_live_is() {
+    let mut world = World::with_rules(BACKLOG, Rules::new(hours("22:00-06:00"), None));
+    assert_eq!(world.next(), None, "no time is known yet");
+    world.at(12, &[]);
+    let mut writer = create(&world.spool, BACKLOG);
+    writer.append(Duration::from_millis(40), &[Bytes::from_static(b"a unit")]).unwrap();
+    assert_eq!(world.opened(), [key(BACKLOG)]);
+    world.at(22, &[]);
+    assert_eq!(world.opened().len(), BACKLOG as usize);
+}
+
+#[test]
+fn what_is_under_way_when_the_hours_end_is_taken_back_and_sent_whole_when_they_begin_again() {
+    let mut world = World::with_rules(BACKLOG, Rules::new(hours("22:00-06:00"), None));
+    world.at(5, &[]);
+    let Some(Action::Open { key: first, .. }) = world.next() else { panic!("nothing is opened") };
+    world.at(6, &[]);
+    assert_eq!(world.next(), Some(Action::Reset { key: first.clone() }));
+    assert_eq!(world.next(), None);
+    world.at(22, &[]);
+    let opened = world.opened();
+    assert_eq!(opened, (0..BACKLOG).map(key).collect::<Vec<_>>(), "{first} once more, and the others once");
+}
+
+#[test]
+fn what_was_captured_to_its_end_before_it_could_be_begun_is_backlog_and_keeps_the_hours() {
+    let mut world = World::with_rules(0, Rules::new(hours("22:00-06:00"), None));
+    world.at(12, &[]);
+    // The server has no room for another one.
+    world.window(1);
+    let mut writers: Vec<_> = (0..2).map(|sequence| create(&world.spool, sequence)).collect();
+    assert_eq!(world.next(), Some(Action::Open { key: key(0), priority: Priority::Live }));
+    assert_eq!(world.next(), None);
+    writers.pop().unwrap().finish(Duration::from_secs(1)).unwrap();
+    assert_eq!(world.next(), None);
+    writers.pop().unwrap().finish(Duration::from_secs(1)).unwrap();
+    assert_eq!(world.opened(), [], "live is written to its end, and nothing else is begun");
+    world.at(23, &[]);
+    assert_eq!(world.opened(), [key(1)]);
+}
+
+#[test]
+fn recordings_stay_until_their_hours_and_are_told_as_they_end_within_them() {
+    let mut world = World::with_rules(3, Rules::new(Hours::always(), Some(hours("02:00-05:00"))));
+    world.at(1, &[]);
+    let writer = create(&world.spool, 3);
+    assert_eq!(world.opened(), []);
+    world.at(2, &[]);
+    assert_eq!(world.opened(), (0..3).map(key).collect::<Vec<_>>());
+    writer.finish(Duration::from_secs(1)).unwrap();
+    assert_eq!(world.opened(), [key(3)], "it has ended");
+    let writer = create(&world.spool, 4);
+    world.at(5, &[]);
+    writer.finish(Duration::from_secs(1)).unwrap();
+    assert_eq!(world.opened(), []);
+}
+
+#[test]
+fn a_range_that_is_wanted_is_sent_at_any_hour_and_nothing_around_it() {
+    let mut world = World::with_rules(BACKLOG, Rules::new(hours("22:00-06:00"), Some(Hours::never())));
+    // Each fragment begins at the second of its number, and plays for 40 ms.
+    world.at(12, &[range(100_020, 103_000)]);
+    assert!(!world.feed.is_done(&key(0).stream));
+    assert_eq!(world.opened(), (100..103).map(key).collect::<Vec<_>>());
+    assert!(world.feed.is_done(&key(0).stream));
+    world.at(12, &[]);
+    assert_eq!(world.opened(), []);
+}
+
+#[test]
+fn a_wanted_range_that_is_still_captured_is_done_when_all_of_it_is_sent() {
+    let mut world = World::with_rules(0, Rules::new(Hours::always(), Some(Hours::never())));
+    world.at(0, &[range(0, 2000)]);
+    let first = create(&world.spool, 0);
+    assert_eq!(world.opened(), []);
+    assert!(!world.feed.is_done(&key(0).stream), "it is not whole yet");
+    first.finish(Duration::from_secs(1)).unwrap();
+    assert_eq!(world.opened(), [key(0)]);
+    create(&world.spool, 1).finish(Duration::from_secs(1)).unwrap();
+    create(&world.spool, 2).finish(Duration::from_secs(1)).unwrap();
+    assert_eq!(world.opened(), [key(1)]);
+    let _still_captured = create(&world.spool, 3);
+    assert_eq!(world.opened(), []);
+    assert!(world.feed.is_done(&key(0).stream), "what is captured now lies behind the range");
+    assert_eq!(world.plan.past(), []);
+    world.at(1, &[range(0, 2000)]);
+    assert_eq!(world.plan.past(), [range(0, 2000)]);
+}
+
+#[test]
+fn a_week_of_recordings_that_no_one_wants_costs_the_sender_nothing() {
+    let mut world = World::with_rules(BACKLOG, Rules::new(Hours::always(), Some(Hours::never())));
+    world.at(12, &[]);
+    assert_eq!(world.opened(), []);
+    assert!(world.feed.told.is_empty());
+    assert_eq!(world.sender.backlog_wanted(), limits::BACKLOG_LOOKAHEAD);
+}
+
 /// A spool, its feed and its sender, and a server that stores what it is sent.
 struct World {
     _state: tempfile::TempDir,
     spool: Spool,
     sender: Sender,
     feed: Feed,
+    plan: Plan,
     acks: VecDeque<FragmentKey>,
 }
 
 impl World {
     /// Connected, with so many fragments of backlog.
     fn new(backlog: u32) -> Self {
+        Self::with_rules(backlog, Rules::default())
+    }
+
+    fn with_rules(backlog: u32, rules: Rules) -> Self {
         let state = tempfile::tempdir().unwrap();
         let spool = Spool::open(state.path(), 1 << 30).unwrap();
         for sequence in 0..backlog {
@@ -98,19 +206,44 @@ impl World {
             writer.finish(Duration::from_millis(40)).unwrap();
         }
         let mut sender = Sender::new(1);
-        let feed = Feed::new(&spool, &mut sender);
+        let plan = Plan::new(rules);
+        let feed = Feed::new(&spool, &mut sender, &plan);
         welcome(&mut sender, 8);
-        Self { _state: state, spool, sender, feed, acks: VecDeque::new() }
+        Self { _state: state, spool, sender, feed, plan, acks: VecDeque::new() }
     }
 
     fn window(&mut self, fragments: u32) {
         welcome(&mut self.sender, fragments);
     }
 
+    /// It is this hour of 1970-01-01, and these ranges are wanted.
+    fn at(&mut self, hour: i64, wanted: &[Range]) {
+        if self.plan.turn(WallTime::from_millis(hour * 3_600_000), wanted.to_vec()) {
+            self.feed.turn(&mut self.sender, &mut self.plan);
+        }
+    }
+
+    /// What is begun until there is nothing to do any more.
+    fn opened(&mut self) -> Vec<FragmentKey> {
+        let mut opened = Vec::new();
+        // Much is looked through in several steps.
+        for _ in 0..BACKLOG {
+            while let Some(action) = self.next() {
+                if let Action::Open { key, .. } = &action {
+                    opened.push(key.clone());
+                }
+                self.carry_out(action);
+            }
+        }
+        opened
+    }
+
     /// The next action; an ack comes in only when there is nothing else to do.
     fn next(&mut self) -> Option<Action> {
         loop {
-            let action = self.feed.poll_action(&self.spool, &mut self.sender, Duration::ZERO);
+            let starts = &mut |key: &FragmentKey| Some(WallTime::from_millis(i64::from(key.id.sequence.0) * 1000));
+            let Self { spool, sender, feed, plan, .. } = self;
+            let action = feed.poll_action(spool, sender, plan, starts, Duration::ZERO);
             if let Some(Action::Write { key, .. }) = &action {
                 self.sender.handle_written(key);
             }
@@ -143,6 +276,14 @@ fn welcome(sender: &mut Sender, fragments_in_flight: u32) {
         certificate_expires: WallTime::from_millis(0),
     });
     sender.handle_control(Duration::ZERO, &welcome.encode()).unwrap();
+}
+
+fn hours(text: &str) -> Hours {
+    Hours::parse(&[text.to_owned()], jiff::tz::TimeZone::UTC).unwrap()
+}
+
+fn range(from: i64, to: i64) -> Range {
+    Range::new(key(0).stream, WallTime::from_millis(from), WallTime::from_millis(to))
 }
 
 fn create(spool: &Spool, sequence: u32) -> Writer {

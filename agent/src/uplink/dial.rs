@@ -1,15 +1,18 @@
 //! Making a connection, what is said first on it, and why there is none.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quinn::congestion::{BbrConfig, CubicConfig};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt, WriteError};
 use upload::wire::{MessageError, SERVER_NAME};
 use upload::{CloseCode, FromAgent, Hello, Sender};
 
+use crate::config::Congestion;
+use crate::uplink::way;
 use crate::{VERSION, clock, limits};
 
 /// Why there is no connection.
@@ -105,7 +108,7 @@ fn refusal(alert: u8) -> String {
 
 /// One request and its answer on a connection of its own.
 pub async fn exchange(address: &str, tls: rustls::ClientConfig, request: Bytes) -> Result<Bytes, DialError> {
-    let (endpoint, connection) = dial(address, tls).await?;
+    let (endpoint, connection) = dial(address, tls, Congestion::default()).await?;
     let lost =
         |error: &dyn std::fmt::Display| DialError::Failed { address: address.to_owned(), why: error.to_string() };
     let (mut send, mut recv) = connection.open_bi().await.map_err(|error| explain(address, &error))?;
@@ -127,14 +130,14 @@ pub async fn exchange(address: &str, tls: rustls::ClientConfig, request: Bytes) 
 
 /// Connects, to see whether the server is there and is the right one.
 pub async fn probe(address: &str, tls: rustls::ClientConfig) -> Result<(), DialError> {
-    let (endpoint, connection) = dial(address, tls).await?;
+    let (endpoint, connection) = dial(address, tls, Congestion::default()).await?;
     close(&endpoint, &connection).await;
     Ok(())
 }
 
 /// Connects as for an upload, to see whether the server lets this device in. Answers what it calls the device.
 pub async fn probe_upload(address: &str, tls: rustls::ClientConfig, now: clock::Instant) -> Result<String, DialError> {
-    let (endpoint, connection) = dial(address, tls).await?;
+    let (endpoint, connection) = dial(address, tls, Congestion::default()).await?;
     let welcome = async {
         let (_hello, mut control) = say_hello(address, &connection, now).await?;
         let mut sender = Sender::new(0);
@@ -163,14 +166,18 @@ pub async fn probe_upload(address: &str, tls: rustls::ClientConfig, now: clock::
 }
 
 /// A connection, by the first of the server's addresses that answers.
-pub(super) async fn dial(address: &str, tls: rustls::ClientConfig) -> Result<(Endpoint, Connection), DialError> {
+pub(super) async fn dial(
+    address: &str,
+    tls: rustls::ClientConfig,
+    congestion: Congestion,
+) -> Result<(Endpoint, Connection), DialError> {
     let unresolved = |why: String| DialError::Unresolved { address: address.to_owned(), why };
     let addresses: Vec<SocketAddr> =
         tokio::net::lookup_host(address).await.map_err(|error| unresolved(error.to_string()))?.collect();
     let crypto = QuicClientConfig::try_from(tls)
         .map_err(|error| DialError::Failed { address: address.to_owned(), why: error.to_string() })?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(Arc::new(transport()));
+    config.transport_config(Arc::new(transport(congestion)));
     let mut last = unresolved("the name has no address".to_owned());
     for to in addresses {
         match dial_one(address, to, config.clone()).await {
@@ -181,12 +188,16 @@ pub(super) async fn dial(address: &str, tls: rustls::ClientConfig) -> Result<(En
     Err(last)
 }
 
-fn transport() -> quinn::TransportConfig {
+fn transport(congestion: Congestion) -> quinn::TransportConfig {
     let mut mtu = quinn::MtuDiscoveryConfig::default();
     mtu.upper_bound(upload::limits::UDP_PAYLOAD_BYTES_MAX);
     let mut acks = quinn::AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(upload::limits::PACKETS_PER_ACK));
     let mut transport = quinn::TransportConfig::default();
+    match congestion {
+        Congestion::Cubic => transport.congestion_controller_factory(Arc::new(CubicConfig::default())),
+        Congestion::Bbr => transport.congestion_controller_factory(Arc::new(BbrConfig::default())),
+    };
     transport
         .mtu_discovery_config(Some(mtu))
         .ack_frequency_config(Some(acks))
@@ -203,9 +214,7 @@ fn transport() -> quinn::TransportConfig {
 
 async fn dial_one(address: &str, to: SocketAddr, config: ClientConfig) -> Result<(Endpoint, Connection), DialError> {
     let failed = |why: String| DialError::Failed { address: address.to_owned(), why };
-    let from: SocketAddr =
-        if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
-    let endpoint = Endpoint::client(from).map_err(|error| failed(error.to_string()))?;
+    let endpoint = Endpoint::client(way::any(to)).map_err(|error| failed(error.to_string()))?;
     let connecting = endpoint.connect_with(config, to, SERVER_NAME).map_err(|error| failed(error.to_string()))?;
     match tokio::time::timeout(limits::DIAL_MAX, connecting).await {
         Ok(Ok(connection)) => Ok((endpoint, connection)),

@@ -1,8 +1,10 @@
 //! One connection at work: the sender's actions carried out, and what comes of them reported to it.
 
 use std::collections::HashMap;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use fragment::{ClockQuality, WallTime};
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use spool::Spool;
 use tokio::sync::{mpsc, watch};
@@ -15,11 +17,13 @@ use crate::calendar::Calendar;
 use crate::enrol::EnrolError;
 use crate::feed::Feed;
 use crate::identity::Identity;
+use crate::plan::Plan;
 use crate::renewal::ServerTime;
 use crate::uplink::dial::{self, DialError, dial, explain, say_hello};
 use crate::uplink::lane::{Command, Lane, Report, Work, stream_priority};
+use crate::uplink::way::{self, Way};
 use crate::uplink::{Notice, Settings};
-use crate::{limits, trust};
+use crate::{limits, trust, wanted};
 
 /// One connection, from welcome to its end.
 pub(super) struct Line<'a> {
@@ -33,6 +37,10 @@ pub(super) struct Line<'a> {
     _hello: SendStream,
     sender: Sender,
     feed: Feed,
+    plan: Plan,
+    /// When hours, wishes and the way to the server were last looked at.
+    checked: Option<tokio::time::Instant>,
+    way: Way,
     lanes: HashMap<FragmentKey, Lane>,
     /// Spool files on their way out; `once` must not end before they are gone.
     removals: TaskTracker,
@@ -63,11 +71,13 @@ impl<'a> Line<'a> {
     ) -> Result<Self, EnrolError> {
         let tls = trust::upload(identity).map_err(|error| EnrolError::Crypto(error.to_string()))?;
         let address = &settings.server.address;
-        let (endpoint, connection) = dial(address, tls).await?;
+        let (endpoint, connection) = dial(address, tls, settings.uplink.congestion).await?;
         let (hello, control) = say_hello(address, &connection, settings.clock.now()).await?;
         let (reporter, reports) = mpsc::channel(limits::LANE_REPORTS_MAX);
-        let mut sender = Sender::new(fastrand::u64(..));
-        let feed = Feed::new(&settings.spool, &mut sender);
+        let mut sender = Sender::with_allowance(fastrand::u64(..), settings.uplink.allowance);
+        let plan = Plan::new(settings.uplink.rules.clone());
+        let feed = Feed::new(&settings.spool, &mut sender, &plan);
+        let way = Way::to(connection.remote_address());
         Ok(Self {
             settings,
             calendar,
@@ -78,6 +88,9 @@ impl<'a> Line<'a> {
             _hello: hello,
             sender,
             feed,
+            plan,
+            checked: None,
+            way,
             lanes: HashMap::new(),
             removals: TaskTracker::new(),
             reports,
@@ -97,13 +110,14 @@ impl<'a> Line<'a> {
     pub(super) async fn drive(&mut self) -> Result<(), DialError> {
         let address = self.settings.server.address.clone();
         loop {
-            let now = self.now();
-            while let Some(action) = self.feed.poll_action(&self.settings.spool, &mut self.sender, now) {
+            let looks_again = self.look();
+            while let Some(action) = self.next_action() {
                 if !self.act(action) {
                     return Err(DialError::NoAnswer { address });
                 }
             }
             let timeout = self.sender.poll_timeout().map(|at| tokio::time::Instant::from_std(self.began + at));
+            let timeout = timeout.map_or(looks_again, |at| at.min(looks_again));
             tokio::select! {
                 read = self.control.read_chunk(64 * 1024, true) => match read {
                     Ok(Some(chunk)) => self.hear(&chunk.bytes)?,
@@ -123,9 +137,75 @@ impl<'a> Line<'a> {
                 () = changed(&self.settings.spool, self.looked + limits::FEED_PAUSE) => {
                     self.looked = tokio::time::Instant::now();
                 }
-                () = sleep_until(timeout) => {}
+                () = tokio::time::sleep_until(timeout) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
+        }
+    }
+
+    /// Where the server is.
+    pub(super) fn server(&self) -> SocketAddr {
+        self.way.server()
+    }
+
+    /// What to do now.
+    fn next_action(&mut self) -> Option<Action> {
+        let now = self.now();
+        let (spool, calendar) = (&self.settings.spool, &mut *self.calendar);
+        let mut starts = |key: &FragmentKey| {
+            let reader = spool.read(key).ok()?;
+            let header = reader.header();
+            Some(calendar.resolve(key.id, header.start, spool.is_own(header)).0)
+        };
+        self.feed.poll_action(spool, &mut self.sender, &mut self.plan, &mut starts, now)
+    }
+
+    /// Looks from time to time what has changed around the connection; says when it will look again.
+    fn look(&mut self) -> tokio::time::Instant {
+        let now = tokio::time::Instant::now();
+        if let Some(checked) = self.checked
+            && now < checked + limits::LOOK
+        {
+            // In between there may be much to look through.
+            return if self.feed.is_behind(&self.plan) { now + limits::FEED_PAUSE } else { checked + limits::LOOK };
+        }
+        self.checked = Some(now);
+        if let Some(wall) = self.wall() {
+            let wanted = wanted::list(&self.settings.state).unwrap_or_default();
+            if self.plan.turn(wall, wanted) {
+                self.feed.turn(&mut self.sender, &mut self.plan);
+            }
+            for range in self.plan.past() {
+                if self.feed.is_done(&range.stream) {
+                    tracing::info!(stream = %range.stream, "all of a range that was asked for is uploaded");
+                    wanted::done(&self.settings.state, &range);
+                }
+            }
+        }
+        if self.way.has_changed() {
+            self.move_over();
+        }
+        now + limits::LOOK
+    }
+
+    /// The time that hours go by: that of a synchronised clock, or the server's.
+    fn wall(&self) -> Option<WallTime> {
+        let now = self.settings.clock.now();
+        if now.quality >= ClockQuality::Synchronised {
+            return Some(now.wall);
+        }
+        let told = *self.tell_time.borrow();
+        let told = told.filter(|_| self.welcomed)?;
+        Some(told.wall + now.monotonic.since(told.at)?)
+    }
+
+    /// The device has another address than when it connected. A new socket lets QUIC tell the server at once, which
+    /// would otherwise learn it from the next packet.
+    fn move_over(&self) {
+        let moved = UdpSocket::bind(way::any(self.way.server())).and_then(|socket| self.endpoint.rebind(socket));
+        match moved {
+            Ok(()) => tracing::info!("the device has another address; the connection moves over"),
+            Err(error) => tracing::warn!(%error, "the connection can't move over to the device's new address"),
         }
     }
 
@@ -309,11 +389,4 @@ impl<'a> Line<'a> {
 async fn changed(spool: &Spool, from: tokio::time::Instant) {
     tokio::time::sleep_until(from).await;
     spool.changed().await;
-}
-
-async fn sleep_until(at: Option<tokio::time::Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

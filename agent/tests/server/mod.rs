@@ -333,12 +333,24 @@ impl Incoming {
 impl Uplink {
     /// Uploads `spool` to `server`.
     pub(crate) fn start(server: &Server, state: &Path, spool: &Spool, token: Option<JoinToken>) -> Self {
+        Self::start_with(server, state, spool, token, agent::config::Uplink::default())
+    }
+
+    /// The same with these rules.
+    pub(crate) fn start_with(
+        server: &Server,
+        state: &Path,
+        spool: &Spool,
+        token: Option<JoinToken>,
+        rules: agent::config::Uplink,
+    ) -> Self {
         let (tell, notices) = mpsc::unbounded_channel();
         let settings = uplink::Settings {
             server: agent::config::Server { address: server.address(), token },
             state: state.to_owned(),
             spool: spool.clone(),
             clock: Clock::open().unwrap(),
+            uplink: rules,
             observer: Arc::new(move |notice: &Notice| drop(tell.send(notice.clone()))),
         };
         let stop = CancellationToken::new();
