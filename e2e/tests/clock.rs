@@ -14,6 +14,7 @@ fn what_is_recorded_offline_in_1970_while_the_clock_is_set_by_days_has_its_right
     let mut server = Server::start(folder.path());
     let camera = Camera::start("h264-aac.mp4", folder.path());
     let mut agent = Agent::start(&folder.path().join("agent"), &server, &[("yard", Source::Rtsp(camera.url()))]);
+    until("it joins", Duration::from_secs(30), || agent.logged().contains("connected").then_some(()));
     agent.stop();
     server.stop();
 

@@ -45,7 +45,7 @@ pub(super) fn set_calendar(media: &gst_rtsp_server::RTSPMedia, plant: &Arc<Plant
     });
 }
 
-/// Sender reports begin with [V P RC: 1][200: 1][length: 2][SSRC: 4][NTP time in 2^-32 s: 8].
+/// Sender reports begin with `[V P RC: 1][200: 1][length: 2][SSRC: 4][NTP time in 2^-32 s: 8]`.
 fn shift_reports(pad: &gst::Pad, plant: &Arc<Plant>) {
     let plant = Arc::clone(plant);
     let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
