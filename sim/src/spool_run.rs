@@ -653,8 +653,10 @@ impl<'a> Run<'a> {
                     return self.look_at(bench, &key, None);
                 }
                 known.knowledge = Knowledge::Whole(known.payload());
-                // What was listed before is on disk with it.
-                self.listed.append(&mut self.listed_in_memory);
+                // What was listed before is on disk with it, unless the power went in the last step.
+                if !self.disk.is_off() {
+                    self.listed.append(&mut self.listed_in_memory);
+                }
                 self.look_at(bench, &key, Some(failed_syncs))
             }
             // It was then ended early, or is not there.
