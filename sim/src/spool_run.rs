@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -364,7 +364,9 @@ impl<'a> Run<'a> {
         self.check_listed(&self.listed, None)?;
         if self.disk.failed_syncs() == 0 {
             for (key, known) in &mut self.fragments {
-                if known.knowledge == Knowledge::Gone && !bench.spool.holds(key) {
+                // One that is back, torn, and could not be ended on a full disk is looked at again at the next opening.
+                let is_torn = self.plan.full_disk && self.disk.file_bytes(&path_of(key)).is_ok();
+                if known.knowledge == Knowledge::Gone && !bench.spool.holds(key) && !is_torn {
                     known.knowledge = Knowledge::Past;
                 }
             }
@@ -623,8 +625,7 @@ impl<'a> Run<'a> {
 
     /// A disk without room must not gather files of fragments that could not be begun.
     fn check_nothing_is_left(&self, key: &FragmentKey) -> Result<(), Violation> {
-        let path = Path::new(STATE).join("spool").join(key.stream.as_str()).join(format!("{}.frag", key.id));
-        match self.disk.file_bytes(&path) {
+        match self.disk.file_bytes(&path_of(key)) {
             Ok(_) => Err(Violation::Wrong(format!("{key} could not be begun and left a file"))),
             Err(_) => Ok(()),
         }
@@ -652,8 +653,10 @@ impl<'a> Run<'a> {
                     return self.look_at(bench, &key, None);
                 }
                 known.knowledge = Knowledge::Whole(known.payload());
-                // What was listed before is on disk with it.
-                self.listed.append(&mut self.listed_in_memory);
+                // What was listed before is on disk with it, unless the power went in the last step.
+                if !self.disk.is_off() {
+                    self.listed.append(&mut self.listed_in_memory);
+                }
                 self.look_at(bench, &key, Some(failed_syncs))
             }
             // It was then ended early, or is not there.
@@ -762,6 +765,11 @@ impl Known {
         })?;
         self.payload().starts_with(media).then_some(count + 1)
     }
+}
+
+/// The file of a fragment that waits.
+fn path_of(key: &FragmentKey) -> PathBuf {
+    Path::new(STATE).join("spool").join(key.stream.as_str()).join(format!("{}.frag", key.id))
 }
 
 /// The list of drops is laid out ahead.
