@@ -23,7 +23,10 @@ pub const CLIPS_OF_FAULTS: [&str; 2] = ["h264-aac-large.mp4", "h264-aac-frozen.m
 /// If there is no such clip: a test that names one by mistake should stop.
 pub fn clip(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("clips").join(name);
-    assert!(path.is_file(), "there is no sample clip {name:?}; samples/make-clips.sh makes {CLIPS:?} and {CLIPS_OF_FAULTS:?}");
+    assert!(
+        path.is_file(),
+        "there is no sample clip {name:?}; samples/make-clips.sh makes {CLIPS:?} and {CLIPS_OF_FAULTS:?}"
+    );
     path
 }
 
