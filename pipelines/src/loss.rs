@@ -147,6 +147,6 @@ mod tests {
     }
 
     fn packet(number: u32, timestamp: u32, marker: bool) -> Header {
-        Header { marker, number: (number & 0xffff) as u16, timestamp, source: 1 }
+        Header { marker, number: u16::try_from(number & 0xffff).unwrap(), timestamp, source: 1 }
     }
 }

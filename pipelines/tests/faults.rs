@@ -1,5 +1,7 @@
 //! What a network camera can do wrong, and what the pipeline says of it.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::time::Duration;
 
 use fragment::{TrackKind, TrackNumber};

@@ -213,20 +213,15 @@ impl CameraStatus {
     pub(super) fn snapshot(&self, before: &mut Before, interval: Duration) -> CameraSnapshot {
         let (pictures, bytes) = (self.pictures.load(Relaxed), self.bytes.load(Relaxed));
         let last = std::mem::replace(before, Before { pictures, bytes });
+        let since = |now: u64, last: u64| u32::try_from(now.saturating_sub(last)).unwrap_or(u32::MAX);
         let seconds = interval.as_secs_f64().max(0.001);
+        let millis = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
         let details = self.details();
         CameraSnapshot {
             stream: self.stream.clone(),
             up: self.up.load(Relaxed),
-            #[expect(clippy::cast_precision_loss, reason = "pictures of one second are few")]
-            fps: (pictures.saturating_sub(last.pictures) as f64 / seconds).round(),
-            #[expect(
-                clippy::cast_precision_loss,
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "bits of one second are fewer than 2^52"
-            )]
-            bits_per_second: (bytes.saturating_sub(last.bytes) as f64 * 8.0 / seconds) as u64,
+            fps: (f64::from(since(pictures, last.pictures)) / seconds).round(),
+            bits_per_second: u64::from(since(bytes, last.bytes)) * 8_000 / millis,
             codec: details.codec.clone(),
             width: details.size.map(|(width, _)| width),
             height: details.size.map(|(_, height)| height),
