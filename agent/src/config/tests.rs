@@ -61,7 +61,7 @@ fn every_problem_names_its_key_and_what_to_write() {
     for (cameras, key, advice) in [
         ("[[camera]]\nurl = \"rtsp://c/1\"", "stream is missing", "stream = \"front\""),
         ("[[camera]]\nstream = \"a b\"\ntest_pattern = true", "\"a b\" is not a stream name", "letters, digits"),
-        ("[[camera]]\nstream = \"a\"", "exactly one of url, file", "test_pattern = true"),
+        ("[[camera]]\nstream = \"a\"", "exactly one of url, onvif, file", "test_pattern = true"),
         ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nfile = \"f\"", "exactly one of url", "url = "),
         ("[[camera]]\nstream = \"a\"\nurl = \"http://c\"", "not an RTSP address", "rtsp://192.168.1.20"),
         ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nuser = \"u\"", "user and password", "both or none"),
