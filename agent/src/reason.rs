@@ -107,10 +107,9 @@ impl From<&pipelines::Error> for Reason {
             Error::PictureStands { .. } => Self::PictureStands,
             Error::Lost { .. } => Self::StreamEnded,
             Error::NothingUsable { .. } | Error::Damaged { .. } => Self::Unusable,
-            Error::Invalid { .. }
-            | Error::MissingElement { .. }
-            | Error::Encoder { .. }
-            | Error::Other { .. } => Self::PipelineFailed,
+            Error::Invalid { .. } | Error::MissingElement { .. } | Error::Encoder { .. } | Error::Other { .. } => {
+                Self::PipelineFailed
+            }
         }
     }
 }

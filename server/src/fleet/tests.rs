@@ -155,6 +155,7 @@ impl Stage {
             agent_version: "1".to_owned(),
             device_time: now(),
             clock_quality: fragment::ClockQuality::Synchronised,
+            sub_streams: Vec::new(),
         };
         self.fleet.connect(&cam(), ([127, 0, 0, 1], 1).into(), &hello)
     }
