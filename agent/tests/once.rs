@@ -9,7 +9,7 @@ mod server;
 use std::path::Path;
 use std::time::Duration;
 
-use agent::config::{self, Config};
+use agent::config::{self, Config, Uplink};
 use agent::once::{OnceError, Upload, once};
 use server::{Server, within};
 use spool::Spool;
@@ -84,7 +84,7 @@ fn stage() -> (Server, tempfile::TempDir) {
 
 fn config(server: &Server, state: &Path, spool_bytes_max: u64) -> Config {
     let server = config::Server { address: server.address(), token: None };
-    let (spool, uplink) = (spool_bytes_max.into(), agent::config::Uplink::default());
+    let (spool, uplink) = (spool_bytes_max.into(), Uplink::default());
     Config { state: state.to_owned(), server, aws: None, spool, metrics: None, uplink, cameras: Vec::new() }
 }
 

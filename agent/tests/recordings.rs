@@ -144,7 +144,7 @@ impl Stage {
             match event {
                 Event::Tracks(tracks) => recorder.tracks(&tracks),
                 Event::Unit(unit) => recorder.unit(unit),
-                Event::Clock(_) => {}
+                Event::Clock(_) | Event::Lost(..) => {}
                 Event::Failed(error) => panic!("{error}"),
                 Event::EndOfStream => break,
             }
