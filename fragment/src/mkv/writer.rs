@@ -36,6 +36,8 @@ pub struct Writer {
     tracks: Tracks,
     /// The Timestamp of the open Cluster in ms.
     cluster: Option<i64>,
+    /// The name of the tag that ends a fragment.
+    end: &'static str,
 }
 
 /// Why a unit can't be written.
@@ -58,7 +60,13 @@ pub enum WriteError {
 impl Writer {
     /// A writer for fragments of these tracks.
     pub fn new(tracks: &Tracks) -> Self {
-        Self { tracks: tracks.clone(), cluster: None }
+        Self { tracks: tracks.clone(), cluster: None, end: END_OF_FRAGMENT }
+    }
+
+    /// The same, with another name for the tag that ends a fragment: other servers look for one of their own.
+    #[must_use]
+    pub fn ending_with(self, end: &'static str) -> Self {
+        Self { end, ..self }
     }
 
     /// Everything before the first Cluster. The same for every fragment of these tracks.
@@ -113,13 +121,13 @@ impl Writer {
         Ok((out.into(), unit.data.clone()))
     }
 
-    /// The end of a fragment: its tags and [`END_OF_FRAGMENT`]. Needs no open Cluster, so that a
+    /// The end of a fragment: its tags and [`END_OF_FRAGMENT`], or what stands for it. Needs no open Cluster, so that a
     /// recovery can end a fragment that another process began.
     pub fn end(&mut self, tags: &[Tag]) -> Bytes {
         self.cluster = None;
         let mut out = Vec::with_capacity(64);
         let pairs = tags.iter().map(|tag| (tag.name.as_str(), tag.value.as_str()));
-        tags::write(&mut out, pairs.chain(std::iter::once((END_OF_FRAGMENT, ""))));
+        tags::write(&mut out, pairs.chain(std::iter::once((self.end, ""))));
         out.into()
     }
 }
