@@ -6,7 +6,7 @@ use std::time::Duration;
 use fragment::{Codec, Track};
 
 use crate::clock::Clock;
-use crate::config::{Camera, Config};
+use crate::config::{Aws, Camera, Config};
 use crate::enrol::{self, Standing};
 use crate::{trust, uplink};
 
@@ -30,7 +30,10 @@ pub async fn check(config: &Config, mut say: impl FnMut(&str)) -> bool {
         }
     };
     found("state folder", state(&config.state));
-    found("server", server(config).await);
+    match &config.aws {
+        None => found("server", server(config).await),
+        Some(aws) => found("AWS", self::aws(aws, config.cameras.first()).await),
+    }
     for camera in &config.cameras {
         found(&format!("camera {}", camera.stream), self::camera(camera).await);
     }
@@ -66,6 +69,18 @@ async fn server(config: &Config) -> Result<String, String> {
             Ok(format!("{address} is the one that the join token is from; the token is used at the next start"))
         }
     }
+}
+
+#[cfg(feature = "aws")]
+async fn aws(aws: &Aws, camera: Option<&Camera>) -> Result<String, String> {
+    let clock = Clock::open().map_err(|error| error.to_string())?;
+    Box::pin(crate::aws::probe(aws, clock, camera.map(|camera| &camera.stream))).await
+}
+
+#[cfg(not(feature = "aws"))]
+#[expect(clippy::unused_async, reason = "the same signature as with the feature")]
+async fn aws(_: &Aws, _: Option<&Camera>) -> Result<String, String> {
+    Err("this agent was built without it".to_owned())
 }
 
 #[cfg(feature = "capture")]

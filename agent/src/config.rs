@@ -17,6 +17,7 @@
 //! url = "rtsp://192.168.1.20/stream1"
 //! ```
 
+mod aws;
 mod camera;
 mod raw;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use upload::JoinToken;
 
 use crate::limits;
 
+pub use aws::Aws;
 pub use camera::{Camera, Source, Transport, V4l2Format};
 
 /// What the agent is to do.
@@ -35,8 +37,10 @@ pub use camera::{Camera, Source, Transport, V4l2Format};
 pub struct Config {
     /// Where it keeps its state.
     pub state: PathBuf,
-    /// Where the fragments go.
+    /// Where the fragments go, unless `aws` says otherwise: then no one looks here.
     pub server: Server,
+    /// Where the fragments go with `destination = "aws"`.
+    pub aws: Option<Aws>,
     /// How large the spool may grow.
     pub spool_bytes_max: u64,
     /// Where video comes from.

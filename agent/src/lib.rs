@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pipelines → recorder (cuts, writes Matroska) → spool (disk) → feed → upload::Sender → uplink (QUIC)
+//!                                                         └───→ aws (PutMedia), if the destination is AWS
 //! ```
 //!
 //! The spool stands between capture and the uplink and is all that they share: neither waits for the other.
@@ -10,6 +11,8 @@
 //!
 //! Start reading at [`run`], then [`recorder`], [`spool`] and [`uplink`].
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod backoff;
 pub mod calendar;
 #[cfg(feature = "capture")]
@@ -17,6 +20,7 @@ pub mod capture;
 pub mod check;
 pub mod clock;
 pub mod config;
+pub mod destination;
 pub mod enrol;
 pub mod feed;
 pub mod identity;

@@ -88,11 +88,19 @@ fn resolve(target: Target) -> anyhow::Result<Config> {
         (None, address) => Config {
             state: Path::new(".").to_owned(),
             server: Server { address: address.context("give --config or --server")?, token: None },
+            aws: None,
             spool_bytes_max: limits::SPOOL_BYTES_DEFAULT,
             cameras: Vec::new(),
         },
     };
-    Server::check_address(&config.server.address).map_err(anyhow::Error::msg)?;
+    if config.aws.is_some() {
+        anyhow::ensure!(
+            config.server.address.is_empty() && target.token.is_none(),
+            "--server and --token have no effect with destination = \"aws\": remove them"
+        );
+    } else {
+        Server::check_address(&config.server.address).map_err(anyhow::Error::msg)?;
+    }
     if let Some(token) = target.token {
         config.server.token = Some(token.parse().context("--token")?);
     }

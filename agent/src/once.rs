@@ -23,11 +23,12 @@ use upload::FragmentKey;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::destination::Destination;
 use crate::enrol::EnrolError;
 use crate::recorder::{Recorder, TimeSource};
 use crate::run::{RunError, Signals};
 use crate::state::StateFolder;
-use crate::uplink::{self, Notice};
+use crate::uplink::Notice;
 use crate::{capture, limits};
 
 /// What to upload.
@@ -107,15 +108,9 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
         let report = report.clone();
         Arc::new(move |notice: &Notice| report.note(notice))
     };
-    let settings = uplink::Settings {
-        server: config.server,
-        state: folder.path().to_owned(),
-        spool: spool.clone(),
-        clock,
-        observer,
-    };
+    let destination = Destination::new(&config, folder.path(), spool.clone(), clock, observer);
     let outcome = {
-        let uplink = uplink::run(&settings, stop.clone());
+        let uplink = destination.run(stop.clone());
         let work = async {
             read(&upload, start, &spool, &report).await?;
             report.settle_what_is_gone(&spool);
@@ -213,8 +208,9 @@ impl Report {
             Notice::Buffering(key) => self.say(&format!("BUFFERING {key}")),
             Notice::Received(key) => self.say(&format!("RECEIVED {key}")),
             Notice::Persisted(key, number) => {
-                let number = number.map_or(0, |number| number.0);
-                self.say(&format!("PERSISTED {key} number {number}"));
+                // AWS's numbers are others, and stand in the log.
+                let number = number.map(|number| format!(" number {number}")).unwrap_or_default();
+                self.say(&format!("PERSISTED {key}{number}"));
                 self.settle(key, |_| {});
             }
             Notice::Postponed { key, code, message, pause } => {

@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::destination::Destination;
 use crate::enrol::{self, EnrolError};
 use crate::limits;
 use crate::state::{self, StateFolder};
 use crate::status::{CameraStatus, Status};
-use crate::uplink::{self, Notice};
+use crate::uplink::Notice;
 
 /// Why the agent can't run.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +51,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     }
     let folder = StateFolder::open(&config.state)?;
     // Anything else that is wrong here may be mended while the cameras are recorded.
-    if let Err(error @ EnrolError::NoToken) = enrol::standing(folder.path(), config.server.token.as_ref()) {
+    if config.aws.is_none()
+        && let Err(error @ EnrolError::NoToken) = enrol::standing(folder.path(), config.server.token.as_ref())
+    {
         return Err(error.into());
     }
     let clock = Clock::open().map_err(RunError::Clock)?;
@@ -61,20 +64,19 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     let status = Status::new(folder.path(), spool.clone(), cameras.clone());
     let (stop_capture, stop_rest) = (CancellationToken::new(), CancellationToken::new());
 
+    let destination = {
+        let status = status.clone();
+        let observer = Arc::new(move |notice: &Notice| status.note(notice));
+        Destination::new(&config, folder.path(), spool.clone(), clock, observer)
+    };
+
     let mut capture = JoinSet::new();
     for (camera, status) in config.cameras.into_iter().zip(cameras) {
         start_camera(&mut capture, camera, spool.clone(), clock, status, stop_capture.clone());
     }
     let mut rest = JoinSet::new();
-    rest.spawn(status.clone().run(stop_rest.clone()));
-    let settings = uplink::Settings {
-        server: config.server,
-        state: folder.path().to_owned(),
-        spool: spool.clone(),
-        clock,
-        observer: Arc::new(move |notice: &Notice| status.note(notice)),
-    };
-    rest.spawn(keep_uploading(settings, stop_rest.clone()));
+    rest.spawn(status.run(stop_rest.clone()));
+    rest.spawn(keep_uploading(destination, stop_rest.clone()));
 
     let name = signals.recv().await;
     tracing::info!(signal = name, "stopping");
@@ -93,11 +95,10 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 }
 
 /// A refused token or a damaged certificate needs a person; until then, capture is what matters.
-async fn keep_uploading(settings: uplink::Settings, stop: CancellationToken) {
-    let settings = Arc::new(settings);
-    while let Err(error) = uplink::run(&settings, stop.clone()).await {
+async fn keep_uploading(destination: Destination, stop: CancellationToken) {
+    while let Err(error) = destination.run(stop.clone()).await {
         tracing::error!(%error, "uploads are not possible; what is captured waits in the spool");
-        (settings.observer)(&Notice::Disconnected { why: error.to_string(), pause: limits::PAUSE_MAX });
+        destination.tell(&Notice::Disconnected { why: error.to_string(), pause: limits::PAUSE_MAX });
         tokio::select! {
             () = tokio::time::sleep(limits::PAUSE_MAX) => {}
             () = stop.cancelled() => return,

@@ -117,7 +117,7 @@ async fn run(config: Config) -> (bool, Vec<String>) {
 
 fn config(server: &Server, state: &Path, token: Option<JoinToken>) -> Config {
     let server = config::Server { address: server.address(), token };
-    Config { state: state.to_owned(), server, spool_bytes_max: 1 << 30, cameras: Vec::new() }
+    Config { state: state.to_owned(), server, aws: None, spool_bytes_max: 1 << 30, cameras: Vec::new() }
 }
 
 fn watched(stream: &str, url: String) -> Camera {

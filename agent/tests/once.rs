@@ -84,7 +84,7 @@ fn stage() -> (Server, tempfile::TempDir) {
 
 fn config(server: &Server, state: &Path, spool_bytes_max: u64) -> Config {
     let server = config::Server { address: server.address(), token: None };
-    Config { state: state.to_owned(), server, spool_bytes_max, cameras: Vec::new() }
+    Config { state: state.to_owned(), server, aws: None, spool_bytes_max, cameras: Vec::new() }
 }
 
 fn clip() -> Upload {

@@ -48,6 +48,18 @@ fn quinn_is_named_in_one_place_at_each_end() {
 }
 
 #[test]
+fn aws_is_named_in_one_place_of_the_agent() {
+    for (file, text) in rust_files().into_iter().filter(|(file, _)| file.path.starts_with("agent/")) {
+        if file.path == "agent/src/aws.rs" || file.path.starts_with("agent/src/aws/") {
+            continue;
+        }
+        for name in ["aws_config::", "aws_sdk_kinesisvideo::", "aws_sigv4::", "hyper::"] {
+            assert!(!text.contains(name), "{}: {name} belongs in agent/src/aws only", file.path);
+        }
+    }
+}
+
+#[test]
 fn exceptions_from_lints_are_expectations_with_a_reason() {
     for (file, text) in rust_files() {
         let allow = ["#[", "allow("].concat();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use super::{Camera, camera};
+use super::{Camera, aws, camera};
 use crate::limits;
 
 const STATE_DEFAULT: &str = "/var/lib/millrace-agent";
@@ -14,6 +14,8 @@ const STATE_DEFAULT: &str = "/var/lib/millrace-agent";
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
     state: Option<PathBuf>,
+    destination: Option<String>,
+    aws: Option<aws::Raw>,
     #[serde(default)]
     server: Server,
     #[serde(default)]
@@ -39,12 +41,23 @@ struct Spool {
 impl Config {
     /// The settings, and what is wrong with them.
     pub(super) fn resolve(self, folder: &Path, problems: &mut Vec<String>) -> Option<super::Config> {
-        let server = self.server.resolve(folder, problems);
+        let (server, aws) = match aws::resolve(self.destination.as_deref(), self.aws, problems) {
+            aws::Destination::Millrace => (self.server.resolve(folder, problems), None),
+            aws::Destination::Aws(aws) => {
+                aws::refuse_server(&self.server.given(), problems);
+                // Nobody asks for it.
+                (Some(super::Server { address: String::new(), token: None }), aws)
+            }
+        };
         let spool_bytes_max = self.spool.resolve(problems);
         let cameras = resolve_cameras(self.camera, folder, problems);
+        if let Some(aws) = &aws {
+            aws::check_names(aws, &cameras, problems);
+        }
         Some(super::Config {
             state: folder.join(self.state.unwrap_or_else(|| STATE_DEFAULT.into())),
             server: server?,
+            aws,
             spool_bytes_max,
             cameras,
         })
@@ -52,6 +65,16 @@ impl Config {
 }
 
 impl Server {
+    /// The keys that are there.
+    fn given(&self) -> Vec<&'static str> {
+        let keys = [
+            ("address", self.address.is_some()),
+            ("token", self.token.is_some()),
+            ("token_file", self.token_file.is_some()),
+        ];
+        keys.into_iter().filter_map(|(key, given)| given.then_some(key)).collect()
+    }
+
     fn resolve(self, folder: &Path, problems: &mut Vec<String>) -> Option<super::Server> {
         let address = match self.address {
             Some(address) => match super::Server::check_address(&address) {
