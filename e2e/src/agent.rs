@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::kinesis_video::KinesisVideo;
 use crate::process::{Process, binary};
 use crate::server::Server;
 
@@ -34,6 +35,7 @@ pub struct Persisted {
 #[derive(Debug)]
 pub struct Agent {
     folder: PathBuf,
+    environment: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -46,7 +48,40 @@ impl Agent {
     /// The same, with another way to the server than the straight one.
     pub fn start_at(folder: &Path, server: &Server, address: &str, streams: &[(&str, Source)]) -> Agent {
         let mut agent = Agent::enrolled_at(folder, server, address);
-        let mut text = fs::read_to_string(agent.config()).expect("the configuration was written a moment ago");
+        agent.add(streams);
+        agent.restart();
+        agent
+    }
+
+    /// Prepares an agent that uploads to AWS and finds there what `environment` says.
+    pub fn to_aws(
+        folder: &Path,
+        aws: &KinesisVideo,
+        environment: &[(&str, &str)],
+        streams: &[(&str, Source)],
+    ) -> Agent {
+        let mut agent = Agent { folder: folder.to_owned(), environment: Vec::new(), process: None };
+        fs::create_dir_all(folder).expect("the folder can be made");
+        let text = format!(
+            "state = {:?}\ndestination = \"aws\"\n\n[aws]\nregion = \"eu-central-1\"\nendpoint = {:?}\nstream_prefix = \"e2e-\"\n",
+            agent.state(),
+            aws.endpoint()
+        );
+        fs::write(agent.config(), text).expect("the configuration can be written");
+        agent.add(streams);
+        agent.set_environment(environment);
+        agent
+    }
+
+    /// What its processes find from their next start on.
+    pub fn set_environment(&mut self, environment: &[(&str, &str)]) {
+        // No test asks the network for the role of an instance.
+        let environment = [environment, &[("AWS_EC2_METADATA_DISABLED", "true")]].concat();
+        self.environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    }
+
+    fn add(&self, streams: &[(&str, Source)]) {
+        let mut text = fs::read_to_string(self.config()).expect("the configuration was written a moment ago");
         for (stream, source) in streams {
             let looped = |file: &Path| {
                 format!("\n[[camera]]\nstream = {stream:?}\nfile = {file:?}\nlooped = true\nfragment_seconds = 1.0\n")
@@ -57,9 +92,7 @@ impl Agent {
                 Source::LoopOf(file) => looped(file),
             };
         }
-        fs::write(agent.config(), text).expect("the configuration can be written");
-        agent.restart();
-        agent
+        fs::write(self.config(), text).expect("the configuration can be written");
     }
 
     /// Prepares an agent without streams, for [`Agent::once`].
@@ -68,7 +101,7 @@ impl Agent {
     }
 
     fn enrolled_at(folder: &Path, server: &Server, address: &str) -> Agent {
-        let agent = Agent { folder: folder.to_owned(), process: None };
+        let agent = Agent { folder: folder.to_owned(), environment: Vec::new(), process: None };
         fs::create_dir_all(folder).expect("the folder can be made");
         // Each folder is a device of its own.
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -86,6 +119,7 @@ impl Agent {
         command
             .env("RUST_LOG", "info,millrace_agent=debug")
             .env("NO_COLOR", "1")
+            .envs(self.environment.iter().cloned())
             .arg("run")
             .arg("--config")
             .arg(self.config());
@@ -106,6 +140,7 @@ impl Agent {
     /// Has it say whether its configuration works.
     pub fn check(&self) -> Output {
         let mut command = Command::new(binary("millrace-agent"));
+        command.envs(self.environment.iter().cloned());
         command.arg("check").arg("--config").arg(self.config()).output().expect("millrace-agent can be run")
     }
 
@@ -126,6 +161,7 @@ impl Agent {
 
     fn once_command(&self, file: &Path, stream: &str) -> Command {
         let mut command = Command::new(binary("millrace-agent"));
+        command.envs(self.environment.iter().cloned());
         command.arg("once").arg(file).args(["--stream", stream]).arg("--config").arg(self.config());
         command
     }

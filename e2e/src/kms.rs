@@ -53,7 +53,7 @@ impl Kms {
     /// Starts one without keys; its log goes to `folder`.
     pub fn start(folder: &Path) -> Kms {
         let port = free_port();
-        let mut command = Command::new(moto_server());
+        let mut command = Command::new(python_tool("moto_server"));
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         let mut process = Process::start("moto_server", &mut command, &folder.join("moto.log"));
         let moto = format!("http://127.0.0.1:{port}");
@@ -192,10 +192,11 @@ fn ask(moto: &str, operation: &str, request: &Value) -> (u16, Value) {
 }
 
 /// moto's program, where `scripts/setup.sh test` puts it.
-fn moto_server() -> PathBuf {
+/// A program of the Python packages that tests need.
+pub(crate) fn python_tool(name: &str) -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).expect("there is a home folder");
-    let path = cache.join("millrace/python/bin/moto_server");
+    let path = cache.join("millrace/python/bin").join(name);
     assert!(path.exists(), "there is no {}: run `scripts/setup.sh test` first", path.display());
     path
 }

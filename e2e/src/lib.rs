@@ -10,6 +10,7 @@
 mod agent;
 mod camera;
 pub mod frames;
+mod kinesis_video;
 pub mod kms;
 mod link;
 mod playlist;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use agent::{Agent, Persisted, Source};
 pub use camera::Camera;
+pub use kinesis_video::{Arrived, KinesisVideo};
 pub use link::Link;
 pub use playlist::{Playlist, Segment};
 pub use process::{Process, binary};
