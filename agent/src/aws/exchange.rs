@@ -83,7 +83,10 @@ impl<'a> Exchange<'a> {
                 heard = inlet.next() => Some(heard),
                 room = outlet.room(), if has_piece => {
                     match (room, self.outgoing.pop_front()) {
-                        (Some(room), Some(piece)) => room.send(piece),
+                        (Some(room), Some(piece)) => {
+                            room.send(piece);
+                            self.session.handle_progress(self.line.shared.now());
+                        }
                         (Some(room), None) => {
                             room.end();
                             self.end = Ending::Done;
@@ -245,7 +248,10 @@ impl<'a> Exchange<'a> {
 
     fn repair(&mut self, ordinal: u64, entry: &Entry) {
         let spool = &self.line.shared.spool;
-        block_in_place(|| spool.repair(&entry.key));
+        // A full spool may have dropped it a moment ago.
+        if spool.holds(&entry.key) {
+            block_in_place(|| spool.repair(&entry.key));
+        }
         if !spool.holds(&entry.key) {
             self.tell(&Notice::Lost(entry.key.clone()));
         } else if spool.entry(ordinal).is_some_and(|repaired| repaired.bytes == entry.bytes) {

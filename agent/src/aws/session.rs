@@ -132,6 +132,14 @@ impl Session {
         self.count += 1;
     }
 
+    /// Some of the fragment that is being sent was taken. On a slow line that can be all for minutes, and is no silence.
+    pub(super) fn handle_progress(&mut self, now: Duration) {
+        self.heard = now;
+        if let Some(sending) = self.sent.back_mut() {
+            sending.at = now;
+        }
+    }
+
     /// What an ack means. It may settle what was sent, or end the session.
     pub(super) fn handle_ack(&mut self, now: Duration, wall: WallTime, ack: Ack) -> Option<Told> {
         self.heard = now;

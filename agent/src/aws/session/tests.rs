@@ -105,6 +105,16 @@ fn silence_ends_a_session_only_while_acks_are_owed() {
     assert!(session.handle_timeout(limits::PERSIST_MAX).is_some_and(|why| why.contains("not persisted")));
 }
 
+#[test]
+fn a_fragment_that_takes_minutes_on_a_slow_line_is_no_silence() {
+    let mut session = with(1);
+    for second in (0..=400).step_by(50) {
+        assert_eq!(session.handle_timeout(Duration::from_secs(second)), None);
+        session.handle_progress(Duration::from_secs(second));
+    }
+    assert!(session.handle_timeout(Duration::from_secs(460)).is_some());
+}
+
 proptest! {
     #[test]
     fn never_more_is_sent_than_aws_takes(sizes in prop::collection::vec(1u64..20_000_000, 1..200), step_ms in 1u64..400) {
