@@ -125,12 +125,5 @@ fn config(server: &Server, state: &Path, token: Option<JoinToken>) -> Config {
 fn watched(stream: &str, url: String) -> Camera {
     let trust = config::TlsTrust::System;
     let source = Source::Rtsp { url, transport: config::Transport::Tcp, credentials: None, latency: None, trust };
-    Camera {
-        stream: stream.parse().unwrap(),
-        source,
-        fragment_target: std::time::Duration::from_secs(2),
-        clock: agent::timekeeper::Believed::Device,
-        frozen_picture: None,
-        sub_of: None,
-    }
+    Camera::new(stream.parse().unwrap(), source)
 }

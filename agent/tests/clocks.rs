@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agent::capture;
 use agent::clock::Clock;
-use agent::config::{Camera, Source, Transport};
+use agent::config::{Camera, Source, TlsTrust, Transport};
 use agent::status::CameraStatus;
 use agent::timekeeper::Believed;
 use fragment::{ClockQuality, MediaTime, SessionId, TrackNumber, WallTime, mkv};
@@ -158,12 +158,10 @@ impl Stage {
         let state = tempfile::tempdir().unwrap();
         let spool = Spool::open(state.path(), 1 << 30).unwrap();
         let stop = CancellationToken::new();
-        let config = Camera {
-            stream: "yard".parse().unwrap(),
-            source: Source::Rtsp { url: camera.url(), transport: Transport::Tcp, credentials: None, latency: None },
-            fragment_target: Duration::from_secs(1),
-            clock,
-        };
+        let (url, transport, trust) = (camera.url(), Transport::Tcp, TlsTrust::System);
+        let source = Source::Rtsp { url, transport, credentials: None, latency: None, trust };
+        let fragment_target = Duration::from_secs(1);
+        let config = Camera { fragment_target, clock, ..Camera::new("yard".parse().unwrap(), source) };
         let recording = tokio::task::spawn_blocking({
             let (spool, stop) = (spool.clone(), stop.clone());
             let status = Arc::new(CameraStatus::new("yard"));

@@ -231,12 +231,8 @@ impl Yard {
             latency: None,
             trust: TlsTrust::System,
         };
-        let mut camera = Camera {
-            stream: name.parse().unwrap(),
-            source,
-            fragment_target: Duration::from_secs(1),
-            frozen_picture: None,
-        };
+        let mut camera =
+            Camera { fragment_target: Duration::from_secs(1), ..Camera::new(name.parse().unwrap(), source) };
         change(&mut camera);
         let status = Arc::new(CameraStatus::new(name));
         let (spool, told, stop) = (self.spool.clone(), Arc::clone(&status), self.stop.clone());

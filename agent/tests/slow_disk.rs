@@ -74,16 +74,14 @@ fn a_disk_that_stands_still_costs_whole_fragments_and_a_bounded_memory() {
 #[cfg(feature = "capture")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_camera_before_a_disk_that_stands_still_costs_no_more_memory_and_goes_on_in_its_session() {
-    use agent::config::{Camera, Source, Transport};
+    use agent::config::{Camera, Source, TlsTrust, Transport};
     use samples::rtsp;
     let (state, disk) = (tempfile::tempdir().unwrap(), Arc::new(Halting::default()));
     let spool = Spool::open_on(disk.clone(), state.path(), 1 << 30).unwrap();
     let camera = rtsp::Camera::start(&rtsp::Settings::new(noise(state.path()))).unwrap();
-    let config = Camera {
-        stream: "front".parse().unwrap(),
-        source: Source::Rtsp { url: camera.url(), transport: Transport::Tcp, credentials: None, latency: None },
-        fragment_target: Duration::from_secs(1),
-    };
+    let (url, transport, trust) = (camera.url(), Transport::Tcp, TlsTrust::System);
+    let source = Source::Rtsp { url, transport, credentials: None, latency: None, trust };
+    let config = Camera { fragment_target: Duration::from_secs(1), ..Camera::new("front".parse().unwrap(), source) };
     let stop = tokio_util::sync::CancellationToken::new();
     let recording = tokio::task::spawn_blocking({
         let (spool, stop) = (spool.clone(), stop.clone());

@@ -13,6 +13,9 @@ use super::uplink;
 use crate::timekeeper::Believed;
 use sub::Sub;
 
+/// How long fragments are where nothing is said of it: what a viewer waits for, against what a fragment costs to store.
+const FRAGMENT_TARGET: Duration = Duration::from_secs(2);
+
 /// Where one stream's video comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Camera {
@@ -31,6 +34,12 @@ pub struct Camera {
 }
 
 impl Camera {
+    /// A camera with nothing else said of it.
+    pub fn new(stream: StreamName, source: Source) -> Self {
+        let fragment_target = FRAGMENT_TARGET;
+        Self { stream, source, fragment_target, clock: Believed::default(), frozen_picture: None, sub_of: None }
+    }
+
     /// What the server is told of it, if it is a smaller copy.
     pub fn as_sub_stream(&self) -> Option<upload::SubStream> {
         Some(upload::SubStream { stream: self.stream.clone(), of: self.sub_of.clone()? })
@@ -222,19 +231,19 @@ impl Raw {
         let source = self.source(folder, &mut problems);
         match (stream, source) {
             (Some(stream), Some(source)) if problems.is_empty() => {
-                Ok(Camera { stream, source, fragment_target, clock, frozen_picture, sub_of: None })
+                Ok(Camera { fragment_target, clock, frozen_picture, ..Camera::new(stream, source) })
             }
             _ => Err(problems),
         }
     }
 
     fn fragment_target(&self, problems: &mut Vec<String>) -> Duration {
-        let seconds = self.fragment_seconds.unwrap_or(2.0);
+        let Some(seconds) = self.fragment_seconds else { return FRAGMENT_TARGET };
         if (1.0..=10.0).contains(&seconds) {
             return Duration::from_secs_f64(seconds);
         }
         problems.push(format!("fragment_seconds is {seconds}: write 1 to 10, as in fragment_seconds = 2"));
-        Duration::from_secs(2)
+        FRAGMENT_TARGET
     }
 
     fn source(self, folder: &Path, problems: &mut Vec<String>) -> Option<Source> {

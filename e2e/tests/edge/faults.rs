@@ -9,7 +9,7 @@ use crate::stage::Stage;
 
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// A camera closes all connections.
     CameraDrops,
     /// A camera is switched off for so long, and begins anew.
@@ -29,7 +29,7 @@ pub enum Fault {
 }
 
 /// Faults of all kinds, as likely as each other, and one of each before any comes again.
-pub struct Faults {
+pub(crate) struct Faults {
     chance: fastrand::Rng,
     round: Vec<Fault>,
     /// The longest that a line is cut.
@@ -37,11 +37,11 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub fn new(seed: u64, cut_max: Duration) -> Faults {
+    pub(crate) fn new(seed: u64, cut_max: Duration) -> Faults {
         Faults { chance: fastrand::Rng::with_seed(seed), round: Vec::new(), cut_max }
     }
 
-    pub fn pick(&mut self) -> Fault {
+    pub(crate) fn pick(&mut self) -> Fault {
         if self.round.is_empty() {
             self.round = self.round();
         }
@@ -49,11 +49,11 @@ impl Faults {
     }
 
     /// Some random moments for the device to work in.
-    pub fn pause(&mut self) {
+    pub(crate) fn pause(&mut self) {
         thread::sleep(Duration::from_millis(self.chance.u64(200..2500)));
     }
 
-    pub fn camera(&mut self, of: usize) -> usize {
+    pub(crate) fn camera(&mut self, of: usize) -> usize {
         self.chance.usize(..of)
     }
 
@@ -82,7 +82,7 @@ impl Faults {
 }
 
 /// Makes `fault` happen to the stage. Faults of the line go on beside those that follow, until their time is over.
-pub fn happen(stage: &mut Stage, fault: Fault, camera: usize) {
+pub(crate) fn happen(stage: &mut Stage, fault: Fault, camera: usize) {
     match fault {
         Fault::CameraDrops => stage.disturb(camera, "drop"),
         Fault::CameraRestarts(time) => stage.disturb(camera, &format!("restart {}", time.as_secs_f64())),
@@ -102,13 +102,13 @@ pub fn happen(stage: &mut Stage, fault: Fault, camera: usize) {
 }
 
 /// Milliseconds since 1970.
-pub fn now_millis() -> i64 {
+pub(crate) fn now_millis() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     i64::try_from(now.as_millis()).expect("before the year 292 million")
 }
 
 /// Waits until the camera of `stream` gives pictures again.
-pub fn until_up(stage: &Stage, stream: &str) {
+pub(crate) fn until_up(stage: &Stage, stream: &str) {
     let pictures = || {
         let status = stage.agent.status();
         let camera = status["cameras"].as_array()?.iter().find(|camera| camera["stream"] == stream)?.clone();

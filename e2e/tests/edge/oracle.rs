@@ -13,7 +13,7 @@ const APART_MAX: i64 = 4000;
 
 /// Fails unless every picture that was sent while the agent could see it is stored once and in order, or stands in the
 /// list of drops. Gives the numbers of pictures: sent and seen, stored, dropped.
-pub fn check(stage: &Stage, camera: usize) -> (usize, usize, usize) {
+pub(crate) fn check(stage: &Stage, camera: usize) -> (usize, usize, usize) {
     let (stream, source) = STREAMS[camera];
     let sent = stage.sent(camera);
     let stored = stored(&stage.server, stream, source);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::faults::{now_millis, until_up};
 
 /// The streams and what their cameras show.
-pub const STREAMS: [(&str, &str); 2] = [("yard", "h264-aac.mp4"), ("door", "h264-bframes.mp4")];
+pub(crate) const STREAMS: [(&str, &str); 2] = [("yard", "h264-aac.mp4"), ("door", "h264-bframes.mp4")];
 
 /// So long before a disturbance a picture may have been on its way from the camera to the spool, on a busy machine:
 /// 200 ms wait in the agent to be put in order, and as long in buffers of the network.
@@ -18,12 +18,12 @@ const BEFORE: i64 = 1500;
 /// So long after the agent reports pictures again, all are seen: a viewer begins at the camera's next key frame.
 const AFTER: i64 = 2500;
 
-pub struct Stage {
-    pub server: Server,
-    pub agent: Agent,
+pub(crate) struct Stage {
+    pub(crate) server: Server,
+    pub(crate) agent: Agent,
     cameras: Vec<Camera>,
     /// When a stream could not be seen: from and to, in ms since 1970.
-    pub unseen: Vec<(usize, i64, i64)>,
+    pub(crate) unseen: Vec<(usize, i64, i64)>,
     /// Until when the line is not well.
     line_until: Option<Instant>,
     network: Network,
@@ -32,7 +32,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new(network: Network) -> Stage {
+    pub(crate) fn new(network: Network) -> Stage {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let server = Server::start_at(folder.path(), network.server_host());
         let cameras = network.inside(|| {
@@ -57,7 +57,7 @@ impl Stage {
     }
 
     /// A camera does something after which it has to be found again, and is.
-    pub fn disturb(&mut self, camera: usize, command: &str) {
+    pub(crate) fn disturb(&mut self, camera: usize, command: &str) {
         let from = now_millis() - BEFORE;
         self.tell(camera, command);
         // What the status says may still be of before.
@@ -66,12 +66,12 @@ impl Stage {
         self.unseen.push((camera, from, now_millis() + AFTER));
     }
 
-    pub fn tell(&self, camera: usize, command: &str) {
+    pub(crate) fn tell(&self, camera: usize, command: &str) {
         let camera = &self.cameras[camera];
         self.network.inside(|| camera.tell(command));
     }
 
-    pub fn kill_agent(&mut self) {
+    pub(crate) fn kill_agent(&mut self) {
         let from = now_millis() - BEFORE;
         self.agent.kill();
         let Stage { network, agent, .. } = self;
@@ -82,18 +82,18 @@ impl Stage {
         }
     }
 
-    pub fn step_clock(&self, hours: i32) {
+    pub(crate) fn step_clock(&self, hours: i32) {
         self.agent.set_clock(&format!("{hours:+}h"));
     }
 
     /// The line is so for a time; whatever it was before ends.
-    pub fn line_is(&mut self, line: Line, time: Duration) {
+    pub(crate) fn line_is(&mut self, line: Line, time: Duration) {
         self.network.set(line);
         self.line_until = Some(Instant::now() + time);
     }
 
     /// Ends what has lasted long enough.
-    pub fn tend(&mut self) {
+    pub(crate) fn tend(&mut self) {
         if self.line_until.is_some_and(|until| until <= Instant::now()) {
             self.network.set(Line::Well);
             self.line_until = None;
@@ -101,7 +101,7 @@ impl Stage {
     }
 
     /// Everything is well again, all that is in the spool arrives, and the agent stops.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.network.set(Line::Well);
         thread::sleep(Duration::from_secs(3));
         let waiting = self.agent.spooled();
@@ -116,7 +116,7 @@ impl Stage {
     }
 
     /// What the agent dropped of a stream, with whatever reason: from and to, in ms since 1970.
-    pub fn drops(&self, stream: &str) -> Vec<(i64, i64)> {
+    pub(crate) fn drops(&self, stream: &str) -> Vec<(i64, i64)> {
         let mut drops = Vec::new();
         for name in ["drops.old", "drops"] {
             let bytes = fs::read(self.agent.state().join(name)).unwrap_or_default();
@@ -138,7 +138,7 @@ impl Stage {
     }
 
     /// The pictures that a camera sent: when, in ms since 1970, and which of the clip.
-    pub fn sent(&self, camera: usize) -> Vec<(i64, usize)> {
+    pub(crate) fn sent(&self, camera: usize) -> Vec<(i64, usize)> {
         let path = self.folder.path().join(format!("{}.sent", STREAMS[camera].0));
         let text = fs::read_to_string(path).expect("the camera keeps a log");
         let parse = |line: &str| {
