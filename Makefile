@@ -10,6 +10,7 @@
 #   make deb           Debian packages of agent and server for amd64 and arm64, into target/deb (ARCHITECTURES=amd64 for one)
 #   make test-deb      boots a Debian in a container, and sees what the packages' units promise (this machine's architecture)
 #   make test-arm64    installs the agent's arm64 package in a root of its own, under qemu, and sees every frame arrive
+#   make torture-edge  FAULTS (200) at an agent: cameras, line, clock, kills; every picture arrives or is said to be dropped (as root)
 #   make fuzz          one minute per parser (SECONDS=n for another time)
 
 # Everything up to `bench` uses this one profile, so that nothing is compiled twice.
@@ -50,6 +51,12 @@ test-arm64: setup-test setup-package
 	[ -e "$(PACKAGE)" ] || packaging/deb.sh arm64
 	$(CARGO) build --locked --workspace --bins
 	PACKAGE="$(PACKAGE)" $(CARGO) test --locked -p e2e --test package -- --ignored --nocapture
+
+# FAULTS of all kinds at an agent in a network of its own; as root.
+FAULTS ?= 200
+torture-edge: setup-test
+	$(CARGO) build --locked --workspace --bins
+	MILLRACE_ROOT=1 FAULTS=$(FAULTS) $(CARGO) test --locked -p e2e --test edge -- --nocapture
 
 fuzz: setup-build
 	scripts/fuzz.sh $(SECONDS)

@@ -150,6 +150,8 @@ pub fn pipeline(source: &Source) -> Result<pipelines::Source, String> {
         Source::Onvif { place, profile, transport, credentials, latency } => {
             let user = credentials.clone().map(|(user, password)| onvif::Credentials { user, password: password.0 });
             let url = crate::discover::stream_of(&place, &profile, user)?;
+            // Datagrams would go in the clear.
+            let transport = if url.starts_with("rtsps://") { Transport::Tcp } else { transport };
             return pipeline(&Source::Rtsp { url, transport, credentials, latency, trust: TlsTrust::System });
         }
         Source::Rtsp { url, transport, credentials, latency, trust } => {

@@ -143,11 +143,11 @@ pub(crate) enum Recordings {
 
 /// Where the agent keeps its state.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub(crate) struct Place {
     /// As this configuration says.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    pub(crate) config: PathBuf,
     /// In this folder.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) state: Option<PathBuf>,

@@ -39,6 +39,8 @@ struct Told {
     key: FragmentKey,
     /// It may be sent at any hour.
     wanted: bool,
+    /// It was told while it was captured, and goes to its end.
+    live: bool,
 }
 
 /// When the fragments in the spool began; `None` for one that can't be read.
@@ -89,7 +91,10 @@ impl Feed {
     /// Other fragments may be sent than before: what is under way and may not is taken back, and the spool is looked
     /// through again.
     pub fn turn(&mut self, sender: &mut Sender, plan: &mut Plan) {
-        self.told.retain(|_, told| told.wanted || plan.is_open(&told.key.stream) || !sender.withdraw(&told.key));
+        self.told.retain(|_, told| {
+            let stays = told.wanted || told.live && plan.is_live(&told.key.stream) || plan.is_open(&told.key.stream);
+            stays || !sender.withdraw(&told.key)
+        });
         self.backlog = None;
         self.wanted = None;
         self.compared = false;
@@ -194,7 +199,7 @@ impl Feed {
     }
 
     fn tell(&mut self, sender: &mut Sender, ordinal: u64, entry: &Entry, priority: Priority, wanted: bool) {
-        self.told.insert(ordinal, Told { key: entry.key.clone(), wanted });
+        self.told.insert(ordinal, Told { key: entry.key.clone(), wanted, live: priority == Priority::Live });
         sender.opened(entry.key.clone(), priority);
         follow(sender, entry);
     }

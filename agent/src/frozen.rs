@@ -1,8 +1,8 @@
 //! Tells a picture that stands still from a scene in which nothing moves.
 //!
 //! A sensor never gives the same picture twice: its noise changes some bytes of each key frame, also where every
-//! picture between two key frames says "as before". (1080p by x264, noise of one grey level, 44 kB a key frame: no two
-//! were alike.) A frozen sensor or a hung image processor gives its encoder one picture again and again, and an encoder at
+//! picture between two key frames says "as before". (1080p by x264, noise of one grey level, 44 kB a key frame: hardly
+//! two had the same size.) A frozen sensor or a hung image processor gives its encoder one picture again and again, and an encoder at
 //! rest codes it alike each time. So the coded key frames are compared, and nothing is decoded.
 //!
 //! What is compared is the latter half of each without its last bytes: headers, which count, lie in front, and x264 puts bits of its

@@ -12,6 +12,7 @@ use upload::JoinToken;
 
 use crate::config::{Config, ConfigError};
 use crate::enrol::{self, EnrolError, Standing};
+use crate::fleet::store;
 use crate::identity;
 use crate::state::{OpenError, StateFolder};
 
@@ -29,12 +30,18 @@ pub enum JoinError {
         /// What stands there.
         written: String,
     },
+    /// There is no server to join.
+    #[error("the configuration has destination = \"aws\", where devices do not join: see docs/aws.md")]
+    ToAws,
     /// The state folder can't be used.
     #[error(transparent)]
     State(#[from] OpenError),
     /// The server is not reached, is another one, or refuses.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
+    /// What an earlier server has pushed can't be removed.
+    #[error("what an earlier server has pushed can't be removed from the state folder: {0}")]
+    Forget(std::io::Error),
     /// The address can't be kept.
     #[error("the server's address can't be written to the state folder: {0}")]
     Store(std::io::Error),
@@ -52,6 +59,9 @@ pub enum Joined {
 /// The configuration to join with: its server, or the one given.
 pub fn configuration(path: &Path, server: Option<&str>) -> Result<Config, JoinError> {
     let config = Config::load_or_at(path, server)?;
+    if config.aws.is_some() {
+        return Err(JoinError::ToAws);
+    }
     if server.is_some_and(|server| server != config.server.address) {
         return Err(JoinError::OtherServer { config: path.to_owned(), written: config.server.address });
     }
@@ -66,6 +76,9 @@ pub async fn join(config: &Config, token: &JoinToken) -> Result<Joined, JoinErro
         Standing::Joins(token, _) => enrol::join(state, address, token).await.map(|_| Joined::Now)?,
         Standing::Joined(_) => Joined::Before,
     };
+    if joined == Joined::Now {
+        store::forget(state).map_err(JoinError::Forget)?;
+    }
     identity::store_server(state, address).map_err(JoinError::Store)?;
     Ok(joined)
 }

@@ -27,7 +27,7 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(15);
 pub const STEADY_AFTER: Duration = Duration::from_secs(10);
 
 /// A camera that gives no unit for this long is taken for frozen and started again.
-pub const CAMERA_SILENCE_MAX: Duration = Duration::from_secs(15);
+pub const CAMERA_SILENCE_MAX: Duration = Duration::from_secs(25);
 
 /// Audio packets that are held back until the first picture: 10 s of AAC at 48 kHz are 470.
 pub const AUDIO_HELD_MAX: usize = 512;
@@ -214,6 +214,13 @@ pub const PULSE_MAX: Duration = Duration::from_secs(180);
 
 /// How often the uplink's loop turns when nothing happens, to show that it can.
 pub const TURN_MAX: Duration = Duration::from_secs(10);
+
+/// How long the agent may take to start again by itself: as long as the unit allows for its first start.
+pub const START_MAX: Duration = Duration::from_secs(600);
+
+/// So long after its end a range that was asked for may still gain fragments: what waits for a slow disk is 16 s of
+/// video, and a fragment is 10 s at most.
+pub const WANTED_SLACK: Duration = Duration::from_secs(30);
 
 /// How often the service manager is told the line of status; it passes each on to whoever watches it.
 pub const STATUS_PAUSE: Duration = Duration::from_secs(10);

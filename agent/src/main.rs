@@ -99,12 +99,15 @@ fn discover(arguments: cli::Discover) -> anyhow::Result<ExitCode> {
 async fn run(config: &Path) -> anyhow::Result<ExitCode> {
     let (error, needs_a_person) = match Local::load(config) {
         Err(error) => (error.into(), true),
-        Ok(config) => match run::run(config).await {
-            Ok(()) => return Ok(ExitCode::SUCCESS),
-            Err(error) => {
-                let needs_a_person = error.needs_a_person();
-                (anyhow::Error::from(error), needs_a_person)
-            }
+        Ok(config) => match as_owner(&config.config().state).map(|()| config) {
+            Err(error) => return Err(error),
+            Ok(config) => match run::run(config).await {
+                Ok(()) => return Ok(ExitCode::SUCCESS),
+                Err(error) => {
+                    let needs_a_person = error.needs_a_person();
+                    (anyhow::Error::from(error), needs_a_person)
+                }
+            },
         },
     };
     if !needs_a_person {
@@ -115,13 +118,18 @@ async fn run(config: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(service::NEEDS_A_PERSON))
 }
 
+/// Goes on as the owner of the state folder, if this is root and it is another's: what root writes there that one could
+/// not replace later.
+fn as_owner(state: &Path) -> anyhow::Result<()> {
+    let Some((user, group)) = join::owner_to_become(state) else { return Ok(()) };
+    let program = std::env::current_exe().context("this program can't find itself")?;
+    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).uid(user).gid(group).exec();
+    Err(error).context("going on as the state folder's owner is not possible")
+}
+
 async fn join(path: &Path, server: Option<&str>, token: &JoinToken) -> anyhow::Result<()> {
     let config = join::configuration(path, server)?;
-    if let Some((user, group)) = join::owner_to_become(&config.state) {
-        let program = std::env::current_exe().context("this program can't find itself")?;
-        let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).uid(user).gid(group).exec();
-        return Err(error).context("joining as the state folder's owner is not possible");
-    }
+    as_owner(&config.state)?;
     let address = &config.server.address;
     match join::join(&config, token).await? {
         Joined::Now => println!("This device has joined {address}."),

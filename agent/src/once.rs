@@ -15,14 +15,14 @@ use fragment::cutter::Settings as Cut;
 use fragment::{MediaTime, StreamName, WallTime};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipelines::Event;
-use spool::Spool;
+use spool::{Settings, Spool, SyncTime};
 use tokio::sync::Notify;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use upload::FragmentKey;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Uplink};
 use crate::destination::Destination;
 use crate::enrol::EnrolError;
 use crate::recorder::{Recorder, TimeSource};
@@ -95,7 +95,8 @@ struct Report {
 pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
     let folder = StateFolder::open(&config.state).map_err(RunError::State)?;
     let clock = Clock::open().map_err(RunError::Clock)?;
-    let spool = Spool::open(folder.path(), config.spool.bytes_max).map_err(RunError::Spool)?;
+    let spool =
+        Spool::open(folder.path(), Settings { sync: SyncTime::Fragment, ..config.spool }).map_err(RunError::Spool)?;
     let mut signals = Signals::new().map_err(RunError::Signal)?;
     let start = match upload.start {
         Some(start) => start,
@@ -108,9 +109,8 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
         let report = report.clone();
         Arc::new(move |notice: &Notice| report.note(notice))
     };
-    // Someone waits for it: at any hour.
-    let rules = crate::plan::Rules::default();
-    let config = Config { uplink: crate::config::Uplink { rules, ..config.uplink }, ..config };
+    let rules = config.uplink.rules.always(upload.stream.clone());
+    let config = Config { uplink: Uplink { rules, ..config.uplink }, ..config };
     let destination = Destination::new(&config, folder.path(), spool.clone(), clock, observer, Arc::default(), None);
     let outcome = {
         let uplink = destination.run(stop.clone());

@@ -15,6 +15,7 @@ use std::time::Duration;
 use fragment::{StreamName, WallTime};
 
 use crate::hours::Hours;
+use crate::limits;
 use crate::wanted::Range;
 
 /// What the configuration says.
@@ -25,12 +26,14 @@ pub struct Rules {
     streams: HashMap<StreamName, Option<Hours>>,
     /// Streams of which the configuration says nothing, such as those of a camera that was taken out of it.
     others: Option<Hours>,
+    /// One that goes at any time: somebody waits for it.
+    always: Option<StreamName>,
 }
 
 impl Rules {
     /// Rules for streams that have none of their own.
     pub fn new(backlog: Hours, others: Option<Hours>) -> Self {
-        Self { backlog, streams: HashMap::new(), others }
+        Self { backlog, streams: HashMap::new(), others, always: None }
     }
 
     /// A stream that only records has hours.
@@ -38,14 +41,21 @@ impl Rules {
         self.streams.insert(stream, record);
     }
 
+    /// The same, but for a stream that goes at any time.
+    #[must_use]
+    pub fn always(self, stream: StreamName) -> Self {
+        Self { always: Some(stream), ..self }
+    }
+
     /// Whether it is sent while it is captured.
     pub fn is_live(&self, stream: &StreamName) -> bool {
-        self.record(stream).is_none()
+        self.always.as_ref() == Some(stream) || self.record(stream).is_none()
     }
 
     /// Whether what was captured of it may be sent at this time, as far as hours go.
     pub fn open(&self, stream: &StreamName, at: Option<WallTime>) -> bool {
-        self.backlog.allow(at) && self.record(stream).is_none_or(|hours| hours.allow(at))
+        let always = self.always.as_ref() == Some(stream);
+        always || self.backlog.allow(at) && self.record(stream).is_none_or(|hours| hours.allow(at))
     }
 
     fn record(&self, stream: &StreamName) -> Option<&Hours> {
@@ -118,8 +128,12 @@ impl Plan {
         self.wanted.iter().any(|range| range.stream == *stream && start < range.to)
     }
 
-    /// The ranges whose end has passed: nothing that will be captured lies in them.
+    /// The ranges whose end has passed: nothing that is captured or on its way to the spool lies in them.
     pub fn past(&self) -> Vec<Range> {
-        self.wanted.iter().filter(|range| self.now.is_some_and(|now| range.to < now)).cloned().collect()
+        self.wanted
+            .iter()
+            .filter(|range| self.now.is_some_and(|now| range.to + limits::WANTED_SLACK < now))
+            .cloned()
+            .collect()
     }
 }

@@ -69,7 +69,9 @@ pub async fn run(local: Local) -> Result<(), RunError> {
     let clock = Clock::open().map_err(RunError::Clock)?;
     let mut signals = Signals::new().map_err(RunError::Signal)?;
     loop {
+        let feeding = service::starting_again();
         let mut device = Device::start(&local, &mut store, config, folder.path(), clock).await?;
+        drop(feeding);
         service::ready();
         let next = device.work(&mut signals).await;
         if next == Next::End {
@@ -85,7 +87,9 @@ pub async fn run(local: Local) -> Result<(), RunError> {
 
 /// The device's own file with what is pushed on top. What is pushed and does not go with the file any more is given up.
 pub(crate) fn in_force(local: &Local, store: &mut Store) -> Result<Config, RunError> {
+    // AWS pushes nothing, and nobody could take back what a server of before has pushed.
     while local.fleet().takes_pushed
+        && local.config().aws.is_none()
         && let Some(pushed) = store.pushed().in_force()
     {
         let version = pushed.version;

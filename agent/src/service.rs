@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::limits;
 
@@ -55,6 +56,17 @@ impl Pulse {
 /// All cameras and the uplink run.
 pub fn ready() {
     notify(&[NotifyState::Ready]);
+}
+
+/// Feeds the watchdog while the agent starts again by itself, which reads the whole spool, until the handle is dropped.
+pub fn starting_again() -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async {
+        let mut ticks = tokio::time::interval(limits::TURN_MAX);
+        for _ in 0..limits::START_MAX.as_secs() / limits::TURN_MAX.as_secs() {
+            ticks.tick().await;
+            notify(&[NotifyState::Watchdog]);
+        }
+    }))
 }
 
 /// The agent ends because it was asked to.

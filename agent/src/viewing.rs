@@ -63,10 +63,9 @@ pub(crate) fn run(command: Recordings) -> anyhow::Result<()> {
 }
 
 fn state(place: Place) -> anyhow::Result<PathBuf> {
-    match (place.state, place.config) {
-        (Some(state), _) => Ok(state),
-        (None, Some(config)) => Ok(Config::load(&config)?.state),
-        (None, None) => bail!("give --config or --state"),
+    match place.state {
+        Some(state) => Ok(state),
+        None => Ok(Config::load(&place.config)?.state),
     }
 }
 

@@ -481,7 +481,8 @@ impl Session {
         let bytes = whole.payload.len();
         let stored = self.storage.store(whole).await?;
         // With the stream's first fragment, since only then it is sure that the device may send it.
-        if let Some(of) = self.sub_streams.get(&key.stream)
+        // A device may not hang its stream under another's.
+        if let Some(of) = self.sub_streams.get(&key.stream).filter(|of| self.device.may_write(of))
             && let Err(error) = self.storage.note_sub_stream(&key.stream, of).await
         {
             tracing::warn!(stream = %key.stream, %of, why = %error, "that it is a sub stream could not be noted");

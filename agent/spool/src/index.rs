@@ -89,6 +89,8 @@ pub(crate) struct Index {
     /// Of each stream, the newest fragment that was found at the start: its place, when it began, how long it plays.
     recovered: HashMap<StreamName, (u64, Start, Duration)>,
     next_ordinal: u64,
+    /// Places whose files are being made.
+    pending: BTreeSet<u64>,
     counters: Counters,
 }
 
@@ -113,9 +115,12 @@ impl Index {
         self.entries.get(&ordinal).map(|held| &held.entry)
     }
 
+    /// Ends before a place that is taken and not filled yet, so that nobody passes over it.
     pub(crate) fn next(&self, after: Option<u64>) -> Option<(u64, &Entry)> {
         let from = after.map_or(0, |after| after + 1);
-        self.entries.range(from..).next().map(|(&ordinal, held)| (ordinal, &held.entry))
+        let (&ordinal, held) = self.entries.range(from..).next()?;
+        let is_behind_a_gap = self.pending.first().is_some_and(|pending| (from..ordinal).contains(pending));
+        (!is_behind_a_gap).then_some((ordinal, &held.entry))
     }
 
     pub(crate) fn holds(&self, key: &FragmentKey) -> bool {
@@ -141,8 +146,14 @@ impl Index {
     }
 
     pub(crate) fn take_ordinal(&mut self) -> u64 {
+        self.pending.insert(self.next_ordinal);
         self.next_ordinal += 1;
         self.next_ordinal - 1
+    }
+
+    /// Nothing comes at a place that was taken.
+    pub(crate) fn abandon(&mut self, ordinal: u64) {
+        self.pending.remove(&ordinal);
     }
 
     /// Leaves out the ordinal of a file that is on disk and can't be taken in.
@@ -161,6 +172,7 @@ impl Index {
     }
 
     fn insert_entry(&mut self, ordinal: u64, entry: Entry, start: &Start) {
+        self.pending.remove(&ordinal);
         self.next_ordinal = self.next_ordinal.max(ordinal + 1);
         self.counters.bytes += entry.file_bytes;
         self.ordinals.insert(entry.key.clone(), ordinal);

@@ -136,9 +136,24 @@ impl Spool {
     pub fn create(&self, key: FragmentKey, start: Start, closing: Bytes) -> Result<Writer, CreateError> {
         self.make_room()?;
         let ordinal = self.index().take_ordinal();
-        self.make_folder(&key.stream)?;
-        let path = self.path(&key);
-        let header = Header { key: key.clone(), ordinal, start, closing };
+        let created = self.create_file(Header { key: key.clone(), ordinal, start, closing });
+        let mut index = self.index();
+        match created {
+            Ok(writer) => {
+                index.insert(ordinal, key, &start);
+                self.shared.changed.notify_one();
+                Ok(writer)
+            }
+            Err(error) => {
+                index.abandon(ordinal);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn create_file(&self, header: Header) -> io::Result<Writer> {
+        self.make_folder(&header.key.stream)?;
+        let path = self.path(&header.key);
         let mut writer = Writer::create(self.clone(), header.clone(), path.clone());
         for _ in 0..limits::DROPS_PER_WRITE_MAX {
             match &writer {
@@ -148,10 +163,7 @@ impl Spool {
                 _ => break,
             }
         }
-        let writer = writer?;
-        self.index().insert(ordinal, key, &start);
-        self.shared.changed.notify_one();
-        Ok(writer)
+        writer
     }
 
     /// Reads a fragment from its beginning.

@@ -86,6 +86,17 @@ pub(super) fn refuse_server(given: &[&str], problems: &mut Vec<String>) {
     }
 }
 
+/// AWS takes the fragments of a stream in their order, all of them, as they come.
+pub(super) fn refuse_rules(uplink: bool, modes: bool, problems: &mut Vec<String>) {
+    for (given, what) in [(uplink, "[uplink]"), (modes, "mode and upload_hours of a camera")] {
+        if given {
+            problems.push(format!(
+                "{what} can't be kept with destination = \"aws\", which takes all as it comes: remove it"
+            ));
+        }
+    }
+}
+
 /// Each stream's name at AWS has to be one.
 pub(super) fn check_names(aws: &Aws, cameras: &[Camera], problems: &mut Vec<String>) {
     for camera in cameras.iter().filter(|camera| aws.stream_name(&camera.stream).is_none()) {
@@ -187,6 +198,7 @@ mod tests {
             (format!("{region}[server]\naddress = \"a:1\""), "[aws] has no effect", "destination = \"aws\""),
             (format!("destination = \"aws\"\n{region}[server]\ntoken = \"x\""), "server.token", "remove it"),
             (format!("destination = \"aws\"\n{region}endpoint = \"here\""), "aws.endpoint", "https://"),
+            (format!("destination = \"aws\"\n{region}[uplink]\nmode = \"record\""), "[uplink] can't", "remove it"),
             (format!("destination = \"aws\"\n{region}retention = \"90m\""), "aws.retention", "\"24h\""),
             (format!("destination = \"aws\"\n{region}retention = \"0h\""), "aws.retention", "\"1h\""),
             (

@@ -52,6 +52,9 @@ impl Config {
             aws::Destination::Millrace => (self.server.resolve(folder, &state, problems), None),
             aws::Destination::Aws(aws) => {
                 aws::refuse_server(&self.server.given(), problems);
+                let modes = self.camera.iter().enumerate().flat_map(|(i, raw)| raw.modes(i));
+                let has_modes = modes.into_iter().any(|of| of.mode.is_some() || of.upload_hours.is_some());
+                aws::refuse_rules(!self.uplink.is_empty(), has_modes, problems);
                 // Nobody asks for it.
                 (Some(super::Server { address: String::new(), token: None }), aws)
             }

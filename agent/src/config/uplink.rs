@@ -33,7 +33,7 @@ pub struct Uplink {
     pub rules: Rules,
 }
 
-/// How a connection finds out how much the line takes. design/upload.md has the measurements behind the default.
+/// How a connection finds out how much the line takes. design/uplink.md has the measurements behind the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Congestion {
@@ -64,6 +64,28 @@ pub(super) struct Raw {
     congestion: Option<Congestion>,
     mode: Option<Mode>,
     upload_hours: Option<Vec<String>>,
+}
+
+impl Raw {
+    /// Whether nothing is said.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self {
+            backlog_share,
+            backlog_rate_max,
+            rate_max,
+            backlog_hours,
+            time_zone,
+            congestion,
+            mode,
+            upload_hours,
+        } = self;
+        let texts = [backlog_share, backlog_rate_max, rate_max, time_zone];
+        texts.iter().all(|text| text.is_none())
+            && backlog_hours.is_none()
+            && congestion.is_none()
+            && mode.is_none()
+            && upload_hours.is_none()
+    }
 }
 
 /// What a camera says of its mode.

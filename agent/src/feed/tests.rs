@@ -108,6 +108,18 @@ fn what_is_under_way_when_the_hours_end_is_taken_back_and_sent_whole_when_they_b
 }
 
 #[test]
+fn live_is_not_taken_back_when_the_hours_of_the_backlog_end() {
+    let mut world = World::with_rules(0, Rules::new(hours("22:00-06:00"), None));
+    world.at(5, &[]);
+    let mut writer = create(&world.spool, 0);
+    writer.append(Duration::from_millis(40), &[Bytes::from_static(b"a unit")]).unwrap();
+    assert_eq!(world.opened(), [key(0)]);
+    world.at(6, &[]);
+    assert_eq!(world.opened(), [], "and it is not begun anew");
+    assert_eq!(world.next(), None, "nor reset");
+}
+
+#[test]
 fn what_was_captured_to_its_end_before_it_could_be_begun_is_backlog_and_keeps_the_hours() {
     let mut world = World::with_rules(0, Rules::new(hours("22:00-06:00"), None));
     world.at(12, &[]);

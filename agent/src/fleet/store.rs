@@ -26,6 +26,14 @@ pub struct Store {
     pushed: Pushed,
 }
 
+/// Forgets what was pushed: the device has another server now, whose versions count anew.
+pub fn forget(state: &Path) -> io::Result<()> {
+    match std::fs::remove_file(state.join(FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 impl Store {
     /// What is kept in this state folder.
     pub fn open(folder: &Path) -> Result<Self, ReadError> {

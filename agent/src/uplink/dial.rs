@@ -83,8 +83,8 @@ pub enum DialError {
 }
 
 /// What lets a device in again that the server does not know or does not want any more.
-const JOIN_ANEW: &str = "; to let this device join anew, run `millrace device add NAME` there and set server.token to \
-                         what it prints";
+const JOIN_ANEW: &str = "; to let this device join anew, run `millrace device add NAME` there and type the \
+                         `millrace-agent join` that it prints here";
 
 /// What to do about a close, where a person has to.
 fn advice(code: CloseCode) -> &'static str {

@@ -256,7 +256,10 @@ impl<'a> Line<'a> {
 
     /// From here on the device can speak of itself.
     fn introduce(&mut self) {
-        if let (Some(_), Some(hello)) = (&self.settings.fleet, self.hello.take()) {
+        // Without a fleet the stream stays where it is: its end would be that of the session.
+        if self.settings.fleet.is_some()
+            && let Some(hello) = self.hello.take()
+        {
             let (say, writer) = device_messages::start(hello);
             self.writer = Some(writer);
             self.tell_fleet(Heard::Connected(say));

@@ -192,7 +192,7 @@ fn write_json(out: &mut impl io::Write, value: &impl serde::Serialize) -> anyhow
     Ok(writeln!(out)?)
 }
 
-/// The five lines of configuration that make a camera of the reader's arrive.
+/// What makes the reader's device and its camera arrive: a command to type, or lines of configuration.
 fn print_token(out: &mut impl io::Write, command: &Command, token: &str, quic: Option<&str>) -> io::Result<()> {
     let stream = match command {
         Command::AddDevice { name, streams, .. } => streams.first().unwrap_or(name),

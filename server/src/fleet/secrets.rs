@@ -46,7 +46,7 @@ fn hide_in(table: &mut Table) {
 fn hide(value: &mut Value) {
     match value {
         Value::String(text) => {
-            if let Some(hidden) = without_userinfo(text) {
+            if let Some(hidden) = without_secret(text) {
                 *text = hidden;
             }
         }
@@ -56,12 +56,19 @@ fn hide(value: &mut Value) {
     }
 }
 
-/// An address without the user and the password in it.
-fn without_userinfo(address: &str) -> Option<String> {
+/// An address without the user and the password in it, and without its query, where cheap cameras want passwords.
+fn without_secret(address: &str) -> Option<String> {
     let (scheme, rest) = address.split_once("://")?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let at = rest[..end].rfind('@')?;
-    Some(format!("{scheme}://{HIDDEN}@{}", &rest[at + 1..]))
+    let host = rest[..end].rfind('@').map(|at| at + 1);
+    let query = rest.find('?');
+    if host.is_none() && query.is_none() {
+        return None;
+    }
+    let user = if host.is_some() { format!("{HIDDEN}@") } else { String::new() };
+    let shown = &rest[host.unwrap_or(0)..query.unwrap_or(rest.len())];
+    let hidden = if query.is_some() { format!("?{HIDDEN}") } else { String::new() };
+    Some(format!("{scheme}://{user}{shown}{hidden}"))
 }
 
 #[cfg(test)]
@@ -71,11 +78,11 @@ mod tests {
     #[test]
     fn passwords_are_hidden_wherever_they_stand() {
         let text = "[[camera]]\nurl = \"rtsp://me:hush@cam/1\"\npassword = 'hush'\n\
-                    [[camera]]\nurl = \"rtsp://cam/2?x=a@b\"\n\"pass\\u0077ord\" = \"hush\"\n\
+                    [[camera]]\nurl = \"rtsp://cam/2?password=hush\"\n\"pass\\u0077ord\" = \"hush\"\n\
                     [uplink]\ninner = { api_token = \"hush\", list = [\"http://a:hush@b\"] }\n";
         let shown = without_secrets(text).unwrap();
         assert!(!shown.contains("hush"), "{shown}");
-        assert!(shown.contains("rtsp://***@cam/1") && shown.contains("rtsp://cam/2?x=a@b"), "{shown}");
+        assert!(shown.contains("rtsp://***@cam/1") && shown.contains("rtsp://cam/2?***"), "{shown}");
         assert!(toml::from_str::<Table>(&shown).is_ok());
     }
 
