@@ -19,7 +19,7 @@ use crate::uplink::{self, Notice};
 /// One of them, with all that it needs.
 pub enum Destination {
     /// A server of the user's.
-    Millrace(uplink::Settings),
+    Millrace(Box<uplink::Settings>),
     /// Amazon Kinesis Video Streams.
     #[cfg(feature = "aws")]
     Aws(crate::aws::Settings, Arc<Pulse>),
@@ -41,7 +41,7 @@ impl Destination {
         if let Some(aws) = config.aws.clone() {
             return Self::Aws(crate::aws::Settings { aws, state, spool, clock, observer }, pulse);
         }
-        Self::Millrace(uplink::Settings {
+        Self::Millrace(Box::new(uplink::Settings {
             server: config.server.clone(),
             state,
             spool,
@@ -51,7 +51,7 @@ impl Destination {
             observer,
             pulse,
             fleet,
-        })
+        }))
     }
 
     /// Uploads, for ever, until `stop`. What is left then stays in the spool.

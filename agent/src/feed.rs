@@ -163,12 +163,10 @@ impl Feed {
                 let wanted = start.is_some_and(|start| plan.wants_at(stream, start, duration));
                 match self.told.get_mut(&ordinal) {
                     Some(told) => told.wanted |= wanted,
-                    None if entry.trailer.is_none() => {
-                        if start.is_some_and(|start| plan.wants_behind(stream, start)) {
-                            return;
-                        }
+                    None if entry.trailer.is_none() && start.is_some_and(|start| plan.wants_behind(stream, start)) => {
+                        return;
                     }
-                    None if wanted => {
+                    None if wanted && entry.trailer.is_some() => {
                         self.tell(sender, ordinal, &entry, Priority::Backlog, true);
                         room -= 1;
                     }

@@ -82,11 +82,11 @@ struct Open {
 impl Recorder {
     /// A recorder of `stream` into `spool`, which goes on behind what an earlier run left there.
     pub fn new(stream: StreamName, spool: Spool, time: TimeSource, settings: Settings) -> Self {
-        let scribe = match time {
-            TimeSource::Arrival(_) => Scribe::hurried(spool.clone()),
-            TimeSource::Given(_) => Scribe::waiting(spool.clone()),
-        };
         let last_end = spool.last_of_earlier_run(&stream).map(|(start, duration)| later(start, duration));
+        let scribe = match time {
+            TimeSource::Arrival(_) => Scribe::hurried(spool),
+            TimeSource::Given(_) => Scribe::waiting(spool),
+        };
         let time = Time::new(time, last_end);
         Self {
             stream,

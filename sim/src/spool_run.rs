@@ -400,7 +400,7 @@ impl<'a> Run<'a> {
         }
         match synced {
             Some(failed_syncs) if self.disk.failed_syncs() == failed_syncs => {
-                known.knowledge = Knowledge::Whole(payload)
+                known.knowledge = Knowledge::Whole(payload);
             }
             Some(_) => {}
             None => known.knowledge = Knowledge::Waits(payload, self.total_seconds),

@@ -151,7 +151,7 @@ mod tests {
             url: None,
         };
         for text in [one, &two] {
-            assert_eq!(profiles(&read(text).unwrap()), [wanted.clone()], "{text}");
+            assert_eq!(profiles(&read(text).unwrap()), std::slice::from_ref(&wanted), "{text}");
         }
     }
 

@@ -136,7 +136,7 @@ impl Spool {
     pub fn create(&self, key: FragmentKey, start: Start, closing: Bytes) -> Result<Writer, CreateError> {
         self.make_room()?;
         let ordinal = self.index().take_ordinal();
-        let created = self.create_file(Header { key: key.clone(), ordinal, start, closing });
+        let created = self.create_file(&Header { key: key.clone(), ordinal, start, closing });
         let mut index = self.index();
         match created {
             Ok(writer) => {
@@ -151,7 +151,7 @@ impl Spool {
         }
     }
 
-    fn create_file(&self, header: Header) -> io::Result<Writer> {
+    fn create_file(&self, header: &Header) -> io::Result<Writer> {
         self.make_folder(&header.key.stream)?;
         let path = self.path(&header.key);
         let mut writer = Writer::create(self.clone(), header.clone(), path.clone());

@@ -76,7 +76,7 @@ pub(crate) fn load(disk: &dyn Disk, folder: &Path, rejected: &Path) -> io::Resul
             // The server has it: what is not whole has no use.
             match ends(disk, &path) {
                 Ok((Some(header), Some(trailer), file_bytes)) => {
-                    found.push((Whole { header, trailer, file_bytes }, true))
+                    found.push((Whole { header, trailer, file_bytes }, true));
                 }
                 Ok(_) => remove(disk, &path),
                 Err(error) => tracing::error!(path = %path.display(), %error, "a recording can't be read"),

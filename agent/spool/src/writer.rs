@@ -88,7 +88,6 @@ impl Writer {
     }
 
     /// On a disk that is full, others make way as far as they are to.
-
     fn write(&mut self, record: &[u8]) -> io::Result<()> {
         let mut written = self.file.write_at(record, self.end);
         for _ in 0..limits::DROPS_PER_WRITE_MAX {
