@@ -12,7 +12,6 @@ use crate::clock::Clock;
 use crate::config::{Camera, Config};
 use crate::enrol::EnrolError;
 use crate::fleet::Heard;
-use crate::limits;
 use crate::service::Pulse;
 use crate::uplink::{self, Notice};
 
@@ -64,7 +63,7 @@ impl Destination {
                 let beats = async {
                     loop {
                         pulse.beat(Instant::now());
-                        tokio::time::sleep(limits::TURN_MAX).await;
+                        tokio::time::sleep(crate::limits::TURN_MAX).await;
                     }
                 };
                 tokio::select! {

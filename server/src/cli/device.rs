@@ -81,7 +81,7 @@ pub(super) enum Verb {
 pub(super) struct ConfigureArguments {
     /// The device.
     name: String,
-    /// Push this file: [[camera]], [spool], [uplink] and server.address, as in the device's own file. Each section that it
+    /// Push this file: cameras, spool, uplink and server.address, as in the device's own file. Each section that it
     /// has replaces the device's own.
     #[arg(long, value_name = "FILE", group = "what")]
     file: Option<PathBuf>,
