@@ -80,12 +80,12 @@ impl Network {
         };
         let chain = |hook: &str, way: &str| {
             format!(
-                "chain {hook} {{ type filter hook {hook} priority 0; {way} \"{END}\" numgen random mod 100 < {lost} drop; }}"
+                "chain {hook} {{ type filter hook {hook} priority 0; {way} \"{END}\" numgen random mod 100 < {lost} drop; }}\n"
             )
         };
         let rules = match lost {
             0 => String::new(),
-            _ => format!("table inet line {{ {} {} }}", chain("input", "iifname"), chain("output", "oifname")),
+            _ => format!("table inet line {{\n{}{}}}", chain("input", "iifname"), chain("output", "oifname")),
         };
         let set = || {
             self.ip(&["link", "set", END, up])?;
