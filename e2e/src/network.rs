@@ -78,10 +78,9 @@ impl Network {
             Line::Lossy(percent) => percent,
             Line::Well | Line::Unplugged | Line::Slow => 0,
         };
+        let some = if lost < 100 { format!("numgen random mod 100 < {lost}") } else { String::new() };
         let chain = |hook: &str, way: &str| {
-            format!(
-                "chain {hook} {{ type filter hook {hook} priority 0; {way} \"{END}\" numgen random mod 100 < {lost} drop; }}\n"
-            )
+            format!("chain {hook} {{ type filter hook {hook} priority 0; {way} \"{END}\" {some} drop; }}\n")
         };
         let rules = match lost {
             0 => String::new(),

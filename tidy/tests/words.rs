@@ -53,7 +53,7 @@ fn aws_is_named_in_one_place_of_the_agent() {
         if file.path == "agent/src/aws.rs" || file.path.starts_with("agent/src/aws/") {
             continue;
         }
-        for name in ["aws_config::", "aws_sdk_kinesisvideo::", "aws_sigv4::", "hyper::"] {
+        for name in ["aws_config::", "aws_sdk_kinesisvideo::", "aws_sigv4::"] {
             assert!(!text.contains(name), "{}: {name} belongs in agent/src/aws only", file.path);
         }
     }
