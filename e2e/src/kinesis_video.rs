@@ -1,7 +1,6 @@
 //! A stand-in for Kinesis Video Streams: `python/kinesis_video.py` as a process. It verifies signatures by botocore's signer and
 //! holds what comes to AWS's rules.
 
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -63,7 +62,8 @@ impl KinesisVideo {
         let mut process = Process::start("kinesis_video.py", &mut command, &log);
         until("the stand-in for AWS answers", Duration::from_secs(60), || {
             assert!(process.is_running(), "it ended at its start:\n{}", process.output());
-            TcpStream::connect(("127.0.0.1", port)).ok()
+            // A connection alone says nothing: one to a port that is not listened on yet may meet itself.
+            ureq::get(format!("http://127.0.0.1:{port}/_seen")).call().ok()
         });
         KinesisVideo { folder, port, tls_port, _process: process }
     }
