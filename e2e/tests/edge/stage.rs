@@ -18,6 +18,9 @@ const BEFORE: i64 = 1500;
 /// So long after the agent reports pictures again, all are seen: a viewer begins at the camera's next key frame.
 const AFTER: i64 = 2500;
 
+/// From key frame to key frame of the clips, in ms, and a busy machine.
+const KEY_FRAMES: i64 = 1200;
+
 pub(crate) struct Stage {
     pub(crate) server: Server,
     pub(crate) agent: Agent,
@@ -64,6 +67,13 @@ impl Stage {
         thread::sleep(Duration::from_secs(2));
         until_up(self, STREAMS[camera].0);
         self.unseen.push((camera, from, now_millis() + AFTER));
+    }
+
+    /// A camera sends again after a stall. A long one ends the session, and the next begins at a key frame: what comes
+    /// before that can't be decoded. The agent counts it, with the reason *paused*.
+    pub(crate) fn stalled(&mut self, camera: usize) {
+        let now = now_millis();
+        self.unseen.push((camera, now - 200, now + KEY_FRAMES));
     }
 
     pub(crate) fn tell(&self, camera: usize, command: &str) {
