@@ -312,9 +312,11 @@ impl Raw {
         }
         let onvif = self.onvif?;
         let place = onvif::address::Place::parse(&onvif).or_else(|| {
-            problems.push(format!(
-                "onvif is {onvif:?}: write the camera's address, as in onvif = \"192.168.1.20\", or what discover calls it"
-            ));
+            // Not the value itself: an address may hold a password.
+            problems.push(
+                "onvif is not an address: write the camera's, as in onvif = \"192.168.1.20\", or what discover calls it"
+                    .to_owned(),
+            );
             None
         })?;
         let wanted = self.profile.as_deref().unwrap_or("main");

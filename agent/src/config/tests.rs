@@ -65,7 +65,7 @@ fn every_problem_names_its_key_and_what_to_write() {
         ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nfile = \"f\"", "exactly one of url", "url = "),
         ("[[camera]]\nstream = \"a\"\nurl = \"http://c\"", "not an RTSP address", "rtsp://192.168.1.20"),
         ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nuser = \"u\"", "user and password", "both or none"),
-        ("[[camera]]\nstream = \"a\"\nonvif = \"http://c\"", "onvif is \"http://c\"", "onvif = \"192.168.1.20\""),
+        ("[[camera]]\nstream = \"a\"\nonvif = \"http://c\"", "onvif is not an address", "onvif = \"192.168.1.20\""),
         ("[[camera]]\nstream = \"a\"\nonvif = \"c\"\nprofile = \"\"", "profile is empty", "\"main\""),
         ("[[camera]]\nstream = \"a\"\nurl = \"rtsp://c\"\nprofile = \"sub\"", "profile only goes with onvif", "remove"),
         (
