@@ -153,7 +153,11 @@ impl Check<'_> {
             (Ok(_), _) if is_live || !ours => {}
             (Err(error), Some(stored)) if is_live => {
                 let (stream, number) = (header.owner.number(), stored.number);
-                self.find(Finding::Unreadable { stream, number, why: error.to_string() });
+                if self.is_there(stream)? {
+                    self.find(Finding::Unreadable { stream, number, why: error.to_string() });
+                } else {
+                    self.checked.unreferenced += 1;
+                }
             }
             _ => self.checked.unreferenced += 1,
         }
@@ -181,11 +185,13 @@ impl Check<'_> {
     fn follow(&mut self, stream: &Stream, location: Location, stored: &Stored, row: &Key) -> Result<(), CheckError> {
         let number = stored.number;
         let examined = self.archive.vault().examine(location);
-        let still_there = || -> Result<bool, QueryError> { Ok(self.archive.catalog().get(row)?.is_some()) };
+        let still_there = || -> Result<bool, QueryError> {
+            Ok(self.is_there(stream.id)? && self.archive.catalog().get(row)?.is_some())
+        };
         match examined {
             Ok(header) if Stored::decode(&header.index).as_ref() == Some(stored) => {}
             Ok(_) => self.find(Finding::Differs { stream: stream.id, number }),
-            // Its segment may have gone with it since its row was read.
+            // Its segment, or its stream, may have gone since its row was read.
             Err(_) if !still_there()? => return Ok(()),
             Err(error) => self.find(Finding::Unreadable { stream: stream.id, number, why: error.to_string() }),
         }
@@ -200,6 +206,11 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a stream is there, and not being deleted, which takes its keys before its rows.
+    fn is_there(&self, stream: u64) -> Result<bool, QueryError> {
+        Ok(self.archive.stream(stream)?.is_some())
     }
 
     /// Counts the fragments, at one moment.

@@ -26,7 +26,10 @@ async fn a_backup_under_load_has_everything_that_was_answered_before_it_and_noth
     let writers: Vec<_> = streams.iter().map(|stream| tokio::spawn(store(archive.clone(), stream.id))).collect();
     let mut rounds = 0;
     for round in 0..5 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // What is given up below leaves some of each stream.
+        while streams.iter().any(|stream| newest(&archive, stream.id) < Some(number_at(given_up(round) + 60))) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let answered: Vec<_> = streams.iter().map(|stream| newest(&archive, stream.id)).collect();
         std::fs::create_dir(&backup).unwrap();
         // Segments go meanwhile, of those that were given up, and the keys of a stream that is deleted.
@@ -35,7 +38,7 @@ async fn a_backup_under_load_has_everything_that_was_answered_before_it_and_noth
         let (made, second, room, deleted) = tokio::join!(
             archive.vault().back_up(&vault, &backup),
             archive.vault().back_up(&vault, &backup),
-            archive.make_room(1, at(3700 + 300 * round)),
+            archive.make_room(1, at(3600 + given_up(round))),
             archive.delete_stream(gone.id),
         );
         // Whichever came first.
@@ -126,7 +129,15 @@ fn open(folder: &Path, keyring: &Path) -> Archive {
     Archive::open(folder, ring).unwrap()
 }
 
-/// The first ones are old enough to be given up.
+/// In each round some fragments are old enough to be given up: those that began before this second.
+fn given_up(round: i64) -> i64 {
+    100 + 300 * round
+}
+
+fn number_at(secs: i64) -> FragmentNumber {
+    FragmentNumber(u64::try_from(at(secs).as_nanos() / 1000).unwrap())
+}
+
 fn fragment(sequence: u32) -> Fragment {
     let start = at(i64::from(sequence) * 10);
     Fragment {

@@ -9,15 +9,17 @@
 //!
 //! 1. Rotations of the master key wait, so that all keys in the copy are under the masters that it names. Key files
 //!    are copied.
-//! 2. The committer closes all open segments: what they hold never changes any more.
-//! 3. Deleting waits. The catalog is held still. Each closed segment gets a second name, each that was begun since
-//!    is copied, and key files that were made since are copied. Deleting and rotations go on.
+//! 2. Deleting waits. The catalog is held still.
+//! 3. The committer closes all segments that there are: what they hold never changes any more. Each gets a second
+//!    name in the copy; key files that were made since step 1 are copied. Deleting and rotations go on.
 //! 4. The rows are written. Where a file can have no second name in the copy (another file system, another mount of
 //!    the same), it has got it beside the segments, and the files are copied from there now.
 //! 5. Everything is synced.
 //!
-//! A row of the catalog in step 3 has its frame on disk, in a segment of that moment, and its key, since a key is
-//! there before the first frame under it: the copy is whole without a pause for writers. It has no master key.
+//! A row of the catalog in step 2 has its frame on disk, in a segment of that moment, and its key, since a key is
+//! there before the first frame under it: the copy is whole without a pause for writers. Segments that are begun
+//! after step 3 hold nothing that a row of the copy refers to, and are left out; no segment is copied while it is
+//! written, when a later frame may be in the copy without the one before it. The copy has no master key.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -80,16 +82,14 @@ impl Vault {
         create_folder(&keys)?;
         let rotation = self.hold_rotation();
         copy_missing(&from_keys, &keys)?;
-        let listed = self.segments().map_err(|e| failed("list the segments of", vault, e))?;
-        let closed: BTreeSet<_> = listed.into_iter().map(|segment| segment.name).collect();
-        self.close_segments_blocking(closed.clone())?;
-        let closed: BTreeSet<_> =
-            closed.into_iter().map(|name| OsString::from(segment_store::file_name(name))).collect();
-
-        let staging = if links(&from, &segments, &closed)? { None } else { Some(Staging::create(&from)?) };
+        let staging = if links(&from, &segments)? { None } else { Some(Staging::create(&from)?) };
         let (snapshot, masters) = self.while_nothing_is_deleted(|catalog| {
             let snapshot = catalog.snapshot();
-            take_segments(&from, staging.as_ref().map_or(&segments, |staging| &staging.0), &closed)?;
+            let listed = self.segments().map_err(|e| failed("list the segments of", vault, e))?;
+            let closed: BTreeSet<_> = listed.into_iter().map(|segment| segment.name).collect();
+            self.close_segments_blocking(closed.clone())?;
+            let closed = closed.into_iter().map(|name| OsString::from(segment_store::file_name(name)));
+            take_segments(closed, &from, staging.as_ref().map_or(&segments, |staging| &staging.0))?;
             copy_missing(&from_keys, &keys)?;
             let masters = self.masters()?.into_iter().filter(|report| report.data_keys > 0);
             let masters = masters.map(|report| report.master.id).collect();
@@ -132,9 +132,9 @@ impl Drop for Staging {
 }
 
 /// Whether segments can have second names in another folder, by trying it with one.
-fn links(from: &Path, to: &Path, closed: &BTreeSet<OsString>) -> Result<bool, BackupError> {
-    for name in closed {
-        let (from, to) = (from.join(name), to.join(name));
+fn links(from: &Path, to: &Path) -> Result<bool, BackupError> {
+    for name in segment_names(from)? {
+        let (from, to) = (from.join(&name), to.join(&name));
         match fs::hard_link(&from, &to) {
             // Deleted since it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -156,7 +156,7 @@ pub fn restore(backup: &Path, vault: &Path) -> Result<Backup, BackupError> {
         create_folder(&vault.join(part))?;
     }
     let (from, to) = (backup.join(SEGMENTS), vault.join(SEGMENTS));
-    take_segments(&from, &to, &segment_names(&from)?.into_iter().collect())?;
+    take_segments(segment_names(&from)?, &from, &to)?;
     copy_missing(&backup.join(KEYS), &vault.join(KEYS))?;
     let marked = recovery::check_format(&OsDisk, vault);
     marked.map_err(|e| failed("mark the format of", vault, io::Error::other(e)))?;
@@ -179,15 +179,14 @@ fn remove_staging(staging: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// Gives the segments of a folder a second name in another one; copies those that may yet be written, and all
-/// where there can be no second name.
-fn take_segments(from: &Path, to: &Path, closed: &BTreeSet<OsString>) -> Result<(), BackupError> {
-    for name in segment_names(from)? {
+/// Gives segments, none of which is written any more, a second name in another folder; copies them where there can
+/// be none.
+fn take_segments(names: impl IntoIterator<Item = OsString>, from: &Path, to: &Path) -> Result<(), BackupError> {
+    for name in names {
         let (from, to) = (from.join(&name), to.join(&name));
-        if closed.contains(&name) && fs::hard_link(&from, &to).is_ok() {
-            continue;
+        if fs::hard_link(&from, &to).is_err() {
+            copy_if_there(&from, &to)?;
         }
-        copy_if_there(&from, &to)?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Damage that is found, and an index that is made again.
 
+use std::time::Duration;
+
 use archive::{Finding, RebuildError};
 use vault::{Batch, Catalog, Direction, Key, KeyRange, Space};
 
@@ -59,6 +61,29 @@ async fn a_check_finds_rows_that_lead_nowhere_and_rows_that_are_missing() {
     assert_eq!(findings.iter().filter(unindexed).count(), 1, "{findings:?}");
     assert!(findings.contains(&Finding::Tail { stream: stream.id }), "one fragment less is there: {findings:?}");
     assert_eq!(findings.len(), 4, "{findings:?}");
+}
+
+#[tokio::test]
+async fn a_check_in_the_middle_of_a_deletion_finds_no_damage() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    archive.store(stream.id, fragment(1, 0, 0)).await.unwrap();
+    // The stream is gone for everybody, and whoever deletes it gets no further.
+    let mut deletion = Box::pin(archive.delete_stream(stream.id));
+    assert!(tokio::time::timeout(Duration::ZERO, &mut deletion).await.is_err());
+    while archive.find_stream(&stream.name).unwrap().is_some() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(deletion);
+    drop(archive);
+    bench.lose_keys_of(stream.id);
+
+    let archive = bench.open();
+    let times = KeyRange::prefix(Key::new(Space::Archive, &[3]));
+    assert_eq!(archive.vault().catalog().scan(&times, Direction::Ascending, 9).unwrap().len(), 1);
+    let checked = archive.check(at(20), &mut |finding| panic!("{finding}")).unwrap();
+    assert_eq!((checked.frames, checked.unreferenced, checked.fragments), (1, 1, 0));
 }
 
 #[tokio::test]

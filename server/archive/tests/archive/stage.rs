@@ -47,6 +47,16 @@ impl Bench {
         std::fs::write(&path, bytes).unwrap();
     }
 
+    /// Whatever was deleted of a stream when its deletion was cut off.
+    pub(crate) fn lose_keys_of(&self, stream: u64) {
+        let owner = format!("01{stream:014x}-");
+        for key in std::fs::read_dir(self.0.path().join("keys")).unwrap().map(|key| key.unwrap()) {
+            if key.file_name().to_str().unwrap().starts_with(&owner) {
+                std::fs::remove_file(key.path()).unwrap();
+            }
+        }
+    }
+
     pub(crate) fn segments(&self) -> usize {
         std::fs::read_dir(self.0.path().join("segments")).unwrap().count()
     }
