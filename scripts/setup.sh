@@ -21,7 +21,7 @@ TEST=(faketime ffmpeg iproute2 mkvtoolnix nftables postgresql python3-venv shell
 # What makes and enters the roots of Debian 12 that packages are built and tried in, also those of another architecture.
 PACKAGE=(debian-archive-keyring mmdebstrap qemu-user-static systemd-container)
 # What our numbers stand beside.
-BENCH=(ffmpeg nginx-light wrk)
+BENCH=(ffmpeg nginx-light valgrind wrk)
 
 say() { echo "setup: $*" >&2; }
 fail() { say "$*"; exit 1; }

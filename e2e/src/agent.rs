@@ -121,17 +121,21 @@ impl Agent {
         agent
     }
 
+    /// The command that runs it, for those who start it in their own way.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(binary("millrace-agent"));
+        command.arg("run").arg("--config").arg(self.config());
+        command
+    }
+
     /// Starts it again after [`Agent::kill`] or [`Agent::stop`].
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "the agent runs already");
-        let mut command = Command::new(binary("millrace-agent"));
+        let mut command = self.command();
         command
             .env("RUST_LOG", "info,millrace_agent=debug")
             .env("NO_COLOR", "1")
-            .envs(self.environment.iter().cloned())
-            .arg("run")
-            .arg("--config")
-            .arg(self.config());
+            .envs(self.environment.iter().cloned());
         self.process = Some(Process::start("millrace-agent", &mut command, &self.log()));
     }
 
