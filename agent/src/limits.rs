@@ -36,6 +36,10 @@ pub const AUDIO_HELD_MAX: usize = 512;
 /// encoder is up to 2112 samples, 48 ms.
 pub const AUDIO_LEAD_MAX: Duration = Duration::from_millis(200);
 
+/// Pictures that are left out before a key frame are listed together, but no more than of this time: what a kill of the agent
+/// can keep from the list. A camera that never sends a key frame makes a line each minute, and lines that follow each other are joined.
+pub const LEFT_OUT_MAX: Duration = Duration::from_secs(60);
+
 /// A dial to the server that takes longer has met a silent firewall, or a server that was not there yet:
 /// QUIC repeats its first packet after 1, 3 and 7 s, and a new dial is quicker than the last of these.
 pub const DIAL_MAX: Duration = Duration::from_secs(6);

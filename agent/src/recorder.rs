@@ -4,6 +4,7 @@
 //! of a camera, change of its coding and jump in its time begins a new one. Where it lies in time is the
 //! [`Timekeeper`](crate::timekeeper::Timekeeper)'s to say.
 
+mod left_out;
 mod time;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use fragment::cutter::{Cutter, Event, FinishReason, Settings};
 use fragment::{
     AccessUnit, FragmentId, MediaTime, MonotonicTime, Sequence, SessionId, StreamName, Tracks, WallTime, mkv,
 };
+use spool::drops::Run;
 use spool::{Spool, Start};
 use upload::FragmentKey;
 
@@ -22,6 +24,7 @@ use crate::limits;
 use crate::scribe::Scribe;
 use crate::timekeeper::{Believed, Reading, later};
 
+use left_out::LeftOut;
 use time::Time;
 
 /// Where the fragments' times come from.
@@ -40,6 +43,8 @@ pub struct Recorded {
     pub pictures: u64,
     /// Units of any kind that belong to no fragment.
     pub dropped: u64,
+    /// Units of video among them that came before a key frame. The list of drops has them.
+    pub left_out: u64,
 }
 
 /// Records one stream.
@@ -51,6 +56,8 @@ pub struct Recorder {
     coding: Option<Coding>,
     session: Option<SessionId>,
     open: Option<Open>,
+    /// Pictures before the key frame that begins the session.
+    left_out: Option<LeftOut>,
     /// Called with each fragment that was begun.
     begun: Box<dyn FnMut(&FragmentKey) + Send>,
     recorded: Recorded,
@@ -96,6 +103,7 @@ impl Recorder {
             coding: None,
             session: None,
             open: None,
+            left_out: None,
             begun: Box::new(|_| {}),
             recorded: Recorded::default(),
         }
@@ -184,7 +192,7 @@ impl Recorder {
                     }
                 }
             }
-            Lead::Waiting(_) => self.recorded.dropped += 1,
+            Lead::Waiting(_) => self.leave_out(&unit),
             Lead::Over => self.push(unit),
         }
     }
@@ -210,6 +218,7 @@ impl Recorder {
             coding.cutter.finish();
             self.drain();
         }
+        self.list_left_out(None);
         self.session_ended();
     }
 
@@ -241,6 +250,7 @@ impl Recorder {
                 Event::Started { sequence, start } => self.start_fragment(sequence, start),
                 Event::Unit(unit) => self.write(&unit),
                 Event::Finished { duration, reason } => self.finish_fragment(duration, reason),
+                Event::LeftOut(unit) => self.leave_out(&unit),
                 Event::SessionEnded(reason) => {
                     tracing::warn!(stream = %self.stream, ?reason, "media time jumped: a new session begins");
                     self.session = None;
@@ -255,6 +265,7 @@ impl Recorder {
     fn start_fragment(&mut self, sequence: Sequence, start: MediaTime) {
         let session = *self.session.get_or_insert_with(new_session);
         let at = self.time.start(&self.stream, start);
+        self.list_left_out(Some((start, at)));
         let Some(coding) = &mut self.coding else {
             return;
         };
@@ -283,6 +294,41 @@ impl Recorder {
         let mut pieces = std::mem::take(&mut open.preamble);
         pieces.extend([head, payload]);
         self.scribe.append(open.elapsed, pieces);
+    }
+
+    /// A unit of no fragment, since no key frame has come in this session.
+    fn leave_out(&mut self, unit: &AccessUnit) {
+        self.recorded.dropped += 1;
+        if !self.coding.as_ref().is_some_and(|coding| coding.leads(unit)) {
+            return;
+        }
+        self.recorded.left_out += 1;
+        match &self.left_out {
+            Some(run) if !run.goes_on(unit.pts) => {
+                self.list_left_out(None);
+                // What follows is no part of the same run.
+                self.session = None;
+            }
+            Some(run) if run.is_long() => self.list_left_out(None),
+            _ => {}
+        }
+        match &mut self.left_out {
+            Some(run) => run.take(unit.pts),
+            None => self.left_out = Some(LeftOut::new(unit.pts)),
+        }
+    }
+
+    /// Lists what was left out up to here. `known`: when a moment of its media time was.
+    fn list_left_out(&mut self, known: Option<(MediaTime, Start)>) {
+        let Some(run) = self.left_out.take() else {
+            return;
+        };
+        let session = *self.session.get_or_insert_with(new_session);
+        let (media, at) = known.unwrap_or_else(|| (run.end(), self.time.look(run.end())));
+        let key = FragmentKey { stream: self.stream.clone(), id: FragmentId { session, sequence: Sequence(0) } };
+        let (start, duration, pictures) = (run.start(media, at.wall), run.duration(), run.pictures());
+        tracing::warn!(stream = %self.stream, pictures, ?duration, "pictures before a key frame are left out");
+        self.scribe.left_out(Run::before_key_frame(&key, start, duration, pictures));
     }
 
     fn finish_fragment(&mut self, duration: Duration, reason: FinishReason) {

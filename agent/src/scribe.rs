@@ -63,7 +63,7 @@ enum Order {
     },
     /// The source went before its end.
     Leave,
-    /// Fragments that never were in the queue.
+    /// What never was in the queue.
     Dropped(Run),
 }
 
@@ -138,6 +138,17 @@ impl Scribe {
                 } else {
                     fate.overrun.store(true, Relaxed);
                 }
+            }
+        }
+    }
+
+    /// Pictures that are of no fragment were left out. Between two fragments.
+    pub fn left_out(&mut self, run: Run) {
+        match &mut self.desk {
+            Desk::Here(page) => page.spool.note_left_out(&run),
+            Desk::There { spool, queue, .. } => {
+                spool.count_dropped(run.reason);
+                queue.push(Order::Dropped(run));
             }
         }
     }

@@ -287,7 +287,13 @@ impl Spool {
         self.index().count_drop(reason);
     }
 
-    /// Lists fragments that were counted when they were dropped.
+    /// Counts and lists pictures that are of no fragment.
+    pub fn note_left_out(&self, run: &Run) {
+        self.index().count_drop(run.reason);
+        self.list_run(run);
+    }
+
+    /// Lists what was counted when it was dropped.
     pub fn list_run(&self, run: &Run) {
         self.drops().append(run);
     }

@@ -85,16 +85,18 @@ pub fn lines(shelf: &Shelf, zone: &TimeZone) -> Vec<String> {
 
 /// A run of drops in a line.
 pub fn drop_line(run: &Run, zone: &TimeZone) -> String {
-    let fragments = run.last.0.saturating_sub(run.first.0).saturating_add(1);
+    let Run { reason, stream, session, first, last, pictures, .. } = run;
+    let (start, seconds) = (time(run.start, zone), run.duration.as_secs_f64());
+    if *pictures > 0 {
+        return format!(
+            "{start}  {stream}  {reason}  {pictures} pictures, {seconds:.1} s  before {session}-{:010}",
+            first.0
+        );
+    }
+    let fragments = last.0.saturating_sub(first.0).saturating_add(1);
     format!(
-        "{}  {}  {}  {fragments} fragments, {:.1} s  {}-{:010} to {:010}",
-        time(run.start, zone),
-        run.stream,
-        run.reason,
-        run.duration.as_secs_f64(),
-        run.session,
-        run.first.0,
-        run.last.0
+        "{start}  {stream}  {reason}  {fragments} fragments, {seconds:.1} s  {session}-{:010} to {:010}",
+        first.0, last.0
     )
 }
 

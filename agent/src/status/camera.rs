@@ -37,6 +37,8 @@ pub struct CameraSnapshot {
     pub bytes: u64,
     /// Units that belong to no fragment.
     pub dropped: u64,
+    /// Pictures among them that came before a key frame: the list of drops has them as `waiting-for-key-frame`.
+    pub pictures_left_out: u64,
     /// How often it failed and was started again.
     pub failures: u64,
     /// Packets that were lost on the way.
@@ -84,6 +86,7 @@ pub struct CameraStatus {
     pictures: AtomicU64,
     bytes: AtomicU64,
     dropped: AtomicU64,
+    left_out: AtomicU64,
     failures: AtomicU64,
     packets_lost: AtomicU64,
     units_damaged: AtomicU64,
@@ -207,6 +210,7 @@ impl CameraStatus {
         self.pulse.beat(Instant::now());
         self.pictures.store(recorded.pictures, Relaxed);
         self.dropped.store(recorded.dropped, Relaxed);
+        self.left_out.store(recorded.left_out, Relaxed);
     }
 
     /// All of it, when `interval` has passed since the look that left `before`.
@@ -228,6 +232,7 @@ impl CameraStatus {
             pictures,
             bytes,
             dropped: self.dropped.load(Relaxed),
+            pictures_left_out: self.left_out.load(Relaxed),
             failures: self.failures.load(Relaxed),
             packets_lost: self.packets_lost.load(Relaxed),
             units_damaged: self.units_damaged.load(Relaxed),
