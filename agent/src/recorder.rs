@@ -87,9 +87,9 @@ struct Open {
 }
 
 impl Recorder {
-    /// A recorder of `stream` into `spool`, which goes on behind what an earlier run left there.
+    /// A recorder of `stream` into `spool`, which goes on behind what an earlier run, or an earlier recorder of this one, left there.
     pub fn new(stream: StreamName, spool: Spool, time: TimeSource, settings: Settings) -> Self {
-        let last_end = spool.last_of_earlier_run(&stream).map(|(start, duration)| later(start, duration));
+        let last_end = spool.newest_of(&stream).map(|(start, duration)| later(start, duration));
         let scribe = match time {
             TimeSource::Arrival(_) => Scribe::hurried(spool),
             TimeSource::Given(_) => Scribe::waiting(spool),

@@ -76,6 +76,23 @@ fn sessions_of_a_camera_that_starts_again_at_once_do_not_overlap() {
 }
 
 #[test]
+fn nor_do_those_of_a_camera_that_a_command_closes_and_opens_again() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    for _ in 0..2 {
+        let arrival = TimeSource::Arrival(Clock::open().unwrap());
+        let mut recorder = Recorder::new("front".parse().unwrap(), spool.clone(), arrival, settings());
+        recorder.tracks(&tracks());
+        (0..50).for_each(|frame| recorder.unit(picture(frame)));
+        recorder.end();
+    }
+    let starts: Vec<_> =
+        keys(&spool).iter().map(|key| spool.read(key).unwrap().header().start.monotonic.unwrap()).collect();
+    let apart = starts[1].since(starts[0]).unwrap();
+    assert!(apart >= Duration::from_secs(2), "{apart:?}");
+}
+
+#[test]
 fn the_first_session_after_a_crash_does_not_overlap_the_last_one_before_it() {
     let state = tempfile::tempdir().unwrap();
     let arrival = || TimeSource::Arrival(Clock::open().unwrap());
