@@ -90,16 +90,13 @@ fn record(
     loop {
         let next = runtime.block_on(async {
             tokio::select! {
-                event = tokio::time::timeout(limits::CAMERA_SILENCE_MAX, events.recv()) => Some(event),
+                event = tokio::time::timeout(limits::LOOK, events.recv()) => Some(event),
                 () = stop.cancelled() => None,
             }
         });
         let finding = match next {
             None => return Ended::Stopped,
-            Some(Err(_)) => {
-                let secs = limits::CAMERA_SILENCE_MAX.as_secs();
-                return Ended::Failed(Reason::Silent, format!("it gave nothing for {secs} seconds"));
-            }
+            Some(Err(_)) => None,
             Some(Ok(None)) => {
                 return Ended::Failed(Reason::PipelineFailed, "its pipeline stopped by itself".to_owned());
             }
@@ -133,7 +130,7 @@ fn record(
             Some(Ok(Some(Event::EndOfStream))) => return Ended::EndOfStream,
             Some(Ok(Some(Event::Failed(error)))) => return Ended::Failed(Reason::from(&error), error.to_string()),
         };
-        match finding {
+        match finding.or_else(|| watchdog.look(recorder.open(), Instant::now())) {
             Some(Finding::Failed(reason, why)) => return Ended::Failed(reason, why),
             Some(Finding::Noted(reason, what)) => {
                 tracing::warn!(stream = %recorder.stream(), %reason, what, "the camera was in trouble and is recorded on");

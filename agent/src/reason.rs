@@ -32,6 +32,8 @@ pub enum Reason {
     CodingChanged,
     /// Its clock jumped: the recording goes on in a new session.
     ClockJumped,
+    /// Its clock stands, or nearly does: the fragment never comes to its end.
+    ClockStands,
     /// It paused and went on by itself: the recording goes on in a new session.
     Paused,
     /// Packets were lost on the way: what came is recorded, and shows it.
@@ -44,7 +46,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NoAnswer,
         Self::Refused,
         Self::Unauthorized,
@@ -57,6 +59,7 @@ impl Reason {
         Self::StreamEnded,
         Self::CodingChanged,
         Self::ClockJumped,
+        Self::ClockStands,
         Self::Paused,
         Self::PacketsLost,
         Self::Unusable,
@@ -78,6 +81,7 @@ impl Reason {
             Self::StreamEnded => "stream-ended",
             Self::CodingChanged => "coding-changed",
             Self::ClockJumped => "clock-jumped",
+            Self::ClockStands => "clock-stands",
             Self::Paused => "paused",
             Self::PacketsLost => "packets-lost",
             Self::Unusable => "unusable",

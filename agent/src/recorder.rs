@@ -79,6 +79,7 @@ enum Lead {
 }
 
 struct Open {
+    id: FragmentId,
     start: MediaTime,
     at: Start,
     /// Header and Cluster go to disk with the first block, so that no file holds only them.
@@ -127,6 +128,11 @@ impl Recorder {
     /// The stream that it records.
     pub fn stream(&self) -> &StreamName {
         &self.stream
+    }
+
+    /// The fragment that is being recorded.
+    pub fn open(&self) -> Option<FragmentId> {
+        self.open.as_ref().map(|open| open.id)
     }
 
     /// What was recorded so far.
@@ -275,7 +281,7 @@ impl Recorder {
         if self.scribe.begin(key.clone(), at, closing) {
             (self.begun)(&key);
         }
-        self.open = Some(Open { start, at, preamble, elapsed: Duration::ZERO });
+        self.open = Some(Open { id: key.id, start, at, preamble, elapsed: Duration::ZERO });
     }
 
     fn write(&mut self, unit: &AccessUnit) {
