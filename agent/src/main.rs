@@ -98,7 +98,10 @@ fn discover(arguments: cli::Discover) -> anyhow::Result<ExitCode> {
 /// Runs, and says to the service manager whether another start would do better.
 async fn run(config: &Path) -> anyhow::Result<ExitCode> {
     let (error, needs_a_person) = match Local::load(config) {
-        Err(error) => (error.into(), true),
+        Err(error) => {
+            let needs_a_person = !error.may_pass();
+            (error.into(), needs_a_person)
+        }
         Ok(config) => match as_owner(&config.config().state).map(|()| config) {
             Err(error) => return Err(error),
             Ok(config) => match run::run(config).await {

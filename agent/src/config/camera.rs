@@ -9,7 +9,7 @@ use fragment::StreamName;
 use serde::Deserialize;
 
 use super::tls::{self, TlsTrust};
-use super::uplink;
+use super::{Problems, uplink};
 use crate::timekeeper::Believed;
 use sub::Sub;
 
@@ -215,8 +215,8 @@ impl Raw {
         std::iter::once(of(self.stream.clone())).chain(sub).collect()
     }
 
-    pub(super) fn resolve(self, folder: &Path) -> Result<Camera, Vec<String>> {
-        let mut problems = Vec::new();
+    pub(super) fn resolve(self, folder: &Path) -> Result<Camera, Problems> {
+        let mut problems = Problems::default();
         let stream = match &self.stream {
             Some(text) => text.parse::<StreamName>().map_err(|error| problems.push(format!("stream: {error}"))).ok(),
             None => {
@@ -237,7 +237,7 @@ impl Raw {
         }
     }
 
-    fn fragment_target(&self, problems: &mut Vec<String>) -> Duration {
+    fn fragment_target(&self, problems: &mut Problems) -> Duration {
         let Some(seconds) = self.fragment_seconds else { return FRAGMENT_TARGET };
         if (1.0..=10.0).contains(&seconds) {
             return Duration::from_secs_f64(seconds);
@@ -246,7 +246,7 @@ impl Raw {
         FRAGMENT_TARGET
     }
 
-    fn source(self, folder: &Path, problems: &mut Vec<String>) -> Option<Source> {
+    fn source(self, folder: &Path, problems: &mut Problems) -> Option<Source> {
         let picture = Picture { width: self.width, height: self.height, fps: self.fps };
         let kinds = [
             self.url.is_some(),
@@ -286,7 +286,7 @@ impl Raw {
     }
 
     /// The source of a network camera.
-    fn network(self, folder: &Path, problems: &mut Vec<String>) -> Option<Source> {
+    fn network(self, folder: &Path, problems: &mut Problems) -> Option<Source> {
         let password = self.password(folder, problems)?;
         let (transport, latency) = (self.transport.unwrap_or_default(), self.latency_ms.map(Duration::from_millis));
         let credentials = self.user.zip(password);
@@ -328,7 +328,7 @@ impl Raw {
     }
 
     /// The password, if there is one. `None` after a problem.
-    fn password(&self, folder: &Path, problems: &mut Vec<String>) -> Option<Option<Secret>> {
+    fn password(&self, folder: &Path, problems: &mut Problems) -> Option<Option<Secret>> {
         let given = self.password.is_some() || self.password_file.is_some();
         if self.user.is_some() != given {
             problems.push("user and password go together: write both or none".to_owned());
@@ -342,7 +342,7 @@ impl Raw {
             (None, Some(file)) => match std::fs::read_to_string(folder.join(file)) {
                 Ok(text) => Some(Some(Secret(text.trim_end_matches(['\r', '\n']).to_owned()))),
                 Err(error) => {
-                    problems.push(format!(
+                    problems.unreadable(format!(
                         "password_file {} can't be read: {error}; write the password into it",
                         file.display()
                     ));
@@ -358,7 +358,7 @@ impl Raw {
     }
 
     /// A key that would have no effect is a misunderstanding, and is said.
-    fn refuse_strangers(&self, problems: &mut Vec<String>) {
+    fn refuse_strangers(&self, problems: &mut Problems) {
         let (file, v4l2, onvif) = (self.file.is_some(), self.v4l2.is_some(), self.onvif.is_some());
         let network = self.url.is_some() || onvif;
         let pattern = self.test_pattern == Some(true);
