@@ -248,7 +248,11 @@ impl<'a> Device<'a> {
                 return None;
             }
         }
-        None
+        // A smaller spool counts from now on. Everything else does already, and goes on.
+        match run::in_force(self.local, self.store) {
+            Ok(InForce { config, waits_for_files: false }) if config != self.config => self.adopt(config).await,
+            Ok(_) | Err(_) => None,
+        }
     }
 
     /// Looks again for files that could not be read.

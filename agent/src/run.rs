@@ -96,7 +96,7 @@ pub struct InForce {
 }
 
 /// The device's own file with what is pushed on top. What is pushed and does not go with the file any more is given up; but not for
-/// files that can't be read now.
+/// files that can't be read now. While it is on trial it drops nothing that would be there without it.
 pub(crate) fn in_force(local: &Local, store: &mut Store) -> Result<InForce, RunError> {
     // AWS pushes nothing, and nobody could take back what a server of before has pushed.
     while local.fleet().takes_pushed
@@ -105,8 +105,11 @@ pub(crate) fn in_force(local: &Local, store: &mut Store) -> Result<InForce, RunE
     {
         let version = pushed.version;
         match local.with(&pushed.toml) {
-            Ok(config) => {
+            Ok(mut config) => {
                 tracing::info!(version, "a configuration that the server has pushed is in force");
+                if store.pushed().on_trial().is_some() {
+                    config.spool = config.spool.and_no_less_than(without_trial(local, store).spool);
+                }
                 return Ok(InForce { config, waits_for_files: false });
             }
             Err(problems) if problems.may_pass() => {
@@ -156,6 +159,23 @@ mod tests {
     use super::*;
 
     const OWN: &str = "server.address = \"s:1\"\n[spool]\nbytes_max = \"2 GiB\"\nage_max = \"2 days\"\n";
+
+    #[test]
+    fn a_smaller_spool_drops_nothing_before_its_configuration_is_kept() {
+        let (folder, local, mut store) = device();
+        let smaller = "[spool]\nbytes_max = \"1 GiB\"\nage_max = \"1 day\"\n";
+        store.change(|pushed| pushed.begin(given(1, smaller))).unwrap();
+        assert_eq!(in_force(&local, &mut store).unwrap().config.spool, local.config().spool);
+        // Also after a power cut.
+        let mut store = Store::open(folder.path()).unwrap();
+        assert_eq!(in_force(&local, &mut store).unwrap().config.spool, local.config().spool);
+        store.change(|pushed| pushed.confirm(1)).unwrap();
+        assert_eq!(in_force(&local, &mut store).unwrap().config.spool, local.with(smaller).unwrap().spool);
+        // What was kept by then is what a next one is held against.
+        store.change(|pushed| pushed.begin(given(2, "[spool]\nbytes_max = \"512 MiB\"\n"))).unwrap();
+        let spool = in_force(&local, &mut store).unwrap().config.spool;
+        assert_eq!((spool.bytes_max, spool.age_max), (1 << 30, None));
+    }
 
     #[test]
     fn a_file_that_can_not_be_read_gives_no_pushed_configuration_up() {
