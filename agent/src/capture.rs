@@ -44,6 +44,7 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
         Settings { target: camera.fragment_target, ..Settings::default() },
     )
     .believing(camera.clock);
+    status.written_by(recorder.scribe_pulse());
     while !stop.is_cancelled() {
         tracing::info!(stream = %camera.stream, "starting the camera");
         let mut worked = Worked::default();

@@ -8,6 +8,7 @@ mod left_out;
 mod time;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use upload::FragmentKey;
 use crate::clock::Clock;
 use crate::limits;
 use crate::scribe::Scribe;
+use crate::service::Pulse;
 use crate::timekeeper::{Believed, Reading, later};
 
 use left_out::LeftOut;
@@ -133,6 +135,11 @@ impl Recorder {
     /// The fragment that is being recorded.
     pub fn open(&self) -> Option<FragmentId> {
         self.open.as_ref().map(|open| open.id)
+    }
+
+    /// Moved by the thread that writes.
+    pub fn scribe_pulse(&self) -> Arc<Pulse> {
+        self.scribe.pulse()
     }
 
     /// What was recorded so far.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fragment::{AccessUnit, Codec, Track, Tracks};
@@ -93,6 +93,8 @@ pub struct CameraStatus {
     details: Mutex<Details>,
     /// Moved by each call of the camera's thread.
     pulse: Pulse,
+    /// Moved by the thread that writes what the camera gives.
+    scribe: Mutex<Option<Arc<Pulse>>>,
     /// How the pictures are coded, and the newest that stands alone.
     picture: Mutex<(Option<Track>, Option<KeyFrame>)>,
 }
@@ -151,12 +153,23 @@ impl CameraStatus {
 
     /// Its thread has nothing more to do.
     pub fn over(&self) {
-        self.pulse.end();
+        self.pulse.rest();
     }
 
     /// Whether its thread works.
     pub(super) fn pulse(&self) -> &Pulse {
         &self.pulse
+    }
+
+    /// What is recorded is written by a thread with this pulse.
+    pub fn written_by(&self, scribe: Arc<Pulse>) {
+        *self.scribe.lock().unwrap_or_else(PoisonError::into_inner) = Some(scribe);
+    }
+
+    /// Whether the thread that writes hangs: its disk does not answer.
+    pub(super) fn scribe_hangs(&self, now: Instant) -> bool {
+        let scribe = self.scribe.lock().unwrap_or_else(PoisonError::into_inner);
+        scribe.as_ref().is_some_and(|pulse| pulse.stands_still(now))
     }
 
     /// It failed, and is started again.
