@@ -104,7 +104,8 @@ async fn aws(_: &Aws, _: Option<&Camera>) -> Result<String, String> {
 async fn camera(camera: &Camera) -> Result<String, String> {
     use pipelines::{Event, Pipeline};
 
-    let source = tokio::task::block_in_place(|| crate::capture::pipeline(&camera.source))?;
+    let source = tokio::task::block_in_place(|| crate::capture::pipeline(&camera.source));
+    let source = source.map_err(|error| error.to_string())?;
     let (handle, mut events) = Pipeline::start(source);
     let tracks = async {
         loop {

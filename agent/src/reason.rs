@@ -2,7 +2,11 @@
 
 use std::fmt;
 
+use onvif::answer::Refusal;
+use onvif::client::LookUpError;
 use serde::{Deserialize, Serialize};
+
+use crate::discover::NoStream;
 
 /// Why a camera was in trouble. The names are kept: people have alarms on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -114,6 +118,22 @@ impl From<&pipelines::Error> for Reason {
             Error::Invalid { .. } | Error::MissingElement { .. } | Error::Encoder { .. } | Error::Other { .. } => {
                 Self::PipelineFailed
             }
+        }
+    }
+}
+
+impl From<&NoStream> for Reason {
+    fn from(error: &NoStream) -> Self {
+        match error {
+            NoStream::LookUp(LookUpError::Refused(_, Refusal::Unauthorised)) => Self::Unauthorized,
+            NoStream::LookUp(LookUpError::Refused(..)) => Self::Unusable,
+            NoStream::LookUp(LookUpError::Closed(_)) => Self::Refused,
+            NoStream::LookUp(LookUpError::Unreachable(..) | LookUpError::Slow { .. } | LookUpError::NotFound(_)) => {
+                Self::NoAnswer
+            }
+            // It is this device that can't call.
+            NoStream::LookUp(LookUpError::Search(_)) => Self::PipelineFailed,
+            NoStream::NoProfile { .. } | NoStream::NoAddress(_) => Self::NotFound,
         }
     }
 }

@@ -74,6 +74,8 @@ pub enum Source {
         credentials: Option<(String, Secret)>,
         /// How long packets wait to be put in order.
         latency: Option<Duration>,
+        /// Whose certificate is believed, where it streams over TLS.
+        trust: TlsTrust,
     },
     /// A file, played in real time.
     File {
@@ -290,6 +292,12 @@ impl Raw {
         let password = self.password(folder, problems)?;
         let (transport, latency) = (self.transport.unwrap_or_default(), self.latency_ms.map(Duration::from_millis));
         let credentials = self.user.zip(password);
+        let tls = tls::Raw {
+            ca: self.tls_ca.as_deref(),
+            fingerprint: self.tls_fingerprint.as_deref(),
+            insecure: self.tls_insecure,
+        };
+        let trust = tls.resolve(self.url.as_deref(), folder, problems);
         if let Some(url) = self.url {
             if !url.starts_with("rtsp://") && !url.starts_with("rtsps://") {
                 // Not the address itself: it may hold a password.
@@ -302,12 +310,6 @@ impl Raw {
                         .to_owned(),
                 );
             }
-            let tls = tls::Raw {
-                ca: self.tls_ca.as_deref(),
-                fingerprint: self.tls_fingerprint.as_deref(),
-                insecure: self.tls_insecure,
-            };
-            let trust = tls.resolve(&url, folder, problems);
             return Some(Source::Rtsp { url, transport, credentials, latency, trust });
         }
         let onvif = self.onvif?;
@@ -324,7 +326,7 @@ impl Raw {
             problems.push("profile is empty: write \"main\", \"sub\" or a token that discover shows".to_owned());
             None
         })?;
-        Some(Source::Onvif { place, profile, transport, credentials, latency })
+        Some(Source::Onvif { place, profile, transport, credentials, latency, trust })
     }
 
     /// The password, if there is one. `None` after a problem.
@@ -371,9 +373,9 @@ impl Raw {
             ("password_file", self.password_file.is_some(), network, "url or onvif"),
             ("profile", self.profile.is_some(), onvif, "onvif"),
             ("clock", self.clock.is_some(), network, "url or onvif"),
-            ("tls_ca", self.tls_ca.is_some(), self.url.is_some(), "url"),
-            ("tls_fingerprint", self.tls_fingerprint.is_some(), self.url.is_some(), "url"),
-            ("tls_insecure", self.tls_insecure.is_some(), self.url.is_some(), "url"),
+            ("tls_ca", self.tls_ca.is_some(), network, "url or onvif"),
+            ("tls_fingerprint", self.tls_fingerprint.is_some(), network, "url or onvif"),
+            ("tls_insecure", self.tls_insecure.is_some(), network, "url or onvif"),
             (
                 "frozen_picture",
                 self.frozen_picture.is_some(),

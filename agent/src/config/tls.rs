@@ -28,15 +28,16 @@ pub(super) struct Raw<'a> {
 }
 
 impl Raw<'_> {
-    /// What they mean for the camera at `url`. Paths are relative to `folder`.
-    pub(super) fn resolve(&self, url: &str, folder: &Path, problems: &mut Problems) -> TlsTrust {
+    /// What they mean for the camera at `url`, or at the one that it names by ONVIF. Paths are relative to `folder`.
+    pub(super) fn resolve(&self, url: Option<&str>, folder: &Path, problems: &mut Problems) -> TlsTrust {
         let insecure = self.insecure == Some(true);
         let given =
             [self.ca.is_some(), self.fingerprint.is_some(), insecure].into_iter().filter(|given| *given).count();
         let any = given > 0 || self.insecure.is_some();
-        if any && !url.starts_with("rtsps://") {
+        if any && url.is_some_and(|url| !url.starts_with("rtsps://")) {
             problems.push(
-                "tls_ca, tls_fingerprint and tls_insecure only go with a url that begins with rtsps://".to_owned(),
+                "tls_ca, tls_fingerprint and tls_insecure only go with onvif, or with a url that begins with rtsps://"
+                    .to_owned(),
             );
         }
         if given > 1 {
