@@ -6,7 +6,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::config::{Config, Local};
+use crate::config::{Config, Local, Problems};
 use crate::device::{Device, Next};
 use crate::enrol::{self, EnrolError};
 use crate::fleet::store::Store;
@@ -98,18 +98,10 @@ pub struct InForce {
 /// The device's own file with what is pushed on top. What is pushed and does not go with the file any more is given up; but not for
 /// files that can't be read now. While it is on trial it drops nothing that would be there without it.
 pub(crate) fn in_force(local: &Local, store: &mut Store) -> Result<InForce, RunError> {
-    // AWS pushes nothing, and nobody could take back what a server of before has pushed.
-    while local.fleet().takes_pushed
-        && local.config().aws.is_none()
-        && let Some(pushed) = store.pushed().in_force()
-    {
-        let version = pushed.version;
-        match local.with(&pushed.toml) {
-            Ok(mut config) => {
+    while let Some((version, config)) = on_top(local, store) {
+        match config {
+            Ok(config) => {
                 tracing::info!(version, "a configuration that the server has pushed is in force");
-                if store.pushed().on_trial().is_some() {
-                    config.spool = config.spool.and_no_less_than(without_trial(local, store).spool);
-                }
                 return Ok(InForce { config, waits_for_files: false });
             }
             Err(problems) if problems.may_pass() => {
@@ -123,6 +115,20 @@ pub(crate) fn in_force(local: &Local, store: &mut Store) -> Result<InForce, RunE
         }
     }
     Ok(InForce { config: local.config().clone(), waits_for_files: false })
+}
+
+/// The version that is pushed, and the device's own file with it on top, if anything is pushed that counts.
+pub(crate) fn on_top(local: &Local, store: &Store) -> Option<(u64, Result<Config, Problems>)> {
+    // AWS pushes nothing, and nobody could take back what a server of before has pushed.
+    if !local.fleet().takes_pushed || local.config().aws.is_some() {
+        return None;
+    }
+    let pushed = store.pushed().in_force()?;
+    let config = local.with(&pushed.toml).map(|config| match store.pushed().on_trial() {
+        Some(_) => Config { spool: config.spool.and_no_less_than(without_trial(local, store).spool), ..config },
+        None => config,
+    });
+    Some((pushed.version, config))
 }
 
 /// What a roll-back would bring back, as far as its files can be read.
