@@ -1,6 +1,6 @@
 //! The configuration: TOML as it was written, then settings that can't be wrong.
 //!
-//! Every problem is found in one go and said in words: which key, and what to write.
+//! Every problem is found in one go and said in words: which key, and what to write. docs/agent-configuration.md has every key.
 //!
 //! ```toml
 //! state = "/var/lib/millrace-agent"
