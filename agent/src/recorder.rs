@@ -16,7 +16,6 @@ use fragment::cutter::{Cutter, Event, FinishReason, Settings};
 use fragment::{
     AccessUnit, FragmentId, MediaTime, MonotonicTime, Sequence, SessionId, StreamName, Tracks, WallTime, mkv,
 };
-use spool::drops::Run;
 use spool::{Spool, Start};
 use upload::FragmentKey;
 
@@ -307,41 +306,6 @@ impl Recorder {
         let mut pieces = std::mem::take(&mut open.preamble);
         pieces.extend([head, payload]);
         self.scribe.append(open.elapsed, pieces);
-    }
-
-    /// A unit of no fragment, since no key frame has come in this session.
-    fn leave_out(&mut self, unit: &AccessUnit) {
-        self.recorded.dropped += 1;
-        if !self.coding.as_ref().is_some_and(|coding| coding.leads(unit)) {
-            return;
-        }
-        self.recorded.left_out += 1;
-        match &self.left_out {
-            Some(run) if !run.goes_on(unit.pts) => {
-                self.list_left_out(None);
-                // What follows is no part of the same run.
-                self.session = None;
-            }
-            Some(run) if run.is_long() => self.list_left_out(None),
-            _ => {}
-        }
-        match &mut self.left_out {
-            Some(run) => run.take(unit.pts),
-            None => self.left_out = Some(LeftOut::new(unit.pts)),
-        }
-    }
-
-    /// Lists what was left out up to here. `known`: when a moment of its media time was.
-    fn list_left_out(&mut self, known: Option<(MediaTime, Start)>) {
-        let Some(run) = self.left_out.take() else {
-            return;
-        };
-        let session = *self.session.get_or_insert_with(new_session);
-        let (media, at) = known.unwrap_or_else(|| (run.end(), self.time.look(run.end())));
-        let key = FragmentKey { stream: self.stream.clone(), id: FragmentId { session, sequence: Sequence(0) } };
-        let (start, duration, pictures) = (run.start(media, at.wall), run.duration(), run.pictures());
-        tracing::warn!(stream = %self.stream, pictures, ?duration, "pictures before a key frame are left out");
-        self.scribe.left_out(Run::before_key_frame(&key, start, duration, pictures));
     }
 
     fn finish_fragment(&mut self, duration: Duration, reason: FinishReason) {

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use fragment::cutter::Settings;
-use fragment::{MediaTime, WallTime};
+use fragment::{AccessUnit, FragmentId, MediaTime, Sequence, WallTime};
+use spool::Start;
+use spool::drops::Run;
+use upload::FragmentKey;
 
+use super::{Recorder, new_session};
 use crate::limits;
 
 /// How long a picture lasts that came alone: 25 a second.
@@ -16,6 +20,43 @@ pub(super) struct LeftOut {
     first: MediaTime,
     last: MediaTime,
     pictures: u64,
+}
+
+impl Recorder {
+    /// A unit of no fragment, since no key frame has come in this session.
+    pub(super) fn leave_out(&mut self, unit: &AccessUnit) {
+        self.recorded.dropped += 1;
+        if !self.coding.as_ref().is_some_and(|coding| coding.leads(unit)) {
+            return;
+        }
+        self.recorded.left_out += 1;
+        match &self.left_out {
+            Some(run) if !run.goes_on(unit.pts) => {
+                self.list_left_out(None);
+                // What follows is no part of the same run.
+                self.session = None;
+            }
+            Some(run) if run.is_long() => self.list_left_out(None),
+            _ => {}
+        }
+        match &mut self.left_out {
+            Some(run) => run.take(unit.pts),
+            None => self.left_out = Some(LeftOut::new(unit.pts)),
+        }
+    }
+
+    /// Lists what was left out up to here. `known`: when a moment of its media time was.
+    pub(super) fn list_left_out(&mut self, known: Option<(MediaTime, Start)>) {
+        let Some(run) = self.left_out.take() else {
+            return;
+        };
+        let session = *self.session.get_or_insert_with(new_session);
+        let (media, at) = known.unwrap_or_else(|| (run.end(), self.time.look(run.end())));
+        let key = FragmentKey { stream: self.stream.clone(), id: FragmentId { session, sequence: Sequence(0) } };
+        let (start, duration, pictures) = (run.start(media, at.wall), run.duration(), run.pictures());
+        tracing::warn!(stream = %self.stream, pictures, ?duration, "pictures before a key frame are left out");
+        self.scribe.left_out(Run::before_key_frame(&key, start, duration, pictures));
+    }
 }
 
 impl LeftOut {
