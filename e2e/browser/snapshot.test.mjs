@@ -20,8 +20,8 @@ after(async () => {
 test("a snapshot is shown, and where there is none the server's words are", async () => {
   const { page } = await open(browser, process.env.WATCH_URL);
   const button = page.locator(".device li", { hasText: `${stream}:` }).getByRole("button", { name: "Snapshot" });
-  await button.waitFor({ state: "attached", timeout: 60_000 });
-  await page.click(".device summary");
+  await page.click(".device summary", { timeout: 30_000 });
+  await button.waitFor({ timeout: 60_000 });
 
   await page.route("**/snapshot?*", (route) => {
     return route.fulfill({ status: 502, json: { error: "command_failed", message: why } });
