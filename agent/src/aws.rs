@@ -229,6 +229,13 @@ impl Links {
         (self.observer)(&notice);
     }
 
+    /// It has nothing to send, and so needs no session: what kept it from one is over.
+    fn rest(&self, stream: &StreamName) {
+        if self.lock().contains_key(stream) {
+            self.up(stream);
+        }
+    }
+
     fn down(&self, stream: &StreamName, why: String, pause: Duration) {
         tracing::warn!(%stream, why, ?pause, "no session with AWS; what is captured waits in the spool");
         let told = Notice::Disconnected { why: format!("{stream}: {why}"), pause };
@@ -238,5 +245,27 @@ impl Links {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamName, String>> {
         self.down.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_without_anything_left_is_not_why_there_is_no_connection() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let hearing = told.clone();
+        let observer: Arc<dyn Fn(&Notice) + Send + Sync> =
+            Arc::new(move |notice| hearing.lock().unwrap().push(matches!(notice, Notice::Connected { .. })));
+        let links = Links { region: "eu-central-1".to_owned(), observer, down: Mutex::default() };
+        let (front, yard) = ("front".parse().unwrap(), "yard".parse().unwrap());
+        links.rest(&front);
+        assert!(told.lock().unwrap().is_empty(), "nothing was wrong with it");
+        links.down(&front, "no".to_owned(), Duration::ZERO);
+        links.down(&yard, "no".to_owned(), Duration::ZERO);
+        links.rest(&front);
+        links.rest(&yard);
+        assert_eq!(*told.lock().unwrap(), [false, false, false, true]);
     }
 }

@@ -80,6 +80,7 @@ impl Cameras {
         for (stream, running) in stopped {
             if tokio::time::timeout(limits::CAMERA_STOP_MAX, running.task).await.is_err() {
                 tracing::warn!(%stream, "the camera does not end in time; it is left to itself");
+                self.status.leave(running.status);
             }
         }
     }

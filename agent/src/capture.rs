@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::{Backoff, Worked};
 use crate::clock::Clock;
 use crate::config::{Camera, Source, TlsTrust, Transport, V4l2Format};
+use crate::discover::NoStream;
 use crate::limits;
 use crate::reason::Reason;
 use crate::recorder::{Recorder, TimeSource};
@@ -44,10 +45,12 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
         Settings { target: camera.fragment_target, ..Settings::default() },
     )
     .believing(camera.clock);
+    status.written_by(recorder.scribe_pulse());
     while !stop.is_cancelled() {
         tracing::info!(stream = %camera.stream, "starting the camera");
         let mut worked = Worked::default();
-        let ended = match pipeline(&camera.source) {
+        let Some(source) = until_stopped(&camera.source, stop) else { return };
+        let ended = match source {
             Ok(source) => {
                 let (handle, events) = Pipeline::start(source);
                 let watchdog = Watchdog::new(camera.frozen_picture);
@@ -56,7 +59,7 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
                 handle.stop();
                 ended
             }
-            Err(why) => Ended::Failed(Reason::NoAnswer, why),
+            Err(error) => Ended::Failed(Reason::from(&error), error.to_string()),
         };
         status.down();
         let (reason, why) = match ended {
@@ -90,16 +93,13 @@ fn record(
     loop {
         let next = runtime.block_on(async {
             tokio::select! {
-                event = tokio::time::timeout(limits::CAMERA_SILENCE_MAX, events.recv()) => Some(event),
+                event = tokio::time::timeout(limits::LOOK, events.recv()) => Some(event),
                 () = stop.cancelled() => None,
             }
         });
         let finding = match next {
             None => return Ended::Stopped,
-            Some(Err(_)) => {
-                let secs = limits::CAMERA_SILENCE_MAX.as_secs();
-                return Ended::Failed(Reason::Silent, format!("it gave nothing for {secs} seconds"));
-            }
+            Some(Err(_)) => None,
             Some(Ok(None)) => {
                 return Ended::Failed(Reason::PipelineFailed, "its pipeline stopped by itself".to_owned());
             }
@@ -133,7 +133,7 @@ fn record(
             Some(Ok(Some(Event::EndOfStream))) => return Ended::EndOfStream,
             Some(Ok(Some(Event::Failed(error)))) => return Ended::Failed(Reason::from(&error), error.to_string()),
         };
-        match finding {
+        match finding.or_else(|| watchdog.look(recorder.open(), Instant::now())) {
             Some(Finding::Failed(reason, why)) => return Ended::Failed(reason, why),
             Some(Finding::Noted(reason, what)) => {
                 tracing::warn!(stream = %recorder.stream(), %reason, what, "the camera was in trouble and is recorded on");
@@ -144,15 +144,36 @@ fn record(
     }
 }
 
+/// The pipeline of a source, unless `stop` comes first: then a camera that is being asked where it streams is left, and the thread
+/// that asks it ends when it has its answer.
+fn until_stopped(source: &Source, stop: &CancellationToken) -> Option<Result<pipelines::Source, NoStream>> {
+    if !matches!(source, Source::Onvif { .. }) {
+        return Some(pipeline(source));
+    }
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    let source = source.clone();
+    let asking = std::thread::Builder::new().name("onvif".to_owned()).spawn({
+        let source = source.clone();
+        // Nobody waits for it after a stop.
+        move || drop(answer.send(pipeline(&source)))
+    });
+    if let Err(error) = asking {
+        tracing::error!(%error, "no thread for asking a camera; it is asked without one");
+        return Some(pipeline(&source));
+    }
+    let answered = runtime::Handle::current().block_on(stop.run_until_cancelled(answered))?;
+    Some(answered.unwrap_or_else(|_| pipeline(&source)))
+}
+
 /// The pipeline of a source. Asks an ONVIF camera where it streams, which takes seconds: blocks.
-pub fn pipeline(source: &Source) -> Result<pipelines::Source, String> {
+pub fn pipeline(source: &Source) -> Result<pipelines::Source, NoStream> {
     Ok(match source.clone() {
-        Source::Onvif { place, profile, transport, credentials, latency } => {
+        Source::Onvif { place, profile, transport, credentials, latency, trust } => {
             let user = credentials.clone().map(|(user, password)| onvif::Credentials { user, password: password.0 });
             let url = crate::discover::stream_of(&place, &profile, user)?;
             // Datagrams would go in the clear.
             let transport = if url.starts_with("rtsps://") { Transport::Tcp } else { transport };
-            return pipeline(&Source::Rtsp { url, transport, credentials, latency, trust: TlsTrust::System });
+            return pipeline(&Source::Rtsp { url, transport, credentials, latency, trust });
         }
         Source::Rtsp { url, transport, credentials, latency, trust } => {
             let mut source = rtsp::Source::new(url).transport(match transport {

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::{Aws, Camera, Config, Local};
 use crate::enrol::{self, Standing};
 use crate::fleet::store::Store;
-use crate::{trust, uplink};
+use crate::{run, trust, uplink};
 
 /// How long a camera may take to show its tracks: a slow one sends a key frame each 10 s.
 const CAMERA_MAX: Duration = Duration::from_secs(20);
@@ -39,19 +39,18 @@ pub async fn check(config: &Config, mut say: impl FnMut(&str)) -> bool {
     well
 }
 
-/// What the agent works by: the file, with what the server has pushed on top, which is said.
-pub fn effective(local: &Local, mut say: impl FnMut(&str)) -> Config {
+/// What the agent works by: the file, with what the server has pushed to the device of this state folder on top, which is said.
+pub fn effective(local: &Local, state: &Path, mut say: impl FnMut(&str)) -> Config {
     let own = || local.config().clone();
-    let Ok(store) = Store::open(&own().state) else { return own() };
-    let pushed = store.pushed().in_force().filter(|_| local.fleet().takes_pushed);
-    let Some(pushed) = pushed else { return own() };
-    match local.with(&pushed.toml) {
-        Ok(config) => {
-            say(&format!("ok    version {} that the server has pushed counts on top of this file", pushed.version));
+    let Ok(store) = Store::open(state) else { return own() };
+    match run::on_top(local, &store) {
+        None => own(),
+        Some((version, Ok(config))) => {
+            say(&format!("ok    version {version} that the server has pushed counts on top of this file"));
             config
         }
-        Err(problems) => {
-            say(&format!("WRONG version {} that the server has pushed: {}", pushed.version, problems.join("; ")));
+        Some((version, Err(problems))) => {
+            say(&format!("WRONG version {version} that the server has pushed: {}", problems.join("; ")));
             own()
         }
     }
@@ -104,7 +103,8 @@ async fn aws(_: &Aws, _: Option<&Camera>) -> Result<String, String> {
 async fn camera(camera: &Camera) -> Result<String, String> {
     use pipelines::{Event, Pipeline};
 
-    let source = tokio::task::block_in_place(|| crate::capture::pipeline(&camera.source))?;
+    let source = tokio::task::block_in_place(|| crate::capture::pipeline(&camera.source));
+    let source = source.map_err(|error| error.to_string())?;
     let (handle, mut events) = Pipeline::start(source);
     let tracks = async {
         loop {

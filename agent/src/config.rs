@@ -1,6 +1,6 @@
 //! The configuration: TOML as it was written, then settings that can't be wrong.
 //!
-//! Every problem is found in one go and said in words: which key, and what to write.
+//! Every problem is found in one go and said in words: which key, and what to write. docs/agent-configuration.md has every key.
 //!
 //! ```toml
 //! state = "/var/lib/millrace-agent"
@@ -32,6 +32,7 @@ mod aws;
 mod camera;
 mod fleet;
 mod metrics;
+mod problems;
 mod pushed;
 mod raw;
 mod spool;
@@ -50,6 +51,7 @@ use crate::limits;
 pub use aws::Aws;
 pub use camera::{Camera, Secret, Source, Transport, V4l2Format};
 pub use fleet::Fleet;
+pub use problems::Problems;
 pub use pushed::Local;
 pub use tls::TlsTrust;
 pub use uplink::{Congestion, Uplink};
@@ -98,7 +100,21 @@ pub enum ConfigError {
     Syntax(String),
     /// It is TOML, and says what can't be.
     #[error("the configuration has {}:{}", count(.0), list(.0))]
-    Wrong(Vec<String>),
+    Wrong(Problems),
+}
+
+impl ConfigError {
+    /// Whether another look may find it well: a file, or the disk that it lies on, can't be read now.
+    pub fn may_pass(&self) -> bool {
+        use std::io::ErrorKind::{InvalidData, IsADirectory, NotFound, PermissionDenied};
+        match self {
+            Self::Unreadable { source, .. } => {
+                !matches!(source.kind(), InvalidData | IsADirectory | NotFound | PermissionDenied)
+            }
+            Self::Syntax(_) => false,
+            Self::Wrong(problems) => problems.may_pass(),
+        }
+    }
 }
 
 impl Config {
@@ -120,7 +136,7 @@ impl Config {
     fn parse_or_at(text: &str, folder: &Path, server: Option<&str>) -> Result<Self, ConfigError> {
         let raw: raw::Config = toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
         let raw = raw.or_at(server);
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         let config = raw.resolve(folder, &mut problems);
         match config {
             Some(config) if problems.is_empty() => Ok(config),

@@ -21,12 +21,12 @@ use upload::fleet::{
 
 use crate::cameras::Cameras;
 use crate::clock::Clock;
-use crate::config::{Config, Local};
+use crate::config::{Config, Local, Problems};
 use crate::destination::Destination;
 use crate::fleet::Heard;
 use crate::fleet::reporter::Reporter;
 use crate::fleet::store::Store;
-use crate::run::{self, RunError, Signals};
+use crate::run::{self, InForce, RunError, Signals};
 use crate::snapshot::Studio;
 use crate::status::Status;
 use crate::uplink::Notice;
@@ -58,6 +58,8 @@ pub struct Device<'a> {
     /// While connected.
     say: Option<mpsc::Sender<FromAgent>>,
     trial_ends: Option<Instant>,
+    /// What is pushed names files that could not be read.
+    waits_for_files: bool,
     status_task: Task,
     upkeep: Task,
     metrics: Option<Task>,
@@ -81,7 +83,7 @@ impl<'a> Device<'a> {
     pub async fn start(
         local: &'a Local,
         store: &'a mut Store,
-        config: Config,
+        InForce { config, waits_for_files }: InForce,
         folder: &Path,
         clock: Clock,
     ) -> Result<Self, RunError> {
@@ -118,6 +120,7 @@ impl<'a> Device<'a> {
             heard,
             say: None,
             trial_ends,
+            waits_for_files,
             status_task,
             upkeep,
             metrics,
@@ -139,7 +142,7 @@ impl<'a> Device<'a> {
                 Some(heard) = self.heard.recv() => self.hear(heard).await,
                 _ = ticks.tick() => {
                     self.tell_status();
-                    None
+                    self.look_for_files().await
                 }
                 () = sleep_until(trial_ends) => self.roll_back().await,
             };
@@ -176,10 +179,7 @@ impl<'a> Device<'a> {
                 None
             }
             Heard::Told(FromServer::Configuration(given)) => self.configure(given).await,
-            Heard::Told(FromServer::Confirmation(confirmation)) => {
-                self.confirm(confirmation);
-                None
-            }
+            Heard::Told(FromServer::Confirmation(confirmation)) => self.confirm(confirmation).await,
             Heard::Told(FromServer::Command(command)) => {
                 self.carry_out(command).await;
                 None
@@ -200,11 +200,11 @@ impl<'a> Device<'a> {
             self.report();
             return None;
         }
-        let (kept, config) = match self.check(&given) {
-            Ok(config) => (self.store.change(|pushed| pushed.begin(given)), Some(config)),
+        let (kept, is_valid) = match self.check(&given) {
+            Ok(()) => (self.store.change(|pushed| pushed.begin(given)), true),
             Err(problems) => {
                 tracing::warn!(version, ?problems, "the server has pushed a configuration that is not valid");
-                (self.store.change(|pushed| pushed.refuse(version, &problems)), None)
+                (self.store.change(|pushed| pushed.refuse(version, &problems)), false)
             }
         };
         if let Err(error) = kept {
@@ -213,34 +213,55 @@ impl<'a> Device<'a> {
             self.say(FromAgent::Configuration(ConfigurationReport::new(version, ConfigurationState::Refused, &[why])));
             return None;
         }
-        let Some(config) = config else {
+        if !is_valid {
             self.report();
             return None;
-        };
+        }
         tracing::info!(version, "a configuration that the server has pushed is on trial");
         self.trial_ends = Some(Instant::now() + self.local.fleet().trial);
-        self.adopt(config).await
+        self.adopt_what_is_in_force().await
     }
 
-    fn check(&self, given: &Configuration) -> Result<Config, Vec<String>> {
+    fn check(&self, given: &Configuration) -> Result<(), Problems> {
         let config = self.local.with(&given.toml)?;
         if config.cameras.is_empty() && !self.local.fleet().waits {
-            return Err(vec!["there is no camera in it, and none in the device's own file: add one".to_owned()]);
+            return Err("there is no camera in it, and none in the device's own file: add one".to_owned().into());
         }
-        Ok(config)
+        Ok(())
     }
 
-    fn confirm(&mut self, Confirmation { version }: Confirmation) {
+    async fn confirm(&mut self, Confirmation { version }: Confirmation) -> Option<Next> {
+        if self.waits_for_files {
+            // The server was heard under another one.
+            return None;
+        }
         match self.store.change(|pushed| pushed.confirm(version)) {
             Ok(true) => {
                 tracing::info!(version, "the server confirmed the configuration; it is kept");
                 self.trial_ends = None;
                 self.report();
             }
-            Ok(false) => {}
-            // Its time runs on: it is rolled back, unless it is confirmed again.
-            Err(error) => tracing::error!(version, %error, "a confirmed configuration can't be written down"),
+            Ok(false) => return None,
+            Err(error) => {
+                // Its time runs on: it is rolled back, unless it is confirmed again.
+                tracing::error!(version, %error, "a confirmed configuration can't be written down");
+                return None;
+            }
         }
+        // A smaller spool counts from now on. Everything else does already, and goes on.
+        match run::in_force(self.local, self.store) {
+            Ok(InForce { config, waits_for_files: false }) if config != self.config => self.adopt(config).await,
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// Looks again for files that could not be read.
+    async fn look_for_files(&mut self) -> Option<Next> {
+        let pushed = self.store.pushed().in_force().filter(|_| self.waits_for_files)?;
+        if self.local.with(&pushed.toml).is_err_and(|problems| problems.may_pass()) {
+            return None;
+        }
+        self.adopt_what_is_in_force().await
     }
 
     /// The trial's time is over.
@@ -254,8 +275,15 @@ impl<'a> Device<'a> {
         }
         tracing::warn!(why, "the configuration is rolled back");
         self.trial_ends = None;
+        self.adopt_what_is_in_force().await
+    }
+
+    async fn adopt_what_is_in_force(&mut self) -> Option<Next> {
         match run::in_force(self.local, self.store) {
-            Ok(config) => self.adopt(config).await,
+            Ok(InForce { config, waits_for_files }) => {
+                self.waits_for_files = waits_for_files;
+                self.adopt(config).await
+            }
             Err(error) => {
                 tracing::error!(%error, "the device starts again");
                 Some(Next::Again)

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use onvif::address::Place;
+use onvif::client::LookUpError;
 use onvif::discovery::Found;
 use onvif::network::SearchError;
 use onvif::{Camera, Credentials, Profile, Wanted, client, network};
@@ -162,19 +163,38 @@ pub fn json(reports: &[Report], request: &Request) -> String {
     serde_json::to_string_pretty(&found).expect("texts and numbers are JSON") + "\n"
 }
 
+/// Why it is not known where a camera streams.
+#[derive(Debug, thiserror::Error)]
+pub enum NoStream {
+    /// It can't be asked.
+    #[error(transparent)]
+    LookUp(#[from] LookUpError),
+    /// It has another.
+    #[error("the camera has no {wanted}; its profiles are: {profiles}")]
+    NoProfile {
+        /// What it was asked for.
+        wanted: String,
+        /// What it has.
+        profiles: String,
+    },
+    /// It keeps it to itself.
+    #[error("the camera does not say where it streams its profile {0}")]
+    NoAddress(String),
+}
+
 /// Where the profile of a camera that is `wanted` is streamed now.
-pub fn stream_of(place: &Place, wanted: &Wanted, credentials: Option<Credentials>) -> Result<String, String> {
-    let camera = client::look_up(place, credentials).map_err(|error| error.to_string())?;
+pub fn stream_of(place: &Place, wanted: &Wanted, credentials: Option<Credentials>) -> Result<String, NoStream> {
+    let camera = client::look_up(place, credentials)?;
     let Some(profile) = wanted.of(&camera.profiles) else {
         let tokens: Vec<&str> = camera.profiles.iter().map(|profile| profile.token.as_str()).collect();
         let wanted = match wanted {
             Wanted::Main => "stream",
             Wanted::Sub => "sub stream",
-            Wanted::Token(token) => token,
+            Wanted::Token(token) => token.as_str(),
         };
-        return Err(format!("the camera has no {wanted}; its profiles are: {}", tokens.join(", ")));
+        return Err(NoStream::NoProfile { wanted: wanted.to_owned(), profiles: tokens.join(", ") });
     };
-    profile.url.clone().ok_or_else(|| format!("the camera does not say where it streams its profile {}", profile.token))
+    profile.url.clone().ok_or_else(|| NoStream::NoAddress(profile.token.clone()))
 }
 
 /// Maker and model, as far as they are known.

@@ -29,12 +29,20 @@ pub const STEADY_AFTER: Duration = Duration::from_secs(10);
 /// A camera that gives no unit for this long is taken for frozen and started again.
 pub const CAMERA_SILENCE_MAX: Duration = Duration::from_secs(25);
 
+/// A fragment that stays open for longer than this does not come to its end, and its camera is started again: the longest is 20 s by
+/// the camera's clock, and within it the camera may be silent for a while.
+pub const FRAGMENT_OPEN_MAX: Duration = Duration::from_secs(60);
+
 /// Audio packets that are held back until the first picture: 10 s of AAC at 48 kHz are 470.
 pub const AUDIO_HELD_MAX: usize = 512;
 
 /// Audio that begins this little before the first picture belongs to it: the priming of an AAC
 /// encoder is up to 2112 samples, 48 ms.
 pub const AUDIO_LEAD_MAX: Duration = Duration::from_millis(200);
+
+/// Pictures that are left out before a key frame are listed together, but no more than of this time: what a kill of the agent
+/// can keep from the list. A camera that never sends a key frame makes a line each minute, and lines that follow each other are joined.
+pub const LEFT_OUT_MAX: Duration = Duration::from_secs(60);
 
 /// A dial to the server that takes longer has met a silent firewall, or a server that was not there yet:
 /// QUIC repeats its first packet after 1, 3 and 7 s, and a new dial is quicker than the last of these.
@@ -92,7 +100,7 @@ pub const RATE_BITS_MIN: u64 = 16_000;
 /// Ranges that wait for their upload: each is a name in a folder that is read every second.
 pub const WANTED_RANGES_MAX: usize = 256;
 
-/// How often it is looked what hours it is, what is wanted, and which of the device's addresses faces the server.
+/// How often it is looked what hours it is, what is wanted, whether a camera's fragment comes to its end, and which of the device's addresses faces the server.
 pub const LOOK: Duration = Duration::from_secs(1);
 
 /// Spool files of which the beginning is read in one go, to find what is wanted: some milliseconds, in which live waits.

@@ -55,7 +55,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Recordings { command } => tokio::task::block_in_place(|| viewing::run(command))?,
         Command::Discover(arguments) => return tokio::task::block_in_place(|| discover(arguments)),
         Command::Check { config } => {
-            let config = check::effective(&Local::load(&config)?, |line| println!("{line}"));
+            let local = Local::load(&config)?;
+            let config = check::effective(&local, &local.config().state, |line| println!("{line}"));
             let well = check::check(&config, |line| println!("{line}")).await;
             return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
@@ -98,7 +99,10 @@ fn discover(arguments: cli::Discover) -> anyhow::Result<ExitCode> {
 /// Runs, and says to the service manager whether another start would do better.
 async fn run(config: &Path) -> anyhow::Result<ExitCode> {
     let (error, needs_a_person) = match Local::load(config) {
-        Err(error) => (error.into(), true),
+        Err(error) => {
+            let needs_a_person = !error.may_pass();
+            (error.into(), needs_a_person)
+        }
         Ok(config) => match as_owner(&config.config().state).map(|()| config) {
             Err(error) => return Err(error),
             Ok(config) => match run::run(config).await {
@@ -166,10 +170,16 @@ async fn upload(
 /// The configuration, with what the command line says on top.
 fn resolve(target: Target) -> anyhow::Result<Config> {
     let mut config = match (&target.config, target.server) {
-        (Some(path), address) => {
-            let mut config = Config::load_or_at(path, address.as_deref())?;
-            config.server.address = address.unwrap_or(config.server.address);
+        (Some(path), Some(address)) => {
+            let mut config = Config::load_or_at(path, Some(&address))?;
+            config.server.address = address;
             config
+        }
+        // As `run` does, which may have been pushed another server.
+        (Some(path), None) => {
+            let local = Local::load(path)?;
+            let state = target.state.as_ref().unwrap_or(&local.config().state);
+            check::effective(&local, state, |line| tracing::info!("{line}"))
         }
         (None, address) => Config {
             state: Path::new(".").to_owned(),

@@ -8,6 +8,7 @@
 //! millrace_agent_camera_fps, …_bits_per_second{stream}          in the last second
 //! millrace_agent_camera_pictures_total{stream}                  pictures recorded
 //! millrace_agent_camera_units_dropped_total{stream}             units that belong to no fragment
+//! millrace_agent_camera_pictures_left_out_total{stream}         pictures among them that came before a key frame
 //! millrace_agent_camera_packets_lost_total{stream}              packets lost on the way
 //! millrace_agent_camera_units_damaged_total{stream}             units that are damaged or missing for it
 //! millrace_agent_camera_starts_again_total{stream}              how often it was started again
@@ -116,6 +117,9 @@ pub fn page(status: &Snapshot) -> String {
     page.cameras(cameras, "units_dropped_total", "counter", "Units that belong to no fragment.", |camera| {
         camera.dropped
     });
+    page.cameras(cameras, "pictures_left_out_total", "counter", "Pictures before a key frame.", |camera| {
+        camera.pictures_left_out
+    });
     page.cameras(cameras, "packets_lost_total", "counter", "Packets lost on the way.", |camera| camera.packets_lost);
     page.cameras(cameras, "units_damaged_total", "counter", "Units that lost packets.", |camera| camera.units_damaged);
     page.cameras(cameras, "starts_again_total", "counter", "How often it was started again.", |camera| camera.failures);
@@ -169,6 +173,7 @@ mod tests {
             stream: "yard".to_owned(),
             up: true,
             fps: 25.0,
+            pictures_left_out: 7,
             troubles: [(Reason::Silent, 2)].into(),
             ..CameraSnapshot::default()
         };
@@ -178,6 +183,7 @@ mod tests {
             "millrace_agent_spool_fragments_total{fate=\"dropped\"} 0",
             "millrace_agent_camera_up{stream=\"yard\"} 1",
             "millrace_agent_camera_fps{stream=\"yard\"} 25",
+            "millrace_agent_camera_pictures_left_out_total{stream=\"yard\"} 7",
             "millrace_agent_camera_troubles_total{stream=\"yard\",reason=\"silent\"} 2",
             "millrace_agent_camera_troubles_total{stream=\"yard\",reason=\"frozen-picture\"} 0",
         ] {

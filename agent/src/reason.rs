@@ -2,7 +2,11 @@
 
 use std::fmt;
 
+use onvif::answer::Refusal;
+use onvif::client::LookUpError;
 use serde::{Deserialize, Serialize};
+
+use crate::discover::NoStream;
 
 /// Why a camera was in trouble. The names are kept: people have alarms on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,6 +36,8 @@ pub enum Reason {
     CodingChanged,
     /// Its clock jumped: the recording goes on in a new session.
     ClockJumped,
+    /// Its clock stands, or nearly does: the fragment never comes to its end.
+    ClockStands,
     /// It paused and went on by itself: the recording goes on in a new session.
     Paused,
     /// Packets were lost on the way: what came is recorded, and shows it.
@@ -44,7 +50,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NoAnswer,
         Self::Refused,
         Self::Unauthorized,
@@ -57,6 +63,7 @@ impl Reason {
         Self::StreamEnded,
         Self::CodingChanged,
         Self::ClockJumped,
+        Self::ClockStands,
         Self::Paused,
         Self::PacketsLost,
         Self::Unusable,
@@ -78,6 +85,7 @@ impl Reason {
             Self::StreamEnded => "stream-ended",
             Self::CodingChanged => "coding-changed",
             Self::ClockJumped => "clock-jumped",
+            Self::ClockStands => "clock-stands",
             Self::Paused => "paused",
             Self::PacketsLost => "packets-lost",
             Self::Unusable => "unusable",
@@ -110,6 +118,22 @@ impl From<&pipelines::Error> for Reason {
             Error::Invalid { .. } | Error::MissingElement { .. } | Error::Encoder { .. } | Error::Other { .. } => {
                 Self::PipelineFailed
             }
+        }
+    }
+}
+
+impl From<&NoStream> for Reason {
+    fn from(error: &NoStream) -> Self {
+        match error {
+            NoStream::LookUp(LookUpError::Refused(_, Refusal::Unauthorised)) => Self::Unauthorized,
+            NoStream::LookUp(LookUpError::Refused(..)) => Self::Unusable,
+            NoStream::LookUp(LookUpError::Closed(_)) => Self::Refused,
+            NoStream::LookUp(LookUpError::Unreachable(..) | LookUpError::Slow { .. } | LookUpError::NotFound(_)) => {
+                Self::NoAnswer
+            }
+            // It is this device that can't call.
+            NoStream::LookUp(LookUpError::Search(_)) => Self::PipelineFailed,
+            NoStream::NoProfile { .. } | NoStream::NoAddress(_) => Self::NotFound,
         }
     }
 }

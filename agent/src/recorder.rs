@@ -4,9 +4,11 @@
 //! of a camera, change of its coding and jump in its time begins a new one. Where it lies in time is the
 //! [`Timekeeper`](crate::timekeeper::Timekeeper)'s to say.
 
+mod left_out;
 mod time;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,8 +22,10 @@ use upload::FragmentKey;
 use crate::clock::Clock;
 use crate::limits;
 use crate::scribe::Scribe;
+use crate::service::Pulse;
 use crate::timekeeper::{Believed, Reading, later};
 
+use left_out::LeftOut;
 use time::Time;
 
 /// Where the fragments' times come from.
@@ -40,6 +44,8 @@ pub struct Recorded {
     pub pictures: u64,
     /// Units of any kind that belong to no fragment.
     pub dropped: u64,
+    /// Units of video among them that came before a key frame. The list of drops has them.
+    pub left_out: u64,
 }
 
 /// Records one stream.
@@ -51,6 +57,8 @@ pub struct Recorder {
     coding: Option<Coding>,
     session: Option<SessionId>,
     open: Option<Open>,
+    /// Pictures before the key frame that begins the session.
+    left_out: Option<LeftOut>,
     /// Called with each fragment that was begun.
     begun: Box<dyn FnMut(&FragmentKey) + Send>,
     recorded: Recorded,
@@ -72,6 +80,7 @@ enum Lead {
 }
 
 struct Open {
+    id: FragmentId,
     start: MediaTime,
     at: Start,
     /// Header and Cluster go to disk with the first block, so that no file holds only them.
@@ -80,9 +89,9 @@ struct Open {
 }
 
 impl Recorder {
-    /// A recorder of `stream` into `spool`, which goes on behind what an earlier run left there.
+    /// A recorder of `stream` into `spool`, which goes on behind what an earlier run, or an earlier recorder of this one, left there.
     pub fn new(stream: StreamName, spool: Spool, time: TimeSource, settings: Settings) -> Self {
-        let last_end = spool.last_of_earlier_run(&stream).map(|(start, duration)| later(start, duration));
+        let last_end = spool.newest_of(&stream).map(|(start, duration)| later(start, duration));
         let scribe = match time {
             TimeSource::Arrival(_) => Scribe::hurried(spool),
             TimeSource::Given(_) => Scribe::waiting(spool),
@@ -96,6 +105,7 @@ impl Recorder {
             coding: None,
             session: None,
             open: None,
+            left_out: None,
             begun: Box::new(|_| {}),
             recorded: Recorded::default(),
         }
@@ -119,6 +129,16 @@ impl Recorder {
     /// The stream that it records.
     pub fn stream(&self) -> &StreamName {
         &self.stream
+    }
+
+    /// The fragment that is being recorded.
+    pub fn open(&self) -> Option<FragmentId> {
+        self.open.as_ref().map(|open| open.id)
+    }
+
+    /// Moved by the thread that writes.
+    pub fn scribe_pulse(&self) -> Arc<Pulse> {
+        self.scribe.pulse()
     }
 
     /// What was recorded so far.
@@ -184,7 +204,7 @@ impl Recorder {
                     }
                 }
             }
-            Lead::Waiting(_) => self.recorded.dropped += 1,
+            Lead::Waiting(_) => self.leave_out(&unit),
             Lead::Over => self.push(unit),
         }
     }
@@ -210,6 +230,7 @@ impl Recorder {
             coding.cutter.finish();
             self.drain();
         }
+        self.list_left_out(None);
         self.session_ended();
     }
 
@@ -241,6 +262,7 @@ impl Recorder {
                 Event::Started { sequence, start } => self.start_fragment(sequence, start),
                 Event::Unit(unit) => self.write(&unit),
                 Event::Finished { duration, reason } => self.finish_fragment(duration, reason),
+                Event::LeftOut(unit) => self.leave_out(&unit),
                 Event::SessionEnded(reason) => {
                     tracing::warn!(stream = %self.stream, ?reason, "media time jumped: a new session begins");
                     self.session = None;
@@ -255,6 +277,7 @@ impl Recorder {
     fn start_fragment(&mut self, sequence: Sequence, start: MediaTime) {
         let session = *self.session.get_or_insert_with(new_session);
         let at = self.time.start(&self.stream, start);
+        self.list_left_out(Some((start, at)));
         let Some(coding) = &mut self.coding else {
             return;
         };
@@ -264,7 +287,7 @@ impl Recorder {
         if self.scribe.begin(key.clone(), at, closing) {
             (self.begun)(&key);
         }
-        self.open = Some(Open { start, at, preamble, elapsed: Duration::ZERO });
+        self.open = Some(Open { id: key.id, start, at, preamble, elapsed: Duration::ZERO });
     }
 
     fn write(&mut self, unit: &AccessUnit) {

@@ -6,7 +6,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::config::{Config, Local};
+use crate::config::{Config, Local, Problems};
 use crate::device::{Device, Next};
 use crate::enrol::{self, EnrolError};
 use crate::fleet::store::Store;
@@ -56,11 +56,12 @@ pub async fn run(local: Local) -> Result<(), RunError> {
         Store::empty(folder.path())
     });
     store.change(|pushed| pushed.start()).map_err(RunError::Pushed)?;
-    let mut config = in_force(&local, &mut store)?;
-    if config.cameras.is_empty() && !local.fleet().waits {
+    let mut in_force = in_force(&local, &mut store)?;
+    if in_force.config.cameras.is_empty() && !in_force.waits_for_files && !local.fleet().waits {
         return Err(RunError::NoCamera);
     }
     // Anything else that is wrong here may be mended while the cameras are recorded.
+    let config = &in_force.config;
     if config.aws.is_none()
         && let Err(error @ EnrolError::NoToken) = enrol::standing(folder.path(), config.server.token.as_ref())
     {
@@ -70,7 +71,7 @@ pub async fn run(local: Local) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signal)?;
     loop {
         let feeding = service::starting_again();
-        let mut device = Device::start(&local, &mut store, config, folder.path(), clock).await?;
+        let mut device = Device::start(&local, &mut store, in_force, folder.path(), clock).await?;
         drop(feeding);
         service::ready();
         let next = device.work(&mut signals).await;
@@ -80,23 +81,32 @@ pub async fn run(local: Local) -> Result<(), RunError> {
         device.stop().await;
         match next {
             Next::End => return Ok(()),
-            Next::Again => config = in_force(&local, &mut store)?,
+            Next::Again => in_force = self::in_force(&local, &mut store)?,
         }
     }
 }
 
-/// The device's own file with what is pushed on top. What is pushed and does not go with the file any more is given up.
-pub(crate) fn in_force(local: &Local, store: &mut Store) -> Result<Config, RunError> {
-    // AWS pushes nothing, and nobody could take back what a server of before has pushed.
-    while local.fleet().takes_pushed
-        && local.config().aws.is_none()
-        && let Some(pushed) = store.pushed().in_force()
-    {
-        let version = pushed.version;
-        match local.with(&pushed.toml) {
+/// What the device works by.
+#[derive(Debug)]
+pub struct InForce {
+    /// The configuration.
+    pub config: Config,
+    /// What is pushed names files that can't be read now, and is not in it: it is to be looked again.
+    pub waits_for_files: bool,
+}
+
+/// The device's own file with what is pushed on top. What is pushed and does not go with the file any more is given up; but not for
+/// files that can't be read now. While it is on trial it drops nothing that would be there without it.
+pub(crate) fn in_force(local: &Local, store: &mut Store) -> Result<InForce, RunError> {
+    while let Some((version, config)) = on_top(local, store) {
+        match config {
             Ok(config) => {
                 tracing::info!(version, "a configuration that the server has pushed is in force");
-                return Ok(config);
+                return Ok(InForce { config, waits_for_files: false });
+            }
+            Err(problems) if problems.may_pass() => {
+                tracing::error!(version, ?problems, "the pushed configuration can't be used yet; it is tried again");
+                return Ok(InForce { config: without_trial(local, store), waits_for_files: true });
             }
             Err(problems) => {
                 tracing::error!(version, ?problems, "the pushed configuration does not go with this device's own");
@@ -104,7 +114,27 @@ pub(crate) fn in_force(local: &Local, store: &mut Store) -> Result<Config, RunEr
             }
         }
     }
-    Ok(local.config().clone())
+    Ok(InForce { config: local.config().clone(), waits_for_files: false })
+}
+
+/// The version that is pushed, and the device's own file with it on top, if anything is pushed that counts.
+pub(crate) fn on_top(local: &Local, store: &Store) -> Option<(u64, Result<Config, Problems>)> {
+    // AWS pushes nothing, and nobody could take back what a server of before has pushed.
+    if !local.fleet().takes_pushed || local.config().aws.is_some() {
+        return None;
+    }
+    let pushed = store.pushed().in_force()?;
+    let config = local.with(&pushed.toml).map(|config| match store.pushed().on_trial() {
+        Some(_) => Config { spool: config.spool.and_no_less_than(without_trial(local, store).spool), ..config },
+        None => config,
+    });
+    Some((pushed.version, config))
+}
+
+/// What a roll-back would bring back, as far as its files can be read.
+fn without_trial(local: &Local, store: &Store) -> Config {
+    let kept = store.pushed().kept().and_then(|kept| local.with(&kept.toml).ok());
+    kept.unwrap_or_else(|| local.config().clone())
 }
 
 /// The signals that ask for an end.
@@ -125,5 +155,68 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use upload::fleet::Configuration;
+
+    use super::*;
+
+    const OWN: &str = "server.address = \"s:1\"\n[spool]\nbytes_max = \"2 GiB\"\nage_max = \"2 days\"\n";
+
+    #[test]
+    fn a_smaller_spool_drops_nothing_before_its_configuration_is_kept() {
+        let (folder, local, mut store) = device();
+        let smaller = "[spool]\nbytes_max = \"1 GiB\"\nage_max = \"1 day\"\n";
+        store.change(|pushed| pushed.begin(given(1, smaller))).unwrap();
+        assert_eq!(in_force(&local, &mut store).unwrap().config.spool, local.config().spool);
+        // Also after a power cut.
+        let mut store = Store::open(folder.path()).unwrap();
+        assert_eq!(in_force(&local, &mut store).unwrap().config.spool, local.config().spool);
+        store.change(|pushed| pushed.confirm(1)).unwrap();
+        assert_eq!(in_force(&local, &mut store).unwrap().config.spool, local.with(smaller).unwrap().spool);
+        // What was kept by then is what a next one is held against.
+        store.change(|pushed| pushed.begin(given(2, "[spool]\nbytes_max = \"512 MiB\"\n"))).unwrap();
+        let spool = in_force(&local, &mut store).unwrap().config.spool;
+        assert_eq!((spool.bytes_max, spool.age_max), (1 << 30, None));
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_read_gives_no_pushed_configuration_up() {
+        let (folder, local, mut store) = device();
+        let camera = "[[camera]]\nstream = \"front\"\nurl = \"rtsp://camera/1\"\nuser = \"me\"\npassword_file = \"front.pass\"\n";
+        let password = folder.path().join("front.pass");
+        std::fs::write(&password, "hush").unwrap();
+        store.change(|pushed| pushed.begin(given(1, camera))).unwrap();
+        store.change(|pushed| pushed.confirm(1)).unwrap();
+        let kept = store.pushed().clone();
+        std::fs::remove_file(&password).unwrap();
+
+        let waiting = in_force(&local, &mut store).unwrap();
+        assert!(waiting.waits_for_files && waiting.config == *local.config(), "{waiting:?}");
+        assert_eq!(*Store::open(folder.path()).unwrap().pushed(), kept);
+        std::fs::write(&password, "hush").unwrap();
+        let found = in_force(&local, &mut store).unwrap();
+        assert_eq!((found.waits_for_files, found.config.cameras.len()), (false, 1));
+        // What else is wrong does not pass.
+        std::fs::remove_file(&password).unwrap();
+        let wrong = format!("{camera}fragment_seconds = 99\n");
+        store.change(|pushed| pushed.begin(given(2, &wrong))).unwrap();
+        in_force(&local, &mut store).unwrap();
+        assert_eq!(store.pushed().on_trial(), None);
+    }
+
+    /// A state folder, what the device's own file there says, and nothing pushed.
+    fn device() -> (tempfile::TempDir, Local, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Local::parse(OWN, folder.path()).unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (folder, local, store)
+    }
+
+    fn given(version: u64, toml: &str) -> Configuration {
+        Configuration { version, toml: toml.to_owned() }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use spool::drops::{Reason, Run};
@@ -19,10 +19,13 @@ use spool::{Spool, Start, Writer};
 use upload::FragmentKey;
 
 use crate::limits;
+use crate::service::Pulse;
 
 /// Takes one fragment after another.
 pub struct Scribe {
     desk: Desk,
+    /// Moved while something is being written.
+    pulse: Arc<Pulse>,
 }
 
 enum Desk {
@@ -63,34 +66,42 @@ enum Order {
     },
     /// The source went before its end.
     Leave,
-    /// Fragments that never were in the queue.
+    /// What never was in the queue.
     Dropped(Run),
 }
 
 impl Scribe {
     /// One that waits for the disk.
     pub fn waiting(spool: Spool) -> Self {
-        Self { desk: Desk::Here(Page::new(spool)) }
+        Self { desk: Desk::Here(Page::new(spool)), pulse: Arc::new(Pulse::at_rest()) }
     }
 
     /// One that does not. Dropping it waits until everything that it took is written.
     pub fn hurried(spool: Spool) -> Self {
-        let queue = Arc::new(Queue::default());
-        let (reading, counting) = (queue.clone(), spool.clone());
+        let (queue, pulse) = (Arc::new(Queue::default()), Arc::new(Pulse::at_rest()));
+        let (reading, counting, beating) = (queue.clone(), spool.clone(), pulse.clone());
         let thread = std::thread::Builder::new().name("scribe".to_owned()).spawn(move || {
             let mut page = Page::new(spool);
             while let Some(order) = reading.next() {
+                beating.beat(Instant::now());
                 page.carry_out(order);
+                beating.rest();
             }
         });
-        match thread {
-            Ok(thread) => Self { desk: Desk::There { spool: counting, queue, thread: Some(thread), open: None } },
+        let thread = match thread {
+            Ok(thread) => Some(thread),
             Err(error) => {
                 tracing::error!(%error, "no thread for writing can be started: nothing will be recorded");
                 queue.close();
-                Self { desk: Desk::There { spool: counting, queue, thread: None, open: None } }
+                None
             }
-        }
+        };
+        Self { desk: Desk::There { spool: counting, queue, thread, open: None }, pulse }
+    }
+
+    /// Stands still while one order hangs: of a scribe on its caller's thread it is the caller that does.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        self.pulse.clone()
     }
 
     /// What it has taken and the disk has not.
@@ -138,6 +149,17 @@ impl Scribe {
                 } else {
                     fate.overrun.store(true, Relaxed);
                 }
+            }
+        }
+    }
+
+    /// Pictures that are of no fragment were left out. Between two fragments.
+    pub fn left_out(&mut self, run: Run) {
+        match &mut self.desk {
+            Desk::Here(page) => page.spool.note_left_out(&run),
+            Desk::There { spool, queue, .. } => {
+                spool.count_dropped(run.reason);
+                queue.push(Order::Dropped(run));
             }
         }
     }

@@ -19,7 +19,7 @@ pub const NEEDS_A_PERSON: u8 = 78;
 #[derive(Debug)]
 pub struct Pulse {
     made: Instant,
-    /// Milliseconds from `made` to the last beat, or [`Pulse::OVER`].
+    /// Milliseconds from `made` to the last beat, or [`Pulse::REST`].
     beat: AtomicU64,
 }
 
@@ -30,16 +30,21 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    const OVER: u64 = u64::MAX;
+    const REST: u64 = u64::MAX;
+
+    /// Of a part that has nothing to do yet.
+    pub fn at_rest() -> Self {
+        Self { made: Instant::now(), beat: AtomicU64::new(Self::REST) }
+    }
 
     /// The part works.
     pub fn beat(&self, now: Instant) {
         self.beat.store(self.millis(now), Relaxed);
     }
 
-    /// The part has done all that it had to do.
-    pub fn end(&self) {
-        self.beat.store(Self::OVER, Relaxed);
+    /// The part has done all that it had to do, for now or for good.
+    pub fn rest(&self) {
+        self.beat.store(Self::REST, Relaxed);
     }
 
     /// Whether the part hangs.
@@ -49,7 +54,7 @@ impl Pulse {
     }
 
     fn millis(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.made).as_millis()).unwrap_or(Self::OVER - 1)
+        u64::try_from(now.saturating_duration_since(self.made).as_millis()).unwrap_or(Self::REST - 1)
     }
 }
 
@@ -143,10 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_done_does_not_hang() {
+    fn a_part_that_is_done_or_waits_for_work_does_not_hang() {
         let pulse = Pulse::default();
-        pulse.end();
-        assert!(!pulse.stands_still(Instant::now() + 100 * limits::PULSE_MAX));
+        pulse.rest();
+        for pulse in [pulse, Pulse::at_rest()] {
+            assert!(!pulse.stands_still(Instant::now() + 100 * limits::PULSE_MAX));
+        }
     }
 
     #[test]

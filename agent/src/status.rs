@@ -53,6 +53,8 @@ struct Connection {
 #[derive(Clone, Debug)]
 pub struct Status {
     cameras: Arc<Mutex<Vec<Arc<CameraStatus>>>>,
+    /// Those that did not end when they were told to: what they write may not be at its end.
+    left: Arc<Mutex<Vec<Arc<CameraStatus>>>>,
     latest: Arc<Mutex<Snapshot>>,
     connection: Arc<Mutex<Connection>>,
     uplink: Arc<Pulse>,
@@ -63,13 +65,18 @@ pub struct Status {
 impl Status {
     /// Counters that are to be written to `status.json` in the folder `state`.
     pub fn new(state: &std::path::Path, spool: Spool) -> Self {
-        let (cameras, latest, connection, uplink) = Default::default();
-        Self { cameras, latest, connection, uplink, spool, path: state.join("status.json") }
+        let (cameras, left, latest, connection, uplink) = Default::default();
+        Self { cameras, left, latest, connection, uplink, spool, path: state.join("status.json") }
     }
 
     /// From now on these are the cameras.
     pub fn watch(&self, cameras: Vec<Arc<CameraStatus>>) {
         *self.cameras.lock().unwrap_or_else(PoisonError::into_inner) = cameras;
+    }
+
+    /// This camera was told to end, and is not waited for any more.
+    pub fn leave(&self, camera: Arc<CameraStatus>) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(camera);
     }
 
     /// What the uplink moves while it works.
@@ -82,7 +89,12 @@ impl Status {
         let cameras = self.cameras.lock().unwrap_or_else(PoisonError::into_inner);
         let mut parts =
             cameras.iter().map(|camera| (camera.stream(), camera.pulse())).chain([("uplink", &*self.uplink)]);
-        parts.find(|(_, pulse)| pulse.stands_still(now)).map(|(part, _)| part.to_owned())
+        if let Some((part, _)) = parts.find(|(_, pulse)| pulse.stands_still(now)) {
+            return Some(part.to_owned());
+        }
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let hanging = cameras.iter().chain(left.iter()).find(|camera| camera.scribe_hangs(now))?;
+        Some(format!("writing {} to the disk", hanging.stream()))
     }
 
     /// The uplink tells.
@@ -206,5 +218,28 @@ mod tests {
         assert_eq!(status.hangs(later).as_deref(), Some("uplink"));
         status.uplink_pulse().beat(later);
         assert_eq!(status.hangs(later).as_deref(), None);
+    }
+
+    #[test]
+    fn a_thread_that_does_not_get_a_fragment_to_the_disk_is_what_hangs_also_when_its_camera_was_left() {
+        let (folder, now) = (tempfile::tempdir().unwrap(), Instant::now());
+        let later = now + 2 * limits::PULSE_MAX;
+        let spool = Spool::open(folder.path(), limits::SPOOL_BYTES_MIN).unwrap();
+        let status = Status::new(folder.path(), spool);
+        let (garden, scribe) = (Arc::new(CameraStatus::new("garden")), Arc::new(Pulse::at_rest()));
+        garden.written_by(scribe.clone());
+        status.watch(vec![garden.clone()]);
+        for pulse in [garden.pulse(), &status.uplink_pulse()] {
+            pulse.beat(later);
+        }
+        assert_eq!(status.hangs(later), None, "it has nothing to write");
+        scribe.beat(now);
+        assert_eq!(status.hangs(later).as_deref(), Some("writing garden to the disk"));
+        status.watch(Vec::new());
+        assert_eq!(status.hangs(later), None);
+        status.leave(garden);
+        assert_eq!(status.hangs(later).as_deref(), Some("writing garden to the disk"));
+        scribe.rest();
+        assert_eq!(status.hangs(later), None);
     }
 }

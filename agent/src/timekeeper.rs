@@ -127,15 +127,25 @@ impl Timekeeper {
             return session.start(media);
         }
         self.session_due = false;
+        let session = self.begin(media, now);
+        let start = session.start(media);
+        self.session = Some(session);
+        start
+    }
+
+    /// When `media` is, by what is known now. Begins nothing.
+    pub fn look(&self, media: MediaTime, now: Instant) -> Start {
+        self.session.unwrap_or_else(|| self.begin(media, now)).start(media)
+    }
+
+    /// The session that would begin at `media`.
+    fn begin(&self, media: MediaTime, now: Instant) -> Session {
         let zero = self.zero_of(media).unwrap_or_else(|| signed(now.monotonic.since_boot) - media.as_nanos());
         let camera = match self.believed {
             Believed::Camera => self.reported.or(self.camera.ahead().map(|ahead| ahead.saturating_add(zero))),
             Believed::Device => None,
         };
-        let session = Session::begin(now, zero, camera, media, self.last_end);
-        let start = session.start(media);
-        self.session = Some(session);
-        start
+        Session::begin(now, zero, camera, media, self.last_end)
     }
 
     /// The fragment that began at `start` ended at `media`, after `duration` by the camera's clock. Answers how long it

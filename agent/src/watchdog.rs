@@ -1,12 +1,12 @@
 //! Looks at what a camera gives, and finds what is wrong with it.
 //!
 //! What ends a pipeline (silence, a refused password) the pipeline tells itself. Here is what goes on and is
-//! wrong all the same: a frozen picture, a clock that jumped, a coding that changed, packets that were lost.
+//! wrong all the same: a frozen picture, a clock that jumped or stands, a coding that changed, packets that were lost.
 
 use std::time::{Duration, Instant};
 
 use fragment::cutter::Settings;
-use fragment::{AccessUnit, MediaTime, TrackNumber, Tracks};
+use fragment::{AccessUnit, FragmentId, MediaTime, TrackNumber, Tracks};
 
 use crate::frozen::FrozenPicture;
 use crate::limits;
@@ -28,6 +28,10 @@ pub struct Watchdog {
     video: Option<TrackNumber>,
     /// The last picture, and when it came.
     last: Option<(MediaTime, Instant)>,
+    /// When a unit of any kind last came, or the watch began.
+    heard: Option<Instant>,
+    /// The fragment that is open, and since when.
+    open: Option<(FragmentId, Instant)>,
     frozen: Option<FrozenPicture>,
     losses: Losses,
 }
@@ -47,6 +51,8 @@ impl Watchdog {
             tracks: None,
             video: None,
             last: None,
+            heard: None,
+            open: None,
             frozen: frozen_picture.map(FrozenPicture::new),
             losses: Losses::default(),
         }
@@ -61,8 +67,29 @@ impl Watchdog {
         changed.then(|| Finding::Noted(Reason::CodingChanged, format!("it changed its coding to {}", describe(tracks))))
     }
 
+    /// Looks what time it is, while `open` is being recorded. To be called each second or so, whether something came or not: so no
+    /// fragment stays open for ever, behind which others would wait for their upload.
+    pub fn look(&mut self, open: Option<FragmentId>, now: Instant) -> Option<Finding> {
+        let heard = *self.heard.get_or_insert(now);
+        if now.saturating_duration_since(heard) > limits::CAMERA_SILENCE_MAX {
+            let words = format!("it gave nothing for {} seconds", limits::CAMERA_SILENCE_MAX.as_secs());
+            return Some(Finding::Failed(Reason::Silent, words));
+        }
+        let began = |id| self.open.filter(|(before, _)| *before == id).map_or(now, |(_, began)| began);
+        self.open = open.map(|id| (id, began(id)));
+        let (_, began) = self.open?;
+        (now.saturating_duration_since(began) > limits::FRAGMENT_OPEN_MAX).then(|| {
+            let words = format!(
+                "its clock has moved by less than a fragment in {} seconds, though it gives pictures",
+                limits::FRAGMENT_OPEN_MAX.as_secs()
+            );
+            Finding::Failed(Reason::ClockStands, words)
+        })
+    }
+
     /// A unit that came at `now`.
     pub fn unit(&mut self, unit: &AccessUnit, now: Instant) -> Option<Finding> {
+        self.heard = Some(now);
         if self.video.is_some_and(|video| video != unit.track) {
             return None;
         }
@@ -128,6 +155,7 @@ fn describe_track(track: &fragment::Track) -> String {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use fragment::{Sequence, SessionId};
 
     use super::*;
 
@@ -148,6 +176,38 @@ mod tests {
                 Finding::Noted(reason, _) | Finding::Failed(reason, _) => reason,
             });
             assert_eq!(found, reason, "{step} ms after {waited} ms");
+        }
+    }
+
+    #[test]
+    fn silence_is_found_and_a_report_of_the_clock_or_of_a_loss_is_no_sound() {
+        let (mut watchdog, now) = (Watchdog::new(None), Instant::now());
+        assert_eq!(watchdog.look(None, now), None);
+        watchdog.unit(&picture(0, 1), now + Duration::from_secs(10));
+        let silent = now + Duration::from_secs(10) + limits::CAMERA_SILENCE_MAX;
+        assert_eq!(watchdog.look(None, silent), None);
+        watchdog.lost(1, 1, silent);
+        let found = watchdog.look(None, silent + Duration::from_secs(1));
+        assert!(matches!(found, Some(Finding::Failed(Reason::Silent, _))), "{found:?}");
+    }
+
+    #[test]
+    fn a_fragment_that_does_not_end_is_found_and_one_after_the_other_is_none() {
+        let id = |sequence| Some(FragmentId { session: SessionId(7), sequence: Sequence(sequence) });
+        let begun = Instant::now();
+        let second = |second| begun + Duration::from_secs(second);
+        for stuck in [false, true] {
+            let mut watchdog = Watchdog::new(None);
+            let last = limits::FRAGMENT_OPEN_MAX.as_secs() + 1;
+            let mut findings = (0..=last).filter_map(|now| {
+                watchdog.unit(&picture(0, 1), second(now));
+                let sequence = if stuck { 0 } else { u32::try_from(now / 20).unwrap() };
+                watchdog.look(id(sequence), second(now)).map(|finding| (now, finding))
+            });
+            let found = findings.next();
+            assert_eq!(found.is_some(), stuck, "{found:?}");
+            let is_right = |found| matches!(found, (at, Finding::Failed(Reason::ClockStands, _)) if at == last);
+            assert!(found.is_none_or(is_right));
         }
     }
 

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent::limits;
 use agent::scribe::Scribe;
@@ -25,8 +25,10 @@ fn what_a_quick_disk_takes_is_all_there() {
     let spool = Spool::open(state.path(), 1 << 30).unwrap();
     let mut scribe = Scribe::hurried(spool.clone());
     (0..3).for_each(|sequence| write(&mut scribe, sequence, 1));
+    let pulse = scribe.pulse();
     drop(scribe);
     assert_eq!((spool.counters().spooled, spool.counters().dropped), (3, 0));
+    assert!(!pulse.stands_still(Instant::now() + 2 * limits::PULSE_MAX), "it has nothing to do");
 }
 
 #[test]
@@ -40,6 +42,9 @@ fn a_disk_that_stands_still_costs_whole_fragments_and_a_bounded_memory() {
     // Each is 3 MiB: the third breaks off in its middle, and what follows does not begin.
     (1..100).for_each(|sequence| write(&mut scribe, sequence, 3));
     let ahead = scribe.bytes_ahead();
+    while !scribe.pulse().stands_still(Instant::now() + 2 * limits::PULSE_MAX) {
+        std::thread::yield_now();
+    }
     assert!(ahead <= limits::SCRIBE_BYTES_MAX + PIECE, "{ahead} bytes wait");
     disk.halt(false);
     while scribe.bytes_ahead() > 0 {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use fragment::cutter::Settings;
 use fragment::{AccessUnit, ClockQuality, Codec, MediaTime, Track, TrackKind, TrackNumber, Tracks, WallTime, mkv};
 use spool::Spool;
+use spool::drops::{self, Reason, Run};
 
 const ROOM: u64 = 1 << 30;
 const START: WallTime = WallTime::from_millis(1_700_000_000_000);
@@ -75,6 +76,23 @@ fn sessions_of_a_camera_that_starts_again_at_once_do_not_overlap() {
 }
 
 #[test]
+fn nor_do_those_of_a_camera_that_a_command_closes_and_opens_again() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    for _ in 0..2 {
+        let arrival = TimeSource::Arrival(Clock::open().unwrap());
+        let mut recorder = Recorder::new("front".parse().unwrap(), spool.clone(), arrival, settings());
+        recorder.tracks(&tracks());
+        (0..50).for_each(|frame| recorder.unit(picture(frame)));
+        recorder.end();
+    }
+    let starts: Vec<_> =
+        keys(&spool).iter().map(|key| spool.read(key).unwrap().header().start.monotonic.unwrap()).collect();
+    let apart = starts[1].since(starts[0]).unwrap();
+    assert!(apart >= Duration::from_secs(2), "{apart:?}");
+}
+
+#[test]
 fn the_first_session_after_a_crash_does_not_overlap_the_last_one_before_it() {
     let state = tempfile::tempdir().unwrap();
     let arrival = || TimeSource::Arrival(Clock::open().unwrap());
@@ -111,6 +129,56 @@ fn audio_in_front_of_the_first_picture_is_kept() {
     let [document] = &documents(&spool)[..] else { panic!("one fragment") };
     let sounds = document.units.iter().filter(|unit| unit.track == TrackNumber::AUDIO).count();
     assert_eq!(sounds, 2);
+}
+
+#[test]
+fn pictures_before_the_key_frame_that_begins_a_session_are_in_the_list_of_drops() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    let arrival = TimeSource::Arrival(Clock::open().unwrap());
+    let mut recorder = Recorder::new("front".parse().unwrap(), spool.clone(), arrival, settings());
+    recorder.tracks(&tracks());
+    // Begun between two key frames, as after a reconnect.
+    (15..50).for_each(|frame| recorder.unit(picture(frame)));
+    // A stall that ends the session, and ends between two key frames.
+    let stall = Duration::from_secs(6);
+    let later = |frame| AccessUnit { pts: picture(frame).pts + stall, ..picture(frame) };
+    (55..80).for_each(|frame| recorder.unit(later(frame)));
+    // The camera goes before its next key frame.
+    recorder.tracks(&tracks());
+    (80..83).for_each(|frame| recorder.unit(picture(frame)));
+    recorder.end();
+    assert_eq!((recorder.recorded().left_out, recorder.recorded().pictures), (10 + 20 + 3, 35 + 25 + 3));
+    drop(recorder);
+
+    let [begun, stalled, ended] = &drops::read(&disk::OsDisk, state.path()).unwrap()[..] else { panic!("three runs") };
+    let told = |run: &Run| (run.reason, run.pictures, run.duration.as_millis());
+    assert_eq!(told(begun), (Reason::WaitingForKeyFrame, 10, 400));
+    assert_eq!(told(stalled), (Reason::WaitingForKeyFrame, 20, 800));
+    assert_eq!(told(ended), (Reason::WaitingForKeyFrame, 3, 120));
+    assert_eq!(spool.counters().drops.waiting_for_key_frame, 3);
+    assert_eq!((spool.counters().dropped, spool.counters().lost), (0, 0), "no fragment was");
+    // Each is named by the fragment behind it, and ends where that begins.
+    let documents = documents(&spool);
+    assert_eq!(documents.iter().map(|document| document.units.len()).collect::<Vec<_>>(), [25, 5]);
+    for (run, key) in [begun, stalled].into_iter().zip(keys(&spool)) {
+        assert_eq!((run.session, run.first), (key.id.session, key.id.sequence));
+        let start = spool.read(&key).unwrap().header().start.wall;
+        assert_eq!(run.start + run.duration, start);
+    }
+}
+
+#[test]
+fn a_camera_that_never_sends_a_key_frame_makes_one_run_and_not_one_of_each_picture() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    let mut recorder = recorder(&spool);
+    let picture = |i: i64| AccessUnit { pts: MediaTime::from_millis(40 * i), ..picture(1) };
+    (0..10_000).for_each(|i| recorder.unit(picture(i)));
+    recorder.end();
+    let [run] = &drops::read(&disk::OsDisk, state.path()).unwrap()[..] else { panic!("one run") };
+    assert_eq!((run.pictures, run.duration), (10_000, Duration::from_secs(400)));
+    assert_eq!(spool.counters().drops.waiting_for_key_frame, 7, "listed each minute, so that a kill costs no more");
 }
 
 #[test]

@@ -337,7 +337,7 @@ impl Recording<'_> {
         while let Some(event) = self.cutter.poll() {
             match event {
                 Event::Started { start: media, .. } => self.open = Some((at, media, self.keeper.start(media, now))),
-                Event::Unit(_) => {}
+                Event::Unit(_) | Event::LeftOut(_) => {}
                 Event::Finished { duration, reason } => {
                     let (at, media, start) = self.open.take().expect("it began");
                     let continues = !matches!(reason, FinishReason::Jump | FinishReason::EndOfStream);

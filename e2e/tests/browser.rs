@@ -68,6 +68,12 @@ fn a_main_and_a_sub_stream_are_one_camera_and_neither_stops_with_the_other() {
     assert!(!agent.logged().contains("stream=gate why"), "the main stream did not fail");
 }
 
+#[test]
+fn why_a_camera_has_no_picture_now_is_said_in_the_servers_words() {
+    let TwoCameras { server, .. } = &TwoCameras::start();
+    watch("snapshot.test.mjs", server, "STREAM", &json!("yard"));
+}
+
 /// Changes one bit of a fragment on the disk; says what can't be seen any more.
 fn damage(server: &Server, stream: &str, fragment: usize) -> Value {
     // A frame's header and index entry are shorter, and its payload longer.

@@ -111,6 +111,43 @@ fn an_agent_that_is_killed_as_soon_as_it_has_a_good_configuration_keeps_it() {
 }
 
 #[test]
+fn a_file_that_can_not_be_read_at_a_start_gives_no_configuration_up_and_is_looked_for_again() {
+    let mut stage = Stage::start(&["yard"]);
+    stage.records("yard", 1);
+    let password = stage.folder().join("agent/yard.pass");
+    fs::write(&password, "correct-horse").expect("it can be written");
+    let version =
+        stage.push(&stage.camera("yard", "fragment_seconds = 2\nuser = \"me\"\npassword_file = \"yard.pass\"\n"));
+    stage.keeps(version);
+    stage.agent.stop();
+    let in_force = |stage: &Stage| stage.agent.logged().matches("has pushed is in force").count();
+    let before = in_force(&stage);
+    fs::remove_file(&password).expect("it is there");
+    stage.agent.restart();
+    until("it is missed", SOON, || stage.agent.logged().contains("can't be used yet").then_some(()));
+    // Meanwhile the device's own file counts.
+    stage.records("yard", stage.server.everything("yard").segments.len() + 2);
+    assert_eq!(
+        (stage.pushed().expect("it is there")["kept"]["version"].as_u64(), in_force(&stage)),
+        (Some(version), before)
+    );
+    fs::write(&password, "correct-horse").expect("it can be written");
+    until("it is found", SOON, || (in_force(&stage) > before).then_some(()));
+    stage.records("yard", stage.server.everything("yard").segments.len() + 2);
+}
+
+#[test]
+fn a_smaller_spool_counts_once_its_configuration_is_kept() {
+    let stage = Stage::start(&["yard"]);
+    stage.records("yard", 1);
+    let version = stage.push("[spool]\nbytes_max = \"1 GiB\"\n");
+    stage.keeps(version);
+    let smaller = |device: &Value| device["status"]["spool"]["bytes_max"] == 1u64 << 30;
+    until("the spool is smaller", SOON, || Some(stage.show()).filter(smaller));
+    stage.records("yard", stage.server.everything("yard").segments.len() + 2);
+}
+
+#[test]
 fn a_device_that_was_away_gets_its_newest_configuration_when_it_comes() {
     let mut stage = Stage::start(&["yard"]);
     stage.records("yard", 1);

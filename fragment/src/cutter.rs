@@ -67,6 +67,8 @@ pub enum Event {
     },
     /// Media time jumped: what follows belongs to a new session, counted from sequence 0.
     SessionEnded(SessionEndReason),
+    /// A unit of no fragment: it came before the session's first key frame, and can't be decoded.
+    LeftOut(AccessUnit),
 }
 
 /// Why a fragment ended.
@@ -189,6 +191,7 @@ impl Cutter {
             None if self.open.is_none() && cuts => self.start_fragment(&unit, true),
             None if self.open.is_none() => {
                 self.dropped += 1;
+                self.events.push_back(Event::LeftOut(unit));
                 return Ok(());
             }
             None => {}

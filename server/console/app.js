@@ -19,6 +19,7 @@
 
 const LIST_REFRESH_MS = 3000;
 const DEVICES_REFRESH_MS = 5000;
+const WORDS_MS = 15_000; // Why there is no picture stays so long; meanwhile the device's cameras are not shown anew.
 const CLOCK_REFRESH_MS = 100;
 const RETRY_MS = 2000;
 // Live video that lies further behind the newest segment is taken forward to it.
@@ -58,20 +59,26 @@ async function ask(path, body) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   };
+  const response = await request(path, options, "The server can't be reached. Trying again…");
+  return response.json().catch(() => ({}));
+}
+
+// What the server answers, if it is not in its own words why it doesn't.
+async function request(path, options, unreachable) {
   let response;
   try {
     response = await fetch(path, options || {});
   } catch {
-    throw new ServerError(0, "unreachable", "The server can't be reached. Trying again…");
+    throw new ServerError(0, "unreachable", unreachable);
   }
   if (response.status === 401) {
     location.reload(); // The login has expired: the server answers with the login page.
   }
-  const answer = await response.json().catch(() => ({}));
   if (!response.ok) {
+    const answer = await response.json().catch(() => ({}));
     throw new ServerError(response.status, answer.error || "", answer.message || `The server answered ${response.status}.`);
   }
-  return answer;
+  return response;
 }
 
 // --- The list of streams ----------------------------------------------------------------------------
@@ -191,8 +198,8 @@ function showDevices(list) {
     const details = deviceEntry(shown, device.name);
     details.dataset.connected = String(device.connection !== "offline");
     details.querySelector(".seen").textContent = deviceText(device);
-    // A picture that is being looked at stays.
-    if (!details.querySelector("img")) showCameras(details.querySelector("ul"), device);
+    // A picture that is being looked at stays, or waited for, or why there is none.
+    if (!details.querySelector("img, output, button:disabled")) showCameras(details.querySelector("ul"), device);
   }
 }
 
@@ -243,17 +250,38 @@ function snapshotButton(item, device, stream) {
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "Snapshot";
-  button.addEventListener("click", () => {
-    const image = document.createElement("img");
-    image.alt = `What ${stream} sees`;
-    image.title = "Click to close";
-    image.addEventListener("click", () => image.remove());
-    image.addEventListener("error", () => { image.remove(); button.textContent = "No picture; again?"; });
-    const path = ["v1", "devices", device, "cameras", stream, "snapshot"].map(encodeURIComponent).join("/");
-    image.src = `/${path}?width=640&at=${Date.now()}`;
-    item.append(image);
+  button.addEventListener("click", async () => {
+    item.querySelectorAll("img, output").forEach((earlier) => earlier.remove());
+    button.disabled = true;
+    try {
+      const image = await snapshot(device, stream);
+      image.title = "Click to close";
+      image.addEventListener("click", () => image.remove());
+      item.append(image);
+    } catch (error) {
+      const why = document.createElement("output");
+      why.textContent = error.message;
+      item.append(why);
+      setTimeout(() => why.remove(), WORDS_MS);
+    } finally {
+      button.disabled = false;
+    }
   });
   return button;
+}
+
+// What the camera sees now, as an image.
+async function snapshot(device, stream) {
+  const path = ["v1", "devices", device, "cameras", stream, "snapshot"].map(encodeURIComponent).join("/");
+  const response = await request(`/${path}?width=640`, {}, "The server can't be reached.");
+  const reader = new FileReader();
+  const read = new Promise((resolve) => reader.addEventListener("loadend", resolve));
+  reader.readAsDataURL(await response.blob());
+  await read;
+  const image = document.createElement("img");
+  image.alt = `What ${stream} sees`;
+  image.src = reader.result;
+  return image;
 }
 
 // --- Playing ----------------------------------------------------------------------------------------

@@ -17,6 +17,9 @@ pub enum LookUpError {
     /// It can't be talked to.
     #[error("{0} can't be asked: {1}")]
     Unreachable(String, String),
+    /// Its machine is there, and no service at the port.
+    #[error("{0} refused the connection; is ONVIF switched on in its settings, and is it at this port?")]
+    Closed(String),
     /// It answered with something that is no answer.
     #[error("{0}: {1}")]
     Refused(String, Refusal),
@@ -63,15 +66,33 @@ pub fn ask(host: Host, service: String, credentials: Option<Credentials>) -> Res
             return Err(LookUpError::Slow { what });
         }
         let answer = post(&message, left.min(limits::REQUEST_MAX))
-            .map_err(|error| LookUpError::Unreachable(what.clone(), error))?
+            .map_err(|error| match error {
+                PostError::Closed => LookUpError::Closed(what.clone()),
+                PostError::Other(words) => LookUpError::Unreachable(what.clone(), words),
+            })?
             .ok_or_else(|| LookUpError::Refused(what.clone(), Refusal::Unauthorised))?;
         conversation.take(&answer, Timestamp::now()).map_err(|refusal| LookUpError::Refused(what.clone(), refusal))?;
     }
     Ok(conversation.camera())
 }
 
+/// Why there is no answer.
+enum PostError {
+    Closed,
+    Other(String),
+}
+
+impl From<ureq::Error> for PostError {
+    fn from(error: ureq::Error) -> Self {
+        match error {
+            ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Self::Closed,
+            error => Self::Other(error.to_string()),
+        }
+    }
+}
+
 /// Sends a message and reads what comes back, a fault too. `None` if HTTP itself wants other credentials.
-fn post(message: &Message, patience: Duration) -> Result<Option<String>, String> {
+fn post(message: &Message, patience: Duration) -> Result<Option<String>, PostError> {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(patience))
@@ -80,17 +101,14 @@ fn post(message: &Message, patience: Duration) -> Result<Option<String>, String>
         .proxy(None)
         .build()
         .new_agent();
-    let mut response = agent
-        .post(&message.url)
-        .header("Content-Type", "application/soap+xml; charset=utf-8")
-        .send(&message.text)
-        .map_err(|error| error.to_string())?;
+    let mut response =
+        agent.post(&message.url).header("Content-Type", "application/soap+xml; charset=utf-8").send(&message.text)?;
     let status = response.status();
     let body = response.body_mut().with_config().limit(limits::ANSWER_BYTES_MAX).lossy_utf8(true).read_to_string();
-    let body = body.map_err(|error| error.to_string())?;
+    let body = body?;
     match status.as_u16() {
         401 if !body.contains("Fault") => Ok(None),
-        300..=399 | 404 => Err(format!("it answers {status} at {}", message.url)),
+        300..=399 | 404 => Err(PostError::Other(format!("it answers {status} at {}", message.url))),
         _ => Ok(Some(body)),
     }
 }

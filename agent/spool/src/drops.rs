@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <state>/drops      [crc32c of the rest: 8 hex digits] [reason] [stream] [session] [first sequence] [last sequence]
-//!                    [start by the calendar at capture, ns] [duration, ns] \n      and so on, then zeros
+//!                    [start by the calendar at capture, ns] [duration, ns] [pictures, if it is no fragment] \n
+//!                    and so on, then zeros
 //! <state>/drops.old  the same, of earlier times, fragments that follow each other in one line
 //! ```
 //!
@@ -12,6 +13,9 @@
 //!
 //! A fragment that is refused is noted twice: when it begins, without a duration, and with it at its end. So durations of lines that
 //! name one fragment add up.
+//!
+//! Pictures that came before the key frame with which a session began are of no fragment. Their line names the one in front of which
+//! they were, and how many they are; an agent of before this reason passes over it.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -46,6 +50,8 @@ pub enum Reason {
     Damaged,
     /// The server refused it for good.
     Rejected,
+    /// Pictures, and no fragment: they came before a key frame, and can't be decoded without what the camera sent earlier.
+    WaitingForKeyFrame,
 }
 
 /// Fragments that were dropped in this run of the agent, by reason.
@@ -68,9 +74,11 @@ pub struct Drops {
     pub damaged: u64,
     /// Refused by the server.
     pub rejected: u64,
+    /// No fragments: how often pictures were left out in front of a key frame.
+    pub waiting_for_key_frame: u64,
 }
 
-/// Fragments of one session that were dropped, one behind the other.
+/// Fragments of one session that were dropped, one behind the other; or pictures in front of the first of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Why.
@@ -87,6 +95,8 @@ pub struct Run {
     pub start: WallTime,
     /// How long they play together.
     pub duration: Duration,
+    /// How many pictures it is, where it is no fragment; else 0.
+    pub pictures: u64,
 }
 
 /// Appends to the list.
@@ -101,7 +111,7 @@ pub(crate) struct List {
     unsynced: bool,
 }
 
-const NAMES: [(Reason, &str); 8] = [
+const NAMES: [(Reason, &str); 9] = [
     (Reason::Quota, "quota"),
     (Reason::Age, "age"),
     (Reason::RefusedFull, "refused-full"),
@@ -110,6 +120,7 @@ const NAMES: [(Reason, &str); 8] = [
     (Reason::WriteError, "write-error"),
     (Reason::Damaged, "damaged"),
     (Reason::Rejected, "rejected"),
+    (Reason::WaitingForKeyFrame, "waiting-for-key-frame"),
 ];
 
 /// All drops that the list of a state folder still names, oldest first.
@@ -234,13 +245,30 @@ impl Run {
     /// One fragment, or a part of it.
     pub fn of(key: &FragmentKey, start: WallTime, duration: Duration, reason: Reason) -> Self {
         let FragmentKey { stream, id } = key.clone();
-        Self { reason, stream, session: id.session, first: id.sequence, last: id.sequence, start, duration }
+        Self {
+            reason,
+            stream,
+            session: id.session,
+            first: id.sequence,
+            last: id.sequence,
+            start,
+            duration,
+            pictures: 0,
+        }
+    }
+
+    /// Pictures in front of the fragment `key`, or where it would have begun.
+    pub fn before_key_frame(key: &FragmentKey, start: WallTime, duration: Duration, pictures: u64) -> Self {
+        Self { pictures, ..Self::of(key, start, duration, Reason::WaitingForKeyFrame) }
     }
 
     fn line(&self) -> String {
-        let Self { reason, stream, session, first, last, start, duration } = self;
+        let Self { reason, stream, session, first, last, start, duration, pictures } = self;
         let (start, duration) = (start.as_nanos(), duration.as_nanos());
-        let rest = format!("{reason} {stream} {session} {} {} {start} {duration}", first.0, last.0);
+        let mut rest = format!("{reason} {stream} {session} {} {} {start} {duration}", first.0, last.0);
+        if *pictures > 0 {
+            rest += &format!(" {pictures}");
+        }
         format!("{:08x} {rest}\n", crc32c::crc32c(rest.as_bytes()))
     }
 
@@ -258,6 +286,7 @@ impl Run {
             last: Sequence(words.next()?.parse().ok()?),
             start: WallTime::from_nanos(words.next()?.parse().ok()?),
             duration: Duration::from_nanos(words.next()?.parse().ok()?),
+            pictures: words.next().map_or(Ok(0), str::parse).ok()?,
         })
     }
 
@@ -269,6 +298,7 @@ impl Run {
         if follows {
             self.last = next.last;
             self.duration += next.duration;
+            self.pictures += next.pictures;
         }
         follows
     }
@@ -285,6 +315,7 @@ impl Drops {
             Reason::WriteError => &mut self.write_error,
             Reason::Damaged => &mut self.damaged,
             Reason::Rejected => &mut self.rejected,
+            Reason::WaitingForKeyFrame => &mut self.waiting_for_key_frame,
         } += 1;
     }
 
@@ -410,6 +441,23 @@ mod tests {
         assert_eq!(runs.last().unwrap().last, Sequence(59_997));
         let bytes = |name| std::fs::metadata(state.path().join(name)).unwrap().len();
         assert!(bytes("drops") <= limits::DROPS_BYTES_MAX && bytes("drops.old") <= limits::DROPS_BYTES_MAX);
+    }
+
+    #[test]
+    fn pictures_before_a_key_frame_are_listed_with_their_number_and_join_to_one_run() {
+        let state = tempfile::tempdir().unwrap();
+        let mut list = List::open(Arc::new(OsDisk), state.path());
+        let id = FragmentId { session: SessionId(7), sequence: Sequence(0) };
+        let key = FragmentKey { stream: "front".parse().unwrap(), id };
+        let run = |second: i64, pictures| {
+            Run::before_key_frame(&key, WallTime::from_millis(second * 1000), Duration::from_secs(60), pictures)
+        };
+        list.append(&run(0, 1500));
+        list.append(&run(60, 20));
+        list.append(&drop_of("front", 0, Reason::Quota));
+        let runs = read(&OsDisk, state.path()).unwrap();
+        let expected = Run { duration: Duration::from_secs(120), ..run(0, 1520) };
+        assert_eq!(runs, [expected, drop_of("front", 0, Reason::Quota)]);
     }
 
     #[test]

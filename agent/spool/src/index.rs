@@ -74,7 +74,7 @@ pub struct Counters {
     pub dropped: u64,
     /// Fragments that could not be written or read back, whole or in part.
     pub lost: u64,
-    /// The same fragments by reason.
+    /// The same fragments by reason; and how often pictures were left out that are of no fragment.
     pub drops: Drops,
 }
 

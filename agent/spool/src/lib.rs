@@ -22,7 +22,7 @@ mod tests;
 mod upkeep;
 mod writer;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,6 +63,8 @@ struct Shared {
     upkeep: Mutex<upkeep::State>,
     /// Streams whose folder is known to be on disk.
     folders: Mutex<HashSet<StreamName>>,
+    /// Of each stream, the newest fragment that this run has captured to its end: when it began, how long it plays.
+    newest: Mutex<HashMap<StreamName, (Start, Duration)>>,
     /// Ordinals below this were captured by an earlier run.
     first_own_ordinal: u64,
     changed: Notify,
@@ -125,6 +127,7 @@ impl Spool {
                 drops: Mutex::new(drops),
                 upkeep: Mutex::default(),
                 folders: Mutex::default(),
+                newest: Mutex::default(),
                 first_own_ordinal,
                 changed: Notify::new(),
             }),
@@ -265,9 +268,10 @@ impl Spool {
         self.index().next_ordinal()
     }
 
-    /// What an earlier run captured last of this stream, and how long it plays, if the spool still had it.
-    pub fn last_of_earlier_run(&self, stream: &StreamName) -> Option<(Start, Duration)> {
-        self.index().last_recovered(stream)
+    /// What was captured last of this stream, and how long it plays: in this run, or in an earlier one if the spool still had it.
+    pub fn newest_of(&self, stream: &StreamName) -> Option<(Start, Duration)> {
+        let own = self.newest().get(stream).copied();
+        own.or_else(|| self.index().last_recovered(stream))
     }
 
     /// What is in it and what has passed through it.
@@ -287,7 +291,13 @@ impl Spool {
         self.index().count_drop(reason);
     }
 
-    /// Lists fragments that were counted when they were dropped.
+    /// Counts and lists pictures that are of no fragment.
+    pub fn note_left_out(&self, run: &Run) {
+        self.index().count_drop(run.reason);
+        self.list_run(run);
+    }
+
+    /// Lists what was counted when it was dropped.
     pub fn list_run(&self, run: &Run) {
         self.drops().append(run);
     }
@@ -302,8 +312,9 @@ impl Spool {
         self.shared.changed.notify_one();
     }
 
-    fn note_finished(&self, ordinal: u64, trailer: Trailer, record_bytes: u64) {
-        self.index().finish(ordinal, trailer, record_bytes);
+    fn note_finished(&self, header: &Header, trailer: Trailer, record_bytes: u64) {
+        self.index().finish(header.ordinal, trailer, record_bytes);
+        self.newest().insert(header.key.stream.clone(), (header.start, trailer.duration));
         self.shared.changed.notify_one();
     }
 
@@ -365,6 +376,10 @@ impl Spool {
 
     fn remove_file(&self, path: &Path) {
         recovery::remove(&*self.shared.disk, path);
+    }
+
+    fn newest(&self) -> MutexGuard<'_, HashMap<StreamName, (Start, Duration)>> {
+        self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn drops(&self) -> MutexGuard<'_, List> {

@@ -77,7 +77,7 @@ impl Writer {
             self.spool.shared.disk.sync_folder(disk::folder_of(&self.path))?;
         }
         self.state = State::Finished;
-        self.spool.note_finished(self.header.ordinal, trailer, record.len() as u64);
+        self.spool.note_finished(&self.header, trailer, record.len() as u64);
         self.spool.note_unsynced(self.header.ordinal);
         Ok(trailer)
     }

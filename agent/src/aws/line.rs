@@ -72,6 +72,7 @@ impl Line {
     async fn work(&self) {
         let mut queue = self.queue();
         while block_in_place(|| queue.next()).is_none() {
+            self.shared.links.rest(&self.stream);
             self.wake.notified().await;
         }
     }

@@ -6,6 +6,7 @@ use fragment::StreamName;
 use serde::Deserialize;
 
 use super::Camera;
+use super::Problems;
 
 /// Uploading to Amazon Kinesis Video Streams. Credentials are found where every AWS tool looks for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub(super) enum Destination {
 }
 
 /// What `destination` and `[aws]` say together.
-pub(super) fn resolve(destination: Option<&str>, raw: Option<Raw>, problems: &mut Vec<String>) -> Destination {
+pub(super) fn resolve(destination: Option<&str>, raw: Option<Raw>, problems: &mut Problems) -> Destination {
     match (destination, raw) {
         (None | Some("millrace"), None) => Destination::Millrace,
         (None | Some("millrace"), Some(_)) => {
@@ -78,7 +79,7 @@ pub(super) fn resolve(destination: Option<&str>, raw: Option<Raw>, problems: &mu
 }
 
 /// A key that would have no effect is a misunderstanding, and is said.
-pub(super) fn refuse_server(given: &[&str], problems: &mut Vec<String>) {
+pub(super) fn refuse_server(given: &[&str], problems: &mut Problems) {
     for key in given {
         problems.push(format!(
             "server.{key} has no effect with destination = \"aws\", which takes AWS credentials and no join token: remove it"
@@ -87,7 +88,7 @@ pub(super) fn refuse_server(given: &[&str], problems: &mut Vec<String>) {
 }
 
 /// AWS takes the fragments of a stream in their order, all of them, as they come.
-pub(super) fn refuse_rules(uplink: bool, modes: bool, problems: &mut Vec<String>) {
+pub(super) fn refuse_rules(uplink: bool, modes: bool, problems: &mut Problems) {
     for (given, what) in [(uplink, "[uplink]"), (modes, "mode and upload_hours of a camera")] {
         if given {
             problems.push(format!(
@@ -98,7 +99,7 @@ pub(super) fn refuse_rules(uplink: bool, modes: bool, problems: &mut Vec<String>
 }
 
 /// Each stream's name at AWS has to be one.
-pub(super) fn check_names(aws: &Aws, cameras: &[Camera], problems: &mut Vec<String>) {
+pub(super) fn check_names(aws: &Aws, cameras: &[Camera], problems: &mut Problems) {
     for camera in cameras.iter().filter(|camera| aws.stream_name(&camera.stream).is_none()) {
         problems.push(format!(
             "aws.stream_prefix and the stream {} are together longer than a stream's name may be, 256: shorten one",
@@ -108,7 +109,7 @@ pub(super) fn check_names(aws: &Aws, cameras: &[Camera], problems: &mut Vec<Stri
 }
 
 impl Raw {
-    fn resolve(self, problems: &mut Vec<String>) -> Option<Aws> {
+    fn resolve(self, problems: &mut Problems) -> Option<Aws> {
         let before = problems.len();
         let region = self.region.unwrap_or_default();
         if region.is_empty() || !region.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {

@@ -9,7 +9,7 @@ use fragment::StreamName;
 use serde::Deserialize;
 
 use super::tls::{self, TlsTrust};
-use super::uplink;
+use super::{Problems, uplink};
 use crate::timekeeper::Believed;
 use sub::Sub;
 
@@ -74,6 +74,8 @@ pub enum Source {
         credentials: Option<(String, Secret)>,
         /// How long packets wait to be put in order.
         latency: Option<Duration>,
+        /// Whose certificate is believed, where it streams over TLS.
+        trust: TlsTrust,
     },
     /// A file, played in real time.
     File {
@@ -215,8 +217,8 @@ impl Raw {
         std::iter::once(of(self.stream.clone())).chain(sub).collect()
     }
 
-    pub(super) fn resolve(self, folder: &Path) -> Result<Camera, Vec<String>> {
-        let mut problems = Vec::new();
+    pub(super) fn resolve(self, folder: &Path) -> Result<Camera, Problems> {
+        let mut problems = Problems::default();
         let stream = match &self.stream {
             Some(text) => text.parse::<StreamName>().map_err(|error| problems.push(format!("stream: {error}"))).ok(),
             None => {
@@ -237,7 +239,7 @@ impl Raw {
         }
     }
 
-    fn fragment_target(&self, problems: &mut Vec<String>) -> Duration {
+    fn fragment_target(&self, problems: &mut Problems) -> Duration {
         let Some(seconds) = self.fragment_seconds else { return FRAGMENT_TARGET };
         if (1.0..=10.0).contains(&seconds) {
             return Duration::from_secs_f64(seconds);
@@ -246,7 +248,7 @@ impl Raw {
         FRAGMENT_TARGET
     }
 
-    fn source(self, folder: &Path, problems: &mut Vec<String>) -> Option<Source> {
+    fn source(self, folder: &Path, problems: &mut Problems) -> Option<Source> {
         let picture = Picture { width: self.width, height: self.height, fps: self.fps };
         let kinds = [
             self.url.is_some(),
@@ -286,10 +288,16 @@ impl Raw {
     }
 
     /// The source of a network camera.
-    fn network(self, folder: &Path, problems: &mut Vec<String>) -> Option<Source> {
+    fn network(self, folder: &Path, problems: &mut Problems) -> Option<Source> {
         let password = self.password(folder, problems)?;
         let (transport, latency) = (self.transport.unwrap_or_default(), self.latency_ms.map(Duration::from_millis));
         let credentials = self.user.zip(password);
+        let tls = tls::Raw {
+            ca: self.tls_ca.as_deref(),
+            fingerprint: self.tls_fingerprint.as_deref(),
+            insecure: self.tls_insecure,
+        };
+        let trust = tls.resolve(self.url.as_deref(), folder, problems);
         if let Some(url) = self.url {
             if !url.starts_with("rtsp://") && !url.starts_with("rtsps://") {
                 // Not the address itself: it may hold a password.
@@ -302,12 +310,6 @@ impl Raw {
                         .to_owned(),
                 );
             }
-            let tls = tls::Raw {
-                ca: self.tls_ca.as_deref(),
-                fingerprint: self.tls_fingerprint.as_deref(),
-                insecure: self.tls_insecure,
-            };
-            let trust = tls.resolve(&url, folder, problems);
             return Some(Source::Rtsp { url, transport, credentials, latency, trust });
         }
         let onvif = self.onvif?;
@@ -324,11 +326,11 @@ impl Raw {
             problems.push("profile is empty: write \"main\", \"sub\" or a token that discover shows".to_owned());
             None
         })?;
-        Some(Source::Onvif { place, profile, transport, credentials, latency })
+        Some(Source::Onvif { place, profile, transport, credentials, latency, trust })
     }
 
     /// The password, if there is one. `None` after a problem.
-    fn password(&self, folder: &Path, problems: &mut Vec<String>) -> Option<Option<Secret>> {
+    fn password(&self, folder: &Path, problems: &mut Problems) -> Option<Option<Secret>> {
         let given = self.password.is_some() || self.password_file.is_some();
         if self.user.is_some() != given {
             problems.push("user and password go together: write both or none".to_owned());
@@ -342,7 +344,7 @@ impl Raw {
             (None, Some(file)) => match std::fs::read_to_string(folder.join(file)) {
                 Ok(text) => Some(Some(Secret(text.trim_end_matches(['\r', '\n']).to_owned()))),
                 Err(error) => {
-                    problems.push(format!(
+                    problems.unreadable(format!(
                         "password_file {} can't be read: {error}; write the password into it",
                         file.display()
                     ));
@@ -358,7 +360,7 @@ impl Raw {
     }
 
     /// A key that would have no effect is a misunderstanding, and is said.
-    fn refuse_strangers(&self, problems: &mut Vec<String>) {
+    fn refuse_strangers(&self, problems: &mut Problems) {
         let (file, v4l2, onvif) = (self.file.is_some(), self.v4l2.is_some(), self.onvif.is_some());
         let network = self.url.is_some() || onvif;
         let pattern = self.test_pattern == Some(true);
@@ -371,9 +373,9 @@ impl Raw {
             ("password_file", self.password_file.is_some(), network, "url or onvif"),
             ("profile", self.profile.is_some(), onvif, "onvif"),
             ("clock", self.clock.is_some(), network, "url or onvif"),
-            ("tls_ca", self.tls_ca.is_some(), self.url.is_some(), "url"),
-            ("tls_fingerprint", self.tls_fingerprint.is_some(), self.url.is_some(), "url"),
-            ("tls_insecure", self.tls_insecure.is_some(), self.url.is_some(), "url"),
+            ("tls_ca", self.tls_ca.is_some(), network, "url or onvif"),
+            ("tls_fingerprint", self.tls_fingerprint.is_some(), network, "url or onvif"),
+            ("tls_insecure", self.tls_insecure.is_some(), network, "url or onvif"),
             (
                 "frozen_picture",
                 self.frozen_picture.is_some(),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::Problems;
+
 /// What the server may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fleet {
@@ -34,7 +36,7 @@ pub(super) struct Raw {
 const TRIAL: Duration = Duration::from_secs(120);
 
 impl Raw {
-    pub(super) fn resolve(&self, problems: &mut Vec<String>) -> Fleet {
+    pub(super) fn resolve(&self, problems: &mut Problems) -> Fleet {
         let takes_pushed = self.pushed != Some(Pushed::Ignore);
         if !takes_pushed && self.trial.is_some() {
             problems.push("fleet.trial has no effect with pushed = \"ignore\": remove one of them".to_owned());
@@ -42,7 +44,7 @@ impl Raw {
         Fleet { takes_pushed, waits: self.pushed == Some(Pushed::Accept), trial: self.trial(problems) }
     }
 
-    fn trial(&self, problems: &mut Vec<String>) -> Duration {
+    fn trial(&self, problems: &mut Problems) -> Duration {
         let Some(text) = &self.trial else { return TRIAL };
         match humantime::parse_duration(text) {
             Ok(trial) if (Duration::from_secs(10)..=Duration::from_secs(3600)).contains(&trial) => trial,

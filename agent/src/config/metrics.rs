@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
+use super::Problems;
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
@@ -11,7 +13,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub(super) fn resolve(self, problems: &mut Vec<String>) -> Option<SocketAddr> {
+    pub(super) fn resolve(self, problems: &mut Problems) -> Option<SocketAddr> {
         let text = self.listen?;
         match text.trim().parse() {
             Ok(address) => Some(address),

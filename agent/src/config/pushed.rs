@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, Fleet, raw};
+use super::{Config, ConfigError, Fleet, Problems, raw};
 use crate::limits;
 
 /// Sections that may be pushed. Not the state folder, which holds what is pushed; not `[fleet]`, by which the owner of
@@ -37,7 +37,7 @@ impl Local {
         let syntax = |error: toml::de::Error| ConfigError::Syntax(error.to_string());
         let raw: raw::Config = toml::from_str(text).map_err(syntax)?;
         // Its problems were told by the line before.
-        let fleet = raw.fleet.resolve(&mut Vec::new());
+        let fleet = raw.fleet.resolve(&mut Problems::default());
         Ok(Self { table: toml::from_str(text).map_err(syntax)?, folder: folder.to_owned(), config, fleet })
     }
 
@@ -52,14 +52,14 @@ impl Local {
     }
 
     /// The configuration with a pushed one on top, or everything that is wrong with that.
-    pub fn with(&self, pushed: &str) -> Result<Config, Vec<String>> {
+    pub fn with(&self, pushed: &str) -> Result<Config, Problems> {
         if pushed.len() as u64 > limits::CONFIG_BYTES_MAX {
-            return Err(vec!["it is far too large to be a configuration".to_owned()]);
+            return Err("it is far too large to be a configuration".to_owned().into());
         }
         // As a text of its own first: only so are lines and columns told.
-        toml::from_str::<raw::Config>(pushed).map_err(|error| vec![without_values(pushed, &error)])?;
-        let pushed: toml::Table = toml::from_str(pushed).map_err(|error| vec![without_values(pushed, &error)])?;
-        let mut problems = Vec::new();
+        toml::from_str::<raw::Config>(pushed).map_err(|error| without_values(pushed, &error))?;
+        let pushed: toml::Table = toml::from_str(pushed).map_err(|error| without_values(pushed, &error))?;
+        let mut problems = Problems::default();
         let mut merged = self.table.clone();
         for (section, value) in pushed {
             if !SECTIONS.contains(&section.as_str()) {
@@ -70,7 +70,7 @@ impl Local {
                 merged.insert(section, value);
             }
         }
-        let raw = merged.try_into::<raw::Config>().map_err(|error| vec![without_values("", &error)])?;
+        let raw = merged.try_into::<raw::Config>().map_err(|error| without_values("", &error))?;
         match raw.resolve(&self.folder, &mut problems) {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(problems),
@@ -100,7 +100,7 @@ fn without_values(text: &str, error: &toml::de::Error) -> String {
 }
 
 /// Key by key, because the device's own token stays.
-fn merge_server(merged: &mut toml::Table, keys: &toml::Table, problems: &mut Vec<String>) {
+fn merge_server(merged: &mut toml::Table, keys: &toml::Table, problems: &mut Problems) {
     let server = merged.entry("server").or_insert_with(|| toml::Table::new().into());
     let Some(server) = server.as_table_mut() else { return };
     for (key, value) in keys {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use fragment::StreamName;
 use serde::Deserialize;
 
-use super::{Camera, aws, camera, fleet, metrics, spool, uplink};
+use super::{Camera, Problems, aws, camera, fleet, metrics, spool, uplink};
 use crate::{identity, limits};
 
 const STATE_DEFAULT: &str = "/var/lib/millrace-agent";
@@ -46,7 +46,7 @@ impl Config {
     }
 
     /// The settings, and what is wrong with them.
-    pub(super) fn resolve(self, folder: &Path, problems: &mut Vec<String>) -> Option<super::Config> {
+    pub(super) fn resolve(self, folder: &Path, problems: &mut Problems) -> Option<super::Config> {
         let state = folder.join(self.state.unwrap_or_else(|| STATE_DEFAULT.into()));
         let (server, aws) = match aws::resolve(self.destination.as_deref(), self.aws, problems) {
             aws::Destination::Millrace => (self.server.resolve(folder, &state, problems), None),
@@ -83,7 +83,7 @@ impl Server {
         keys.into_iter().filter_map(|(key, given)| given.then_some(key)).collect()
     }
 
-    fn resolve(self, folder: &Path, state: &Path, problems: &mut Vec<String>) -> Option<super::Server> {
+    fn resolve(self, folder: &Path, state: &Path, problems: &mut Problems) -> Option<super::Server> {
         let address = match self.address.or_else(|| identity::server(state)) {
             Some(address) => match super::Server::check_address(&address) {
                 Ok(()) => Some(address),
@@ -112,7 +112,7 @@ impl Server {
                 Ok(text) => Some(text),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
                 Err(error) => {
-                    problems.push(format!("server.token_file {} can't be read: {error}", file.display()));
+                    problems.unreadable(format!("server.token_file {} can't be read: {error}", file.display()));
                     None
                 }
             },
@@ -124,7 +124,7 @@ impl Server {
     }
 }
 
-fn resolve_cameras(raw: Vec<camera::Raw>, folder: &Path, problems: &mut Vec<String>) -> Vec<Camera> {
+fn resolve_cameras(raw: Vec<camera::Raw>, folder: &Path, problems: &mut Problems) -> Vec<Camera> {
     let mut cameras: Vec<Camera> = Vec::new();
     let mut take = |raw: camera::Raw, place: &str, sub_of: Option<StreamName>| match raw.resolve(folder) {
         Ok(camera) if cameras.iter().any(|before| before.stream == camera.stream) => {
@@ -137,22 +137,22 @@ fn resolve_cameras(raw: Vec<camera::Raw>, folder: &Path, problems: &mut Vec<Stri
             Some(stream)
         }
         Err(found) => {
-            problems.extend(found.into_iter().map(|problem| format!("{place}: {problem}")));
+            problems.found(place, found);
             None
         }
     };
-    let mut of_subs = Vec::new();
+    let mut of_subs = Problems::default();
     for (i, mut raw) in raw.into_iter().enumerate() {
         let place = raw.place(i);
-        let mut found = Vec::new();
+        let mut found = Problems::default();
         let sub = raw.take_sub(&mut found);
-        of_subs.extend(found.into_iter().map(|problem| format!("{place}: {problem}")));
+        of_subs.found(&place, found);
         let main = take(raw, &place, None);
         if let Some(sub) = sub {
             take(sub, &format!("{place}, sub"), main);
         }
     }
-    problems.append(&mut of_subs);
+    problems.append(of_subs);
     if cameras.len() > limits::CAMERAS_MAX {
         problems.push(format!("{} streams, but one agent takes at most {}", cameras.len(), limits::CAMERAS_MAX));
     }

@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use spool::{Settings, SyncTime, WhenFull};
 
+use super::Problems;
 use crate::limits;
 
 #[derive(Debug, Default, Deserialize)]
@@ -19,7 +20,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub(super) fn resolve(self, problems: &mut Vec<String>) -> Settings {
+    pub(super) fn resolve(self, problems: &mut Problems) -> Settings {
         let mut settings = Settings::from(self.bytes_max.map_or(limits::SPOOL_BYTES_DEFAULT, |text| {
             bytes_max(&text).unwrap_or_else(|problem| {
                 problems.push(problem);

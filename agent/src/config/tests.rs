@@ -140,6 +140,10 @@ fn a_camera_over_tls_is_believed_by_its_fingerprint_or_by_none_but_not_by_two_th
     for digits in [with_colons, "ab".repeat(32)] {
         assert_eq!(trust(&format!("tls_fingerprint = \"{digits}\"")), TlsTrust::Fingerprint([0xab; 32]));
     }
+    // An ONVIF camera says at each start where it streams; that may be over TLS.
+    let asked =
+        parse("[[camera]]\nstream = \"a\"\nonvif = \"c\"\ntls_insecure = true").unwrap().cameras.remove(0).source;
+    assert!(matches!(asked, Source::Onvif { trust: TlsTrust::Anyone, .. }), "{asked:?}");
     let both = format!("tls_insecure = true\ntls_fingerprint = \"{}\"", "ab".repeat(32));
     let message = camera(&both).unwrap_err().to_string();
     assert!(message.contains("exclude each other"), "{message}");

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Problems;
 use crate::limits;
 
 /// Whose certificate is believed.
@@ -27,15 +28,16 @@ pub(super) struct Raw<'a> {
 }
 
 impl Raw<'_> {
-    /// What they mean for the camera at `url`. Paths are relative to `folder`.
-    pub(super) fn resolve(&self, url: &str, folder: &Path, problems: &mut Vec<String>) -> TlsTrust {
+    /// What they mean for the camera at `url`, or at the one that it names by ONVIF. Paths are relative to `folder`.
+    pub(super) fn resolve(&self, url: Option<&str>, folder: &Path, problems: &mut Problems) -> TlsTrust {
         let insecure = self.insecure == Some(true);
         let given =
             [self.ca.is_some(), self.fingerprint.is_some(), insecure].into_iter().filter(|given| *given).count();
         let any = given > 0 || self.insecure.is_some();
-        if any && !url.starts_with("rtsps://") {
+        if any && url.is_some_and(|url| !url.starts_with("rtsps://")) {
             problems.push(
-                "tls_ca, tls_fingerprint and tls_insecure only go with a url that begins with rtsps://".to_owned(),
+                "tls_ca, tls_fingerprint and tls_insecure only go with onvif, or with a url that begins with rtsps://"
+                    .to_owned(),
             );
         }
         if given > 1 {
@@ -45,7 +47,7 @@ impl Raw<'_> {
             (Some(path), _) => {
                 let path = folder.join(path);
                 if let Err(error) = std::fs::metadata(&path) {
-                    problems.push(format!("tls_ca {} can't be read: {error}", path.display()));
+                    problems.unreadable(format!("tls_ca {} can't be read: {error}", path.display()));
                 }
                 TlsTrust::Ca(path)
             }
@@ -73,7 +75,7 @@ fn fingerprint(text: &str) -> Option<[u8; 32]> {
 }
 
 /// After how long a picture that is the same counts as frozen.
-pub(super) fn frozen_picture(text: Option<&str>, problems: &mut Vec<String>) -> Option<Duration> {
+pub(super) fn frozen_picture(text: Option<&str>, problems: &mut Problems) -> Option<Duration> {
     let text = text?;
     let range = limits::FROZEN_PICTURE_MIN..=limits::FROZEN_PICTURE_MAX;
     match humantime::parse_duration(text.trim()) {

@@ -18,6 +18,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use upload::Allowance;
 
+use super::Problems;
 use crate::hours::Hours;
 use crate::limits;
 use crate::plan::Rules;
@@ -98,7 +99,7 @@ pub(super) struct OfCamera {
 }
 
 impl Raw {
-    pub(super) fn resolve(self, cameras: Vec<OfCamera>, problems: &mut Vec<String>) -> Uplink {
+    pub(super) fn resolve(self, cameras: Vec<OfCamera>, problems: &mut Problems) -> Uplink {
         let allowance = Allowance {
             rate_max: rate("uplink.rate_max", self.rate_max.as_deref(), problems),
             backlog_rate_max: rate("uplink.backlog_rate_max", self.backlog_rate_max.as_deref(), problems),
@@ -151,7 +152,7 @@ fn record(mode: Mode, hours: Option<Hours>) -> Option<Hours> {
     (mode == Mode::Record).then(|| hours.unwrap_or(Hours::never()))
 }
 
-fn zone(name: Option<&str>, problems: &mut Vec<String>) -> TimeZone {
+fn zone(name: Option<&str>, problems: &mut Problems) -> TimeZone {
     let Some(name) = name else {
         return TimeZone::system();
     };
@@ -164,7 +165,7 @@ fn zone(name: Option<&str>, problems: &mut Vec<String>) -> TimeZone {
     })
 }
 
-fn hours(key: &str, texts: &[String], zone: &TimeZone, problems: &mut Vec<String>) -> Hours {
+fn hours(key: &str, texts: &[String], zone: &TimeZone, problems: &mut Problems) -> Hours {
     if texts.is_empty() {
         problems.push(format!("{key} has no hours: write some, as in [\"22:00-06:00\", \"Sat 00:00-24:00\"]"));
     }
@@ -179,7 +180,7 @@ fn hours(key: &str, texts: &[String], zone: &TimeZone, problems: &mut Vec<String
     })
 }
 
-fn share(text: Option<&str>, problems: &mut Vec<String>) -> Option<u8> {
+fn share(text: Option<&str>, problems: &mut Problems) -> Option<u8> {
     let text = text?;
     let number = text.trim().strip_suffix('%').and_then(|number| number.trim_end().parse().ok());
     match number {
@@ -193,7 +194,7 @@ fn share(text: Option<&str>, problems: &mut Vec<String>) -> Option<u8> {
 }
 
 /// Bytes a second.
-fn rate(key: &str, text: Option<&str>, problems: &mut Vec<String>) -> Option<u64> {
+fn rate(key: &str, text: Option<&str>, problems: &mut Problems) -> Option<u64> {
     let text = text?;
     let Some(bits) = bits_per_second(text.trim()) else {
         let name = key.rsplit('.').next().unwrap_or(key);

@@ -55,6 +55,11 @@ impl Pushed {
         self.trial.as_ref().map(|trial| &trial.given).or(self.kept.as_ref())
     }
 
+    /// What is in force again if the trial fails, unless that is the device's own file alone.
+    pub fn kept(&self) -> Option<&Version> {
+        self.kept.as_ref()
+    }
+
     /// The version that is on trial.
     pub fn on_trial(&self) -> Option<u64> {
         self.trial.as_ref().map(|trial| trial.given.version)

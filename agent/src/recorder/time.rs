@@ -76,6 +76,14 @@ impl Time {
         }
     }
 
+    /// When `media` is, as far as is known, where no fragment begins.
+    pub(super) fn look(&self, media: MediaTime) -> Start {
+        match self {
+            Self::Captured { clock, keeper, .. } => keeper.look(media, clock.now()),
+            Self::Given { next } => Start { monotonic: None, wall: *next, quality: ClockQuality::Given },
+        }
+    }
+
     /// How long the fragment from `start` to `media` lasts.
     pub(super) fn end(&mut self, start: Start, media: MediaTime, duration: Duration, continues: bool) -> Duration {
         match self {

@@ -85,16 +85,18 @@ pub fn lines(shelf: &Shelf, zone: &TimeZone) -> Vec<String> {
 
 /// A run of drops in a line.
 pub fn drop_line(run: &Run, zone: &TimeZone) -> String {
-    let fragments = run.last.0.saturating_sub(run.first.0).saturating_add(1);
+    let Run { reason, stream, session, first, last, pictures, .. } = run;
+    let (start, seconds) = (time(run.start, zone), run.duration.as_secs_f64());
+    if *pictures > 0 {
+        return format!(
+            "{start}  {stream}  {reason}  {pictures} pictures, {seconds:.1} s  before {session}-{:010}",
+            first.0
+        );
+    }
+    let fragments = last.0.saturating_sub(first.0).saturating_add(1);
     format!(
-        "{}  {}  {}  {fragments} fragments, {:.1} s  {}-{:010} to {:010}",
-        time(run.start, zone),
-        run.stream,
-        run.reason,
-        run.duration.as_secs_f64(),
-        run.session,
-        run.first.0,
-        run.last.0
+        "{start}  {stream}  {reason}  {fragments} fragments, {seconds:.1} s  {session}-{:010} to {:010}",
+        first.0, last.0
     )
 }
 
@@ -108,4 +110,33 @@ pub fn time(time: WallTime, zone: &TimeZone) -> String {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use fragment::{FragmentId, Sequence, SessionId};
+    use spool::drops::Reason;
+    use upload::FragmentKey;
+
+    use super::*;
+
+    #[test]
+    fn a_drop_is_told_in_fragments_or_in_pictures() {
+        let key = FragmentKey {
+            stream: "front".parse().unwrap(),
+            id: FragmentId { session: SessionId(7), sequence: Sequence(0) },
+        };
+        let start = WallTime::from_millis(1_700_000_000_000);
+        let run = Run::of(&key, start, Duration::from_secs(2), Reason::Quota);
+        let dropped = Run { last: Sequence(4), duration: Duration::from_secs(10), ..run };
+        let left_out = Run::before_key_frame(&key, start, Duration::from_millis(480), 12);
+        let lines = [dropped, left_out].map(|run| drop_line(&run, &TimeZone::UTC));
+        assert_eq!(
+            lines,
+            [
+                "2023-11-14T22:13:20.000+00:00  front  quota  5 fragments, 10.0 s  0000000000000007-0000000000 to 0000000004",
+                "2023-11-14T22:13:20.000+00:00  front  waiting-for-key-frame  12 pictures, 0.5 s  before 0000000000000007-0000000000",
+            ]
+        );
+    }
 }

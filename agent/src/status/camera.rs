@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fragment::{AccessUnit, Codec, Track, Tracks};
@@ -37,6 +37,8 @@ pub struct CameraSnapshot {
     pub bytes: u64,
     /// Units that belong to no fragment.
     pub dropped: u64,
+    /// Pictures among them that came before a key frame: the list of drops has them as `waiting-for-key-frame`.
+    pub pictures_left_out: u64,
     /// How often it failed and was started again.
     pub failures: u64,
     /// Packets that were lost on the way.
@@ -84,12 +86,15 @@ pub struct CameraStatus {
     pictures: AtomicU64,
     bytes: AtomicU64,
     dropped: AtomicU64,
+    left_out: AtomicU64,
     failures: AtomicU64,
     packets_lost: AtomicU64,
     units_damaged: AtomicU64,
     details: Mutex<Details>,
     /// Moved by each call of the camera's thread.
     pulse: Pulse,
+    /// Moved by the thread that writes what the camera gives.
+    scribe: Mutex<Option<Arc<Pulse>>>,
     /// How the pictures are coded, and the newest that stands alone.
     picture: Mutex<(Option<Track>, Option<KeyFrame>)>,
 }
@@ -148,12 +153,23 @@ impl CameraStatus {
 
     /// Its thread has nothing more to do.
     pub fn over(&self) {
-        self.pulse.end();
+        self.pulse.rest();
     }
 
     /// Whether its thread works.
     pub(super) fn pulse(&self) -> &Pulse {
         &self.pulse
+    }
+
+    /// What is recorded is written by a thread with this pulse.
+    pub fn written_by(&self, scribe: Arc<Pulse>) {
+        *self.scribe.lock().unwrap_or_else(PoisonError::into_inner) = Some(scribe);
+    }
+
+    /// Whether the thread that writes hangs: its disk does not answer.
+    pub(super) fn scribe_hangs(&self, now: Instant) -> bool {
+        let scribe = self.scribe.lock().unwrap_or_else(PoisonError::into_inner);
+        scribe.as_ref().is_some_and(|pulse| pulse.stands_still(now))
     }
 
     /// It failed, and is started again.
@@ -207,6 +223,7 @@ impl CameraStatus {
         self.pulse.beat(Instant::now());
         self.pictures.store(recorded.pictures, Relaxed);
         self.dropped.store(recorded.dropped, Relaxed);
+        self.left_out.store(recorded.left_out, Relaxed);
     }
 
     /// All of it, when `interval` has passed since the look that left `before`.
@@ -228,6 +245,7 @@ impl CameraStatus {
             pictures,
             bytes,
             dropped: self.dropped.load(Relaxed),
+            pictures_left_out: self.left_out.load(Relaxed),
             failures: self.failures.load(Relaxed),
             packets_lost: self.packets_lost.load(Relaxed),
             units_damaged: self.units_damaged.load(Relaxed),

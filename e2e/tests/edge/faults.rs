@@ -89,9 +89,8 @@ pub(crate) fn happen(stage: &mut Stage, fault: Fault, camera: usize) {
         Fault::CameraStalls(time) => {
             stage.tell(camera, &format!("stall {}", time.as_secs_f64()));
             thread::sleep(time);
-            stage.stalled(camera);
         }
-        Fault::CameraJumps(seconds) => stage.disturb(camera, &format!("jump {seconds}")),
+        Fault::CameraJumps(seconds) => stage.tell(camera, &format!("jump {seconds}")),
         Fault::Line(line, time) => stage.line_is(line, time),
         Fault::AgentKilled => stage.kill_agent(),
         Fault::ServerKilled => {

@@ -12,14 +12,13 @@ use crate::faults::{now_millis, until_up};
 /// The streams and what their cameras show.
 pub(crate) const STREAMS: [(&str, &str); 2] = [("yard", "h264-aac.mp4"), ("door", "h264-bframes.mp4")];
 
-/// So long before a disturbance a picture may have been on its way from the camera to the spool, on a busy machine:
-/// 200 ms wait in the agent to be put in order, and as long in buffers of the network.
-const BEFORE: i64 = 1500;
-/// So long after the agent reports pictures again, all are seen: a viewer begins at the camera's next key frame.
-const AFTER: i64 = 2500;
+/// So long before a camera, its connection or the agent ends, a picture may have been on its way from the camera to the spool, on a
+/// busy machine: 200 ms wait in the agent to be put in order, and as long in buffers of the network. From then on the agent sees nothing,
+/// until it reports pictures again; all that are sent after that it has, or says that it left out.
+const BEFORE: i64 = 1000;
 
-/// From key frame to key frame of the clips, in ms, and a busy machine.
-const KEY_FRAMES: i64 = 1200;
+/// A drop may be dated so far from when its pictures were sent, in ms: as long as they may have been on their way.
+const DATED: i64 = 1000;
 
 pub(crate) struct Stage {
     pub(crate) server: Server,
@@ -27,6 +26,8 @@ pub(crate) struct Stage {
     cameras: Vec<Camera>,
     /// When a stream could not be seen: from and to, in ms since 1970.
     pub(crate) unseen: Vec<(usize, i64, i64)>,
+    /// What the device's calendar was ahead, and from when on: in ms since 1970, and in ms.
+    calendars: Vec<(i64, i64)>,
     /// Until when the line is not well.
     line_until: Option<Instant>,
     network: Network,
@@ -51,10 +52,11 @@ impl Stage {
         agent.with_calendar("+0");
         network.inside(|| agent.restart());
         let began = now_millis();
-        let mut stage = Stage { server, agent, cameras, unseen: Vec::new(), line_until: None, network, folder };
+        let (unseen, calendars) = (Vec::new(), vec![(i64::MIN, 0)]);
+        let mut stage = Stage { server, agent, cameras, unseen, calendars, line_until: None, network, folder };
         for (i, (stream, _)) in STREAMS.iter().enumerate() {
             until_up(&stage, stream);
-            stage.unseen.push((i, began - BEFORE, now_millis() + AFTER));
+            stage.unseen.push((i, began - BEFORE, now_millis()));
         }
         stage
     }
@@ -66,14 +68,7 @@ impl Stage {
         // What the status says may still be of before.
         thread::sleep(Duration::from_secs(2));
         until_up(self, STREAMS[camera].0);
-        self.unseen.push((camera, from, now_millis() + AFTER));
-    }
-
-    /// A camera sends again after a stall. A long one ends the session, and the next begins at a key frame: what comes
-    /// before that can't be decoded. The agent counts it, with the reason *paused*.
-    pub(crate) fn stalled(&mut self, camera: usize) {
-        let now = now_millis();
-        self.unseen.push((camera, now - 200, now + KEY_FRAMES));
+        self.unseen.push((camera, from, now_millis()));
     }
 
     pub(crate) fn tell(&self, camera: usize, command: &str) {
@@ -88,11 +83,12 @@ impl Stage {
         network.inside(|| agent.restart());
         for (i, (stream, _)) in STREAMS.iter().enumerate() {
             until_up(self, stream);
-            self.unseen.push((i, from, now_millis() + AFTER));
+            self.unseen.push((i, from, now_millis()));
         }
     }
 
-    pub(crate) fn step_clock(&self, hours: i32) {
+    pub(crate) fn step_clock(&mut self, hours: i32) {
+        self.calendars.push((now_millis() - DATED, i64::from(hours) * 3_600_000));
         self.agent.set_clock(&format!("{hours:+}h"));
     }
 
@@ -132,15 +128,20 @@ impl Stage {
             let bytes = fs::read(self.agent.state().join(name)).unwrap_or_default();
             let text = String::from_utf8_lossy(&bytes).into_owned();
             for line in text.lines() {
-                // [checksum] [reason] [stream] [session] [first sequence] [last sequence] [start, ns] [duration, ns]
+                // [checksum] [reason] [stream] [session] [first sequence] [last sequence] [start, ns] [duration, ns], and more
                 let words: Vec<&str> = line.split_ascii_whitespace().collect();
-                let [_, reason, of, _, _, _, start, duration] = words[..] else { continue };
+                let [_, reason, of, _, _, _, start, duration, ..] = words[..] else { continue };
                 if of == stream {
                     eprintln!("dropped: {line}");
                     let [start, duration] =
                         [start, duration].map(|nanos| nanos.parse::<i64>().expect("a number") / 1_000_000);
                     assert!(!reason.is_empty());
-                    drops.push((start - BEFORE, start + duration + BEFORE));
+                    // By the calendar of its session, which may have begun before somebody set the clock.
+                    for &(from, ahead) in &self.calendars {
+                        if start - ahead >= from {
+                            drops.push((start - ahead - DATED, start - ahead + duration + DATED));
+                        }
+                    }
                 }
             }
         }

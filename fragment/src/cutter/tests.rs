@@ -90,7 +90,11 @@ fn a_jump_forwards_ends_the_session_and_the_sequence_begins_again() {
     assert_eq!(fragments[0].end, Some((80, FinishReason::Jump)));
     assert_eq!(fragments[0].session_end, Some(SessionEndReason::JumpForwards));
     assert_eq!((fragments[1].sequence, fragments[1].start), (0, 60_040));
-    assert_eq!(cutter.dropped(), 1, "the unit between the jump and the key frame");
+    assert_eq!(
+        (cutter.dropped(), &fragments[0].left_out[..]),
+        (1, &[60_000][..]),
+        "between the jump and the key frame"
+    );
 }
 
 #[test]
@@ -156,6 +160,8 @@ struct Cut {
     units: Vec<i64>,
     end: Option<(u128, FinishReason)>,
     session_end: Option<SessionEndReason>,
+    /// What came behind it and before the next one.
+    left_out: Vec<i64>,
 }
 
 fn run(cutter: &mut Cutter, units: impl IntoIterator<Item = AccessUnit>) -> Vec<Cut> {
@@ -171,15 +177,19 @@ fn run(cutter: &mut Cutter, units: impl IntoIterator<Item = AccessUnit>) -> Vec<
 
 fn drain(cutter: &mut Cutter, cuts: &mut Vec<Cut>) {
     while let Some(event) = cutter.poll() {
+        if let Event::LeftOut(unit) = event {
+            cuts.last_mut().into_iter().for_each(|cut| cut.left_out.push(unit.pts.as_millis()));
+            continue;
+        }
         if let Event::Started { sequence, start } = event {
             assert!(cuts.last().is_none_or(|cut| cut.end.is_some()), "started before the last one finished");
             let (sequence, start) = (sequence.0, start.as_millis());
-            cuts.push(Cut { sequence, start, units: Vec::new(), end: None, session_end: None });
+            cuts.push(Cut { sequence, start, units: Vec::new(), end: None, session_end: None, left_out: Vec::new() });
             continue;
         }
         let cut = cuts.last_mut().expect("a fragment has been started");
         match event {
-            Event::Started { .. } => unreachable!("handled above"),
+            Event::Started { .. } | Event::LeftOut(_) => unreachable!("handled above"),
             Event::Unit(unit) => cut.units.push(unit.pts.as_millis()),
             Event::Finished { duration, reason } => cut.end = Some((duration.as_millis(), reason)),
             Event::SessionEnded(reason) => cut.session_end = Some(reason),

@@ -62,6 +62,7 @@ fn drain(cutter: &mut Cutter, writer: &mut mkv::Writer, fragments: &mut Vec<Vec<
             }
             cutter::Event::Finished { .. } => fragments.last_mut().unwrap().extend(writer.end(&[])),
             cutter::Event::SessionEnded(reason) => panic!("{reason:?}"),
+            cutter::Event::LeftOut(unit) => panic!("{unit:?}"),
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::Raw;
+use crate::config::Problems;
 
 /// As it is written. What it does not say is as the camera has it.
 #[derive(Debug, Default, Deserialize)]
@@ -22,7 +23,7 @@ impl Sub {
 
 impl Raw {
     /// The sub stream as a camera, if there is one. Problems are those of a camera.
-    pub(in crate::config) fn take_sub(&mut self, problems: &mut Vec<String>) -> Option<Self> {
+    pub(in crate::config) fn take_sub(&mut self, problems: &mut Problems) -> Option<Self> {
         let sub = self.sub.take()?;
         let before = problems.len();
         if self.url.is_none() && self.onvif.is_none() {
