@@ -1,10 +1,10 @@
 //! `millrace-agent once FILE --stream NAME`: one file to the server, and done when all of it is on disk there.
 //!
 //! The file is read as fast as the upload takes it, through the same spool, and no faster: a file can wait, so
-//! nothing that waits for the server is dropped for it; the oldest of what only is recorded is, as for a camera. Its session is
-//! wanted as a whole from its first fragment on: so it is sent whatever mode and hours say of the stream, and stopped half-way,
-//! what was spooled is sent at the next start. Each ack is a line on standard output; a progress bar goes to the terminal. Unless a start time is given, the file is taken to end now, which needs its duration: it is
-//! read through once before.
+//! nothing is dropped for it. Its session is wanted as a whole from its first fragment on: so it is sent whatever mode and
+//! hours say of the stream, and stopped half-way, what was spooled is sent at the next start. Each ack is a line on standard
+//! output; a progress bar goes to the terminal. Unless a start time is given, the file is taken to end now, which needs its
+//! duration: it is read through once before.
 
 use std::collections::HashSet;
 use std::io::IsTerminal as _;
@@ -16,7 +16,7 @@ use fragment::cutter::Settings as Cut;
 use fragment::{MediaTime, SessionId, StreamName, WallTime};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipelines::Event;
-use spool::{Settings, Spool, SyncTime, WhenFull};
+use spool::{Settings, Spool, SyncTime};
 use tokio::sync::Notify;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
@@ -113,16 +113,13 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
         let report = report.clone();
         Arc::new(move |notice: &Notice| report.note(notice))
     };
-    let rules = config.uplink.rules.clone();
-    let may_drop = config.spool.when_full == WhenFull::DropOldest;
-    let gives_way = |stream: &StreamName| may_drop && !rules.is_live(stream);
-    let rules = config.uplink.rules.clone().live(upload.stream.clone());
+    let rules = config.uplink.rules.live(upload.stream.clone());
     let config = Config { uplink: Uplink { rules, ..config.uplink }, ..config };
     let destination = Destination::new(&config, folder.path(), spool.clone(), clock, observer, Arc::default(), None);
     let outcome = {
         let uplink = destination.run(stop.clone());
         let work = async {
-            read(&upload, start, &spool, &report, gives_way).await?;
+            read(&upload, start, &spool, &report).await?;
             report.settle_what_is_gone(&spool);
             report.all_settled().await;
             Ok(())
@@ -167,28 +164,14 @@ async fn duration(file: &Path) -> Result<Duration, OnceError> {
 }
 
 /// Spools the file, no further ahead of the upload than the limit, and never so far that the spool would have to
-/// drop something but what is held.
-async fn read(
-    upload: &Upload,
-    start: WallTime,
-    spool: &Spool,
-    report: &Report,
-    gives_way: impl Fn(&StreamName) -> bool,
-) -> Result<(), OnceError> {
-    let is_held = |key: &FragmentKey| gives_way(&key.stream) && !report.is_own(key);
-    let has_room = || spool.has_room() || spool.next(None).is_some_and(|(_, oldest)| is_held(&oldest.key));
-    // A camera may have recorded for the same stream.
-    let held_of_it = spool.amount_of(|stream| *stream == upload.stream && gives_way(stream)).bytes;
-    let ahead = || {
-        let waiting = spool.amount_of(|stream| *stream == upload.stream || !gives_way(stream)).bytes;
-        waiting.saturating_sub(held_of_it)
-    };
+/// drop something.
+async fn read(upload: &Upload, start: WallTime, spool: &Spool, report: &Report) -> Result<(), OnceError> {
     let noted = report.clone();
     let mut recorder = Recorder::new(upload.stream.clone(), spool.clone(), TimeSource::Given(start), Cut::default())
         .on_begun(move |key| noted.begun(key));
     let (handle, mut events) = capture::fast(&upload.file);
     loop {
-        while !has_room() || ahead() > limits::ONCE_SPOOL_BYTES {
+        while !spool.has_room() || spool.counters().bytes > limits::ONCE_SPOOL_BYTES {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         match events.recv().await {
@@ -287,10 +270,6 @@ impl Report {
         }
     }
 
-    fn is_own(&self, key: &FragmentKey) -> bool {
-        self.ledger().own.contains(key)
-    }
-
     fn outstanding(&self) -> usize {
         self.ledger().outstanding.len()
     }
@@ -307,8 +286,8 @@ impl Report {
             (ledger.own.len(), ledger.refused, ledger.lost)
         };
         let counters = spool.counters();
-        // The spool counts parts that were lost too, and what could not be begun. What made room for it was no part of it.
-        match (fragments, refused, lost.max(counters.lost + counters.dropped - counters.drops.quota)) {
+        // The spool counts parts that were lost too, and what could not be begun.
+        match (fragments, refused, lost.max(counters.lost + counters.dropped)) {
             (0, _, 0) => Err(OnceError::Empty(upload.file.clone())),
             (_, 0, 0) => {
                 self.say(&format!("all {fragments} fragments of {} are persisted", upload.file.display()));

@@ -79,7 +79,7 @@ async fn what_it_left_in_the_spool_is_sent_by_the_next_run_also_where_recordings
     drop(connection);
 
     let spool = Spool::open(state.path(), 1 << 30).unwrap();
-    record(&spool, "film", 0);
+    record(&spool, "film");
     let text = "[server]\naddress = \"localhost:1\"\n[uplink]\nmode = \"record\"\n";
     let rules = Config::parse(text, Path::new("/")).unwrap().uplink;
     let run = server::Uplink::start_with(&server, state.path(), &spool, None, rules);
@@ -93,28 +93,6 @@ async fn what_it_left_in_the_spool_is_sent_by_the_next_run_also_where_recordings
     assert_eq!(wanted::sessions(state.path()).unwrap().len(), 1);
     wanted::tidy_sessions(state.path(), &spool);
     assert_eq!(wanted::sessions(state.path()).unwrap(), [], "the next start finds nothing of it");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_spool_that_is_full_of_recordings_gives_way_to_it_and_keeps_the_rest() {
-    let (server, state) = stage();
-    let spool = Spool::open(state.path(), SMALL_SPOOL).unwrap();
-    (0..40).for_each(|sequence| record(&spool, "film", sequence));
-    assert!(!spool.has_room());
-    drop(spool);
-    let text = "[server]\naddress = \"localhost:1\"\n[uplink]\nmode = \"record\"\n";
-    let uplink = Config::parse(text, Path::new("/")).unwrap().uplink;
-    let uploaded = tokio::spawn(once(Config { uplink, ..config(&server, state.path(), SMALL_SPOOL) }, clip()));
-    let mut line = server.upload().await;
-    for _ in 0..5 {
-        let (key, _) = line.store().await;
-        assert_ne!(key.id.session, SessionId(7), "what a camera has recorded of the same stream is not sent");
-    }
-    // What was dropped for it was dropped by choice, and is no fault of the upload.
-    let outcome = within(uploaded).await.unwrap();
-    outcome.unwrap();
-    let left = Spool::open(state.path(), SMALL_SPOOL).unwrap().counters().fragments;
-    assert!((1..40).contains(&left), "{left}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,12 +128,12 @@ fn stage() -> (Server, tempfile::TempDir) {
 }
 
 /// A fragment that a camera has recorded.
-fn record(spool: &Spool, stream: &str, sequence: u32) {
-    let id = FragmentId { session: SessionId(7), sequence: Sequence(sequence) };
+fn record(spool: &Spool, stream: &str) {
+    let id = FragmentId { session: SessionId(7), sequence: Sequence(0) };
     let start = Start { monotonic: None, wall: server::now(), quality: ClockQuality::Given };
     let key = FragmentKey { stream: stream.parse().unwrap(), id };
     let mut writer = spool.create(key, start, Bytes::from_static(b"</fragment>")).unwrap();
-    writer.append(Duration::ZERO, &[Bytes::from_static(&[7; 4000])]).unwrap();
+    writer.append(Duration::ZERO, &[Bytes::from_static(b"media")]).unwrap();
     writer.finish(Duration::from_secs(1)).unwrap();
 }
 
