@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, SessionId, WallTime};
+use fragment::{BootId, ClockQuality, FragmentId, SessionId, WallTime};
 use spool::Start;
 
 use crate::clock::Instant;
@@ -93,33 +93,44 @@ impl Calendar {
         state::replace(&self.path, lines.as_bytes())
     }
 
-    /// The wall time of a fragment, and how far it can be trusted. `own` says that this run of the
+    /// The wall time of a fragment that is sent, and how far it can be trusted. `own` says that this run of the
     /// agent captured it.
     pub fn resolve(&mut self, id: FragmentId, start: Start, own: bool) -> (WallTime, ClockQuality) {
-        let known = (start.wall, start.quality);
-        let Some(monotonic) = start.monotonic.filter(|_| start.quality < ClockQuality::Synchronised) else {
-            return known;
-        };
-        let Some(mapping) = self.mapping(id.session, monotonic, own) else {
-            return known;
-        };
-        (mapping.wall_of_boot + monotonic.since_boot, mapping.quality)
+        let followed = self.followed(id.session, start, own);
+        if let Some(followed) = followed {
+            if self.sessions.len() >= limits::SESSIONS_MAPPED_MAX && !self.sessions.contains_key(&id.session) {
+                self.sessions.clear();
+            }
+            self.sessions.insert(id.session, followed);
+        }
+        time(start, followed)
     }
 
-    fn mapping(&mut self, session: SessionId, at: MonotonicTime, own: bool) -> Option<Mapping> {
+    /// What [`Self::resolve`] would say of a fragment now, for whoever only looks at it: its session goes no step further.
+    pub fn look(&self, id: FragmentId, start: Start, own: bool) -> (WallTime, ClockQuality) {
+        time(start, self.followed(id.session, start, own))
+    }
+
+    /// The time now, by the best that is known of this boot.
+    pub fn now(&self, now: Instant) -> WallTime {
+        let mapping = self.current.or(self.of_boot(self.boot));
+        match mapping.filter(|mapping| mapping.quality > now.quality) {
+            Some(mapping) => mapping.wall_of_boot + now.monotonic.since_boot,
+            None => now.wall,
+        }
+    }
+
+    /// How a session is mapped for its fragment that began there; `None` for one that needs no mapping, or has none.
+    fn followed(&self, session: SessionId, start: Start, own: bool) -> Option<Followed> {
+        let at = start.monotonic.filter(|_| start.quality < ClockQuality::Synchronised)?;
         let current = self.current.filter(|_| at.boot == self.boot);
-        if let Some(followed) = self.sessions.get_mut(&session) {
-            followed.follow(current.filter(|_| own), at.since_boot);
-            return Some(followed.mapping);
+        if let Some(&followed) = self.sessions.get(&session) {
+            return Some(followed.towards(current.filter(|_| own), at.since_boot));
         }
         let remembered = self.of_boot(at.boot);
         // Some fragments of an earlier run's session may have been sent by what was known then.
         let mapping = if own { current.or(remembered) } else { remembered.or(current) }?;
-        if self.sessions.len() >= limits::SESSIONS_MAPPED_MAX {
-            self.sessions.clear();
-        }
-        self.sessions.insert(session, Followed { mapping, since_boot: at.since_boot });
-        Some(mapping)
+        Some(Followed { mapping, since_boot: at.since_boot })
     }
 
     fn of_boot(&self, boot: BootId) -> Option<Mapping> {
@@ -128,13 +139,13 @@ impl Calendar {
 }
 
 impl Followed {
-    /// Moves towards what is known now, by as much as the time since the last fragment allows.
-    fn follow(&mut self, current: Option<Mapping>, since_boot: Duration) {
+    /// The same, moved towards what is known now, by as much as the time since the last fragment allows.
+    fn towards(mut self, current: Option<Mapping>, since_boot: Duration) -> Self {
         let Some(target) = current.filter(|current| current.quality >= self.mapping.quality) else {
-            return;
+            return self;
         };
         let Some(elapsed) = since_boot.checked_sub(self.since_boot) else {
-            return;
+            return self;
         };
         self.since_boot = since_boot;
         let (behind, ahead) = (
@@ -146,6 +157,15 @@ impl Followed {
         if behind.max(ahead) <= limits::MAPPING_APART_MIN {
             self.mapping.quality = target.quality;
         }
+        self
+    }
+}
+
+/// By the mapping of its session, or as it was captured.
+fn time(start: Start, followed: Option<Followed>) -> (WallTime, ClockQuality) {
+    match start.monotonic.zip(followed) {
+        Some((monotonic, Followed { mapping, .. })) => (mapping.wall_of_boot + monotonic.since_boot, mapping.quality),
+        None => (start.wall, start.quality),
     }
 }
 

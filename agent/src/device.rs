@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fragment::WallTime;
 use spool::Spool;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -23,6 +24,7 @@ use crate::cameras::Cameras;
 use crate::clock::Clock;
 use crate::config::{Config, Local, Problems};
 use crate::destination::Destination;
+use crate::fetch::Desk;
 use crate::fleet::Heard;
 use crate::fleet::reporter::Reporter;
 use crate::fleet::store::Store;
@@ -30,7 +32,7 @@ use crate::run::{self, InForce, RunError, Signals};
 use crate::snapshot::Studio;
 use crate::status::Status;
 use crate::uplink::Notice;
-use crate::{VERSION, limits, metrics, upkeep};
+use crate::{VERSION, limits, metrics, upkeep, wanted};
 
 /// What comes after the device has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +90,9 @@ impl<'a> Device<'a> {
         clock: Clock,
     ) -> Result<Self, RunError> {
         let spool = Spool::open(folder, config.spool).map_err(RunError::Spool)?;
+        wanted::tidy_sessions(folder, &spool);
         let status = Status::new(folder, spool.clone());
+        status.go_by(config.uplink.rules.clone());
         let mut cameras = Cameras::new(spool.clone(), clock, status.clone());
         if config.cameras.is_empty() {
             tracing::warn!("no camera yet; the server may push a configuration that has some");
@@ -303,6 +307,7 @@ impl<'a> Device<'a> {
             return Some(Next::Again);
         }
         self.config = config;
+        self.status.go_by(self.config.uplink.rules.clone());
         self.cameras.become_like(&self.config.cameras).await;
         self.say = None;
         self.uplink.end().await;
@@ -319,6 +324,7 @@ impl<'a> Device<'a> {
                 if self.cameras.restart(&stream).await { Ok(Bytes::new()) } else { Err(self.no_camera(&stream)) }
             }
             CommandKind::Snapshot { stream, width_max } => return self.snapshot(id, &stream, width_max),
+            CommandKind::Fetch { stream, from, to } => return self.fetch(id, stream, from, to),
             CommandKind::Unknown => Err(format!("the agent {VERSION} does not know this command; update it")),
         };
         for part in CommandResult::parts(id, answer) {
@@ -343,6 +349,30 @@ impl<'a> Device<'a> {
         });
     }
 
+    /// On a thread of its own: the cameras and the status do not wait for the disk.
+    fn fetch(&self, id: u64, stream: String, from: WallTime, to: WallTime) {
+        let Some(say) = self.say.clone() else { return };
+        tracing::info!(
+            stream,
+            from_ms = from.as_millis(),
+            to_ms = to.as_millis(),
+            "the server asks for a range of what is recorded"
+        );
+        let desk = Desk {
+            state: self.folder.clone(),
+            spool: self.spool.clone(),
+            clock: self.clock,
+            streams: self.cameras.streams().into_iter().map(str::to_owned).collect(),
+        };
+        tokio::task::spawn_blocking(move || {
+            let answer = desk.fetch(&stream, from, to).map(|fetched| fetched.encode()).map_err(|why| why.to_string());
+            for part in CommandResult::parts(id, answer) {
+                // Whoever asked is gone with the connection; what was asked for is on disk.
+                let _ = say.blocking_send(FromAgent::Result(part));
+            }
+        });
+    }
+
     fn no_camera(&self, stream: &str) -> String {
         format!("the device has no camera for {stream:?}; it has {}", self.cameras.streams().join(", "))
     }
@@ -358,7 +388,7 @@ impl<'a> Device<'a> {
 
     fn tell_status(&mut self) {
         if self.say.as_ref().is_some_and(|say| !say.is_closed()) {
-            let status = self.reporter.status(&self.status.latest());
+            let status = self.reporter.status(&self.status.latest(), self.status.oldest_waiting());
             self.say(FromAgent::Status(Box::new(status)));
         }
     }

@@ -76,7 +76,7 @@ impl Feed {
         loop {
             let action = sender.poll_action(now)?;
             if let Action::Open { key, priority: Priority::Backlog } = &action
-                && !plan.is_open(&key.stream)
+                && !plan.may_go(key)
                 && let Some((&ordinal, told)) = self.told.iter().find(|(_, told)| told.key == *key)
                 && !told.wanted
             {
@@ -92,7 +92,7 @@ impl Feed {
     /// through again.
     pub fn turn(&mut self, sender: &mut Sender, plan: &mut Plan) {
         self.told.retain(|_, told| {
-            let stays = told.wanted || told.live && plan.is_live(&told.key.stream) || plan.is_open(&told.key.stream);
+            let stays = told.wanted || told.live && plan.is_live(&told.key.stream) || plan.may_go(&told.key);
             stays || !sender.withdraw(&told.key)
         });
         self.backlog = None;
@@ -189,7 +189,7 @@ impl Feed {
                 return;
             }
             self.backlog = Some(ordinal);
-            if !told && plan.is_open(&entry.key.stream) {
+            if !told && plan.may_go(&entry.key) {
                 self.tell(sender, ordinal, &entry, Priority::Backlog, false);
                 room -= 1;
             }

@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! millrace_agent_connected                                      1 while the server answers
-//! millrace_agent_spool_fragments, …_spool_bytes                 what is in the spool now
+//! millrace_agent_spool_fragments, …_spool_bytes                 what waits in the spool for the server
+//! millrace_agent_held_fragments, …_held_bytes                   recordings that wait for their hours or until they are asked for
+//! millrace_agent_kept_fragments, …_kept_bytes                   what the server has and stays on the device for a while
+//! millrace_agent_recording_stopped                              1 while nothing is recorded because the spool is full
 //! millrace_agent_spool_fragments_total{fate}                    spooled, persisted, rejected, dropped or lost in this run
 //! millrace_agent_camera_up{stream}                              1 while it gives video
 //! millrace_agent_camera_fps, …_bits_per_second{stream}          in the last second
@@ -24,6 +27,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use spool::Amount;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -95,10 +99,12 @@ pub fn page(status: &Snapshot) -> String {
     page.family("connected", "gauge", "Whether the server answers.");
     page.sample("connected", "", u8::from(status.connected));
     let spool = &status.spool;
-    page.family("spool_fragments", "gauge", "Fragments in the spool.");
-    page.sample("spool_fragments", "", spool.fragments);
-    page.family("spool_bytes", "gauge", "The size of the fragments in the spool.");
-    page.sample("spool_bytes", "", spool.bytes);
+    let kept = Amount { fragments: spool.kept, bytes: spool.kept_bytes };
+    page.amount("spool", "that wait for the server", status.waiting());
+    page.amount("held", "that wait for their hours or until they are asked for", status.held);
+    page.amount("kept", "that the server has and that stay for a while", kept);
+    page.family("recording_stopped", "gauge", "Whether nothing is recorded because the spool is full.");
+    page.sample("recording_stopped", "", u8::from(spool.stopped));
     page.family("spool_fragments_total", "counter", "Fragments, by what became of them in this run.");
     for (fate, count) in [
         ("spooled", spool.spooled),
@@ -147,6 +153,13 @@ impl Page {
         let _ = writeln!(self.0, "millrace_agent_{name}{labels} {value}");
     }
 
+    fn amount(&mut self, name: &str, which: &str, Amount { fragments, bytes }: Amount) {
+        self.family(&format!("{name}_fragments"), "gauge", &format!("Fragments in the spool {which}."));
+        self.sample(&format!("{name}_fragments"), "", fragments);
+        self.family(&format!("{name}_bytes"), "gauge", &format!("The size of the fragments in the spool {which}."));
+        self.sample(&format!("{name}_bytes"), "", bytes);
+    }
+
     fn cameras<T: Display>(
         &mut self,
         cameras: &[CameraSnapshot],
@@ -165,6 +178,8 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use spool::Counters;
+
     use super::*;
 
     #[test]
@@ -177,9 +192,19 @@ mod tests {
             troubles: [(Reason::Silent, 2)].into(),
             ..CameraSnapshot::default()
         };
-        let text = page(&Snapshot { connected: true, cameras: vec![camera], ..Snapshot::default() });
+        let spool =
+            Counters { fragments: 9, bytes: 900, kept: 4, kept_bytes: 400, stopped: true, ..Counters::default() };
+        let held = Amount { fragments: 7, bytes: 700 };
+        let text = page(&Snapshot { connected: true, spool, held, cameras: vec![camera], ..Snapshot::default() });
         for line in [
             "millrace_agent_connected 1",
+            "millrace_agent_spool_fragments 2",
+            "millrace_agent_spool_bytes 200",
+            "millrace_agent_held_fragments 7",
+            "millrace_agent_held_bytes 700",
+            "millrace_agent_kept_fragments 4",
+            "millrace_agent_kept_bytes 400",
+            "millrace_agent_recording_stopped 1",
             "millrace_agent_spool_fragments_total{fate=\"dropped\"} 0",
             "millrace_agent_camera_up{stream=\"yard\"} 1",
             "millrace_agent_camera_fps{stream=\"yard\"} 25",

@@ -1,18 +1,19 @@
 //! `millrace-agent once FILE --stream NAME`: one file to the server, and done when all of it is on disk there.
 //!
 //! The file is read as fast as the upload takes it, through the same spool, and no faster: a file can wait, so
-//! nothing is dropped for it. Stopped half-way, what was spooled is sent at the next start. Each ack is a line on standard output; a progress bar goes to the
-//! terminal. Unless a start time is given, the file is taken to end now, which needs its duration: it is
-//! read through once before.
+//! nothing is dropped for it. Its session is wanted as a whole from its first fragment on: so it is sent whatever mode and
+//! hours say of the stream, and stopped half-way, what was spooled is sent at the next start. Each ack is a line on standard
+//! output; a progress bar goes to the terminal. Unless a start time is given, the file is taken to end now, which needs its
+//! duration: it is read through once before.
 
 use std::collections::HashSet;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fragment::cutter::Settings as Cut;
-use fragment::{MediaTime, StreamName, WallTime};
+use fragment::{MediaTime, SessionId, StreamName, WallTime};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipelines::Event;
 use spool::{Settings, Spool, SyncTime};
@@ -29,7 +30,7 @@ use crate::recorder::{Recorder, TimeSource};
 use crate::run::{RunError, Signals};
 use crate::state::StateFolder;
 use crate::uplink::Notice;
-use crate::{capture, limits};
+use crate::{capture, limits, wanted};
 
 /// What to upload.
 #[derive(Debug)]
@@ -79,6 +80,7 @@ pub enum OnceError {
 #[derive(Debug, Default)]
 struct Ledger {
     own: HashSet<FragmentKey>,
+    sessions: HashSet<SessionId>,
     outstanding: HashSet<FragmentKey>,
     refused: usize,
     lost: u64,
@@ -86,6 +88,7 @@ struct Ledger {
 
 #[derive(Clone)]
 struct Report {
+    state: PathBuf,
     ledger: Arc<Mutex<Ledger>>,
     settled: Arc<Notify>,
     bar: ProgressBar,
@@ -97,19 +100,20 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
     let clock = Clock::open().map_err(RunError::Clock)?;
     let spool =
         Spool::open(folder.path(), Settings { sync: SyncTime::Fragment, ..config.spool }).map_err(RunError::Spool)?;
+    wanted::tidy_sessions(folder.path(), &spool);
     let mut signals = Signals::new().map_err(RunError::Signal)?;
     let start = match upload.start {
         Some(start) => start,
         None => clock.now().wall - duration(&upload.file).await?,
     };
 
-    let report = Report::new();
+    let report = Report::new(folder.path());
     let stop = CancellationToken::new();
     let observer = {
         let report = report.clone();
         Arc::new(move |notice: &Notice| report.note(notice))
     };
-    let rules = config.uplink.rules.always(upload.stream.clone());
+    let rules = config.uplink.rules.live(upload.stream.clone());
     let config = Config { uplink: Uplink { rules, ..config.uplink }, ..config };
     let destination = Destination::new(&config, folder.path(), spool.clone(), clock, observer, Arc::default(), None);
     let outcome = {
@@ -135,11 +139,12 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
     };
     report.bar.finish_and_clear();
     outcome?;
+    report.let_go_of_sessions();
     report.conclude(&upload, &spool)
 }
 
 /// How long the file plays.
-async fn duration(file: &std::path::Path) -> Result<Duration, OnceError> {
+async fn duration(file: &Path) -> Result<Duration, OnceError> {
     let (handle, mut events) = capture::fast(file);
     let mut ends: Option<(MediaTime, MediaTime)> = None;
     loop {
@@ -185,18 +190,24 @@ async fn read(upload: &Upload, start: WallTime, spool: &Spool, report: &Report) 
 }
 
 impl Report {
-    fn new() -> Self {
+    fn new(state: &Path) -> Self {
         let bar = ProgressBar::new(0);
         if !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} fragments persisted, {elapsed}");
         bar.set_style(style.expect("the template is constant"));
-        Self { ledger: Arc::default(), settled: Arc::default(), bar }
+        Self { state: state.to_owned(), ledger: Arc::default(), settled: Arc::default(), bar }
     }
 
     fn begun(&self, key: &FragmentKey) {
         let mut ledger = self.ledger();
+        let session = key.id.session;
+        if ledger.sessions.insert(session)
+            && let Err(error) = wanted::want_session(&self.state, session)
+        {
+            tracing::warn!(%error, "it can't be noted that this is wanted: what is not sent at once goes by mode and hours");
+        }
         ledger.own.insert(key.clone());
         ledger.outstanding.insert(key.clone());
         self.bar.inc_length(1);
@@ -263,6 +274,12 @@ impl Report {
         self.ledger().outstanding.len()
     }
 
+    /// Nothing of them is left to send.
+    fn let_go_of_sessions(&self) {
+        let sessions = std::mem::take(&mut self.ledger().sessions);
+        sessions.into_iter().for_each(|session| wanted::session_done(&self.state, session));
+    }
+
     fn conclude(&self, upload: &Upload, spool: &Spool) -> Result<(), OnceError> {
         let (fragments, refused, lost) = {
             let ledger = self.ledger();
@@ -304,7 +321,7 @@ mod tests {
     async fn what_left_the_spool_without_a_word_is_lost_and_not_waited_for() {
         let state = tempfile::tempdir().unwrap();
         let spool = Spool::open(state.path(), 1 << 30).unwrap();
-        let (report, key) = (Report::new(), key());
+        let (report, key) = (Report::new(state.path()), key());
         report.begun(&key);
         report.settle_what_is_gone(&spool);
         report.all_settled().await;
@@ -316,7 +333,7 @@ mod tests {
     fn what_was_told_before_it_left_the_spool_is_not_lost() {
         let state = tempfile::tempdir().unwrap();
         let spool = Spool::open(state.path(), 1 << 30).unwrap();
-        let (report, key) = (Report::new(), key());
+        let (report, key) = (Report::new(state.path()), key());
         report.begun(&key);
         report.note(&Notice::Persisted(key.clone(), None));
         report.settle_what_is_gone(&spool);

@@ -5,6 +5,7 @@
 //! | `mode = "continuous"` | is sent | within `backlog_hours` |
 //! | `mode = "record"` | waits | within `upload_hours` and `backlog_hours` |
 //! | any, in a range that was asked for | as above | at any hour: someone waits for it |
+//! | any, of a session that is wanted as a whole | as above | at any hour |
 //!
 //! Hours are those of a time that can be trusted: of a synchronised clock, or of the server, which says its time before it is
 //! sent anything. So a device in 1970 keeps its hours too. Until a time is known, hours allow nothing.
@@ -12,7 +13,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use fragment::{StreamName, WallTime};
+use fragment::{SessionId, StreamName, WallTime};
+use upload::FragmentKey;
 
 use crate::hours::Hours;
 use crate::limits;
@@ -26,14 +28,14 @@ pub struct Rules {
     streams: HashMap<StreamName, Option<Hours>>,
     /// Streams of which the configuration says nothing, such as those of a camera that was taken out of it.
     others: Option<Hours>,
-    /// One that goes at any time: somebody waits for it.
-    always: Option<StreamName>,
+    /// One that is sent while it is captured, whatever else is said of it: somebody waits for it.
+    live: Option<StreamName>,
 }
 
 impl Rules {
     /// Rules for streams that have none of their own.
     pub fn new(backlog: Hours, others: Option<Hours>) -> Self {
-        Self { backlog, streams: HashMap::new(), others, always: None }
+        Self { backlog, streams: HashMap::new(), others, live: None }
     }
 
     /// A stream that only records has hours.
@@ -41,21 +43,29 @@ impl Rules {
         self.streams.insert(stream, record);
     }
 
-    /// The same, but for a stream that goes at any time.
+    /// The same, but for a stream that is sent while it is captured. What earlier runs have left of it goes by the rules.
     #[must_use]
-    pub fn always(self, stream: StreamName) -> Self {
-        Self { always: Some(stream), ..self }
+    pub fn live(self, stream: StreamName) -> Self {
+        Self { live: Some(stream), ..self }
+    }
+
+    /// The streams that nothing uploads by itself, in the order of their names.
+    pub fn only_on_request(&self) -> Vec<&StreamName> {
+        let never = Some(Hours::never());
+        let mut streams: Vec<_> =
+            self.streams.iter().filter(|(_, hours)| **hours == never).map(|(name, _)| name).collect();
+        streams.sort();
+        streams
     }
 
     /// Whether it is sent while it is captured.
     pub fn is_live(&self, stream: &StreamName) -> bool {
-        self.always.as_ref() == Some(stream) || self.record(stream).is_none()
+        self.live.as_ref() == Some(stream) || self.record(stream).is_none()
     }
 
     /// Whether what was captured of it may be sent at this time, as far as hours go.
     pub fn open(&self, stream: &StreamName, at: Option<WallTime>) -> bool {
-        let always = self.always.as_ref() == Some(stream);
-        always || self.backlog.allow(at) && self.record(stream).is_none_or(|hours| hours.allow(at))
+        self.backlog.allow(at) && self.record(stream).is_none_or(|hours| hours.allow(at))
     }
 
     fn record(&self, stream: &StreamName) -> Option<&Hours> {
@@ -69,6 +79,8 @@ pub struct Plan {
     rules: Rules,
     now: Option<WallTime>,
     wanted: Vec<Range>,
+    /// Sessions that are wanted as a whole.
+    sessions: Vec<SessionId>,
     /// Whether each stream was open when it was last asked for.
     open: HashMap<StreamName, bool>,
 }
@@ -76,11 +88,11 @@ pub struct Plan {
 impl Plan {
     /// A plan for a time that is not known yet.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, now: None, wanted: Vec::new(), open: HashMap::new() }
+        Self { rules, now: None, wanted: Vec::new(), sessions: Vec::new(), open: HashMap::new() }
     }
 
-    /// It is `now`, and these ranges are wanted. Says whether other fragments may be sent than before.
-    pub fn turn(&mut self, now: WallTime, wanted: Vec<Range>) -> bool {
+    /// It is `now`, and these ranges and sessions are wanted. Says whether other fragments may be sent than before.
+    pub fn turn(&mut self, now: WallTime, wanted: Vec<Range>, sessions: Vec<SessionId>) -> bool {
         self.now = Some(now);
         let rules = &self.rules;
         let mut turned = false;
@@ -89,7 +101,8 @@ impl Plan {
             turned |= std::mem::replace(open, opens) != opens;
         }
         turned |= wanted.iter().any(|range| !self.wanted.contains(range));
-        self.wanted = wanted;
+        turned |= sessions.iter().any(|session| !self.sessions.contains(session));
+        (self.wanted, self.sessions) = (wanted, sessions);
         turned
     }
 
@@ -98,8 +111,13 @@ impl Plan {
         self.rules.is_live(stream)
     }
 
+    /// Whether a fragment that was captured may be sent now, without its range having been asked for.
+    pub fn may_go(&mut self, key: &FragmentKey) -> bool {
+        self.sessions.contains(&key.id.session) || self.is_open(&key.stream)
+    }
+
     /// Whether what was captured of this stream may be sent now, without having been asked for.
-    pub fn is_open(&mut self, stream: &StreamName) -> bool {
+    fn is_open(&mut self, stream: &StreamName) -> bool {
         if let Some(&open) = self.open.get(stream) {
             return open;
         }

@@ -62,7 +62,7 @@ pub fn shelves(state: &Path, only: Option<&StreamName>) -> Result<Vec<Shelf>, Lo
     // A folder that is not there is a slip, and one without recordings is none.
     std::fs::read_dir(state).map_err(unreadable)?;
     let boot = Clock::open().map_err(unreadable)?.boot();
-    let mut calendar = Calendar::open(state, boot);
+    let calendar = Calendar::open(state, boot);
     let mut shelves = Vec::new();
     for stream in recordings::streams(state).map_err(unreadable)? {
         if only.is_some_and(|only| *only != stream) {
@@ -75,7 +75,7 @@ pub fn shelves(state: &Path, only: Option<&StreamName>) -> Result<Vec<Shelf>, Lo
                 continue;
             };
             let header = &recording.header;
-            let (start, quality) = calendar.resolve(header.key.id, header.start, false);
+            let (start, quality) = calendar.look(header.key.id, header.start, false);
             shelf.pieces.push(Piece { recording, start, quality, duration: trailer.duration });
         }
         shelves.push(shelf);

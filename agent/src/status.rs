@@ -5,13 +5,14 @@
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use spool::{Counters, Spool};
+use spool::{Amount, Counters, Entry, Spool};
 use tokio_util::sync::CancellationToken;
 
+use crate::plan::Rules;
 use crate::service::{Pulse, Report};
 use crate::uplink::Notice;
 
@@ -37,6 +38,10 @@ pub struct Snapshot {
     pub clock_problem: Option<String>,
     /// The spool.
     pub spool: Counters,
+    /// What of it is held: recordings of cameras that only record, which wait for their hours or until somebody asks for
+    /// them. What else the server does not have waits for the server.
+    #[serde(default)]
+    pub held: Amount,
     /// Each camera.
     pub cameras: Vec<CameraSnapshot>,
 }
@@ -58,6 +63,8 @@ pub struct Status {
     latest: Arc<Mutex<Snapshot>>,
     connection: Arc<Mutex<Connection>>,
     uplink: Arc<Pulse>,
+    /// Which streams only record.
+    rules: Arc<Mutex<Rules>>,
     spool: Spool,
     path: PathBuf,
 }
@@ -65,8 +72,19 @@ pub struct Status {
 impl Status {
     /// Counters that are to be written to `status.json` in the folder `state`.
     pub fn new(state: &std::path::Path, spool: Spool) -> Self {
-        let (cameras, left, latest, connection, uplink) = Default::default();
-        Self { cameras, left, latest, connection, uplink, spool, path: state.join("status.json") }
+        let (cameras, left, latest, connection, uplink, rules) = Default::default();
+        Self { cameras, left, latest, connection, uplink, rules, spool, path: state.join("status.json") }
+    }
+
+    /// From now on these rules say which streams are held.
+    pub fn go_by(&self, rules: Rules) {
+        *self.rules() = rules;
+    }
+
+    /// The oldest fragment that waits for the server.
+    pub fn oldest_waiting(&self) -> Option<Entry> {
+        let rules = self.rules();
+        self.spool.oldest_of(|stream| rules.is_live(stream))
     }
 
     /// From now on these are the cameras.
@@ -164,7 +182,15 @@ impl Status {
             clock_problem: connection.clock_problem.clone(),
             cameras: cameras.collect(),
             spool: self.spool.counters(),
+            held: {
+                let rules = self.rules();
+                self.spool.amount_of(|stream| !rules.is_live(stream))
+            },
         }
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, snapshot: &Snapshot) -> std::io::Result<()> {
@@ -175,17 +201,31 @@ impl Status {
 }
 
 impl Snapshot {
+    /// What waits for the server.
+    pub fn waiting(&self) -> Amount {
+        Amount {
+            fragments: self.spool.fragments.saturating_sub(self.held.fragments),
+            bytes: self.spool.bytes.saturating_sub(self.held.bytes),
+        }
+    }
+
     /// All that matters, in one line.
     pub fn line(&self) -> String {
         let up = self.cameras.iter().filter(|camera| camera.up).count();
         let fps: f64 = self.cameras.iter().map(|camera| camera.fps).sum();
-        let Counters { fragments, bytes, spooled, persisted, dropped, lost, .. } = self.spool;
+        let Counters { kept, kept_bytes, spooled, persisted, dropped, lost, .. } = self.spool;
+        let Amount { fragments, bytes } = self.waiting();
         let link = if self.connected { "connected" } else { "offline" };
         let mut line = format!(
             "{link} · cameras {up}/{} · {fps:.0} fps · captured {spooled} · persisted {persisted} · in the spool {fragments} ({:.1} MB)",
             self.cameras.len(),
-            f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX)) / 1024.0,
+            megabytes(bytes),
         );
+        for (what, fragments, bytes) in [("held", self.held.fragments, self.held.bytes), ("kept", kept, kept_bytes)] {
+            if fragments > 0 {
+                line += &format!(" · {what} {fragments} ({:.1} MB)", megabytes(bytes));
+            }
+        }
         if self.spool.stopped {
             line += " · FULL: recording stopped";
         }
@@ -196,10 +236,43 @@ impl Snapshot {
     }
 }
 
+fn megabytes(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX)) / 1024.0
+}
+
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
+    use spool::Start;
+    use upload::FragmentKey;
+
     use super::*;
+    use crate::hours::Hours;
     use crate::limits;
+
+    #[test]
+    fn what_a_camera_only_records_is_held_and_waits_for_no_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), limits::SPOOL_BYTES_MIN).unwrap();
+        let status = Status::new(folder.path(), spool.clone());
+        record(&spool, "yard", 0);
+        record(&spool, "yard", 1);
+        record(&spool, "door", 0);
+        let mut rules = Rules::default();
+        rules.set("yard".parse().unwrap(), Some(Hours::never()));
+        status.go_by(rules);
+        let snapshot = status.snapshot(&mut HashMap::new(), Duration::ZERO);
+        assert_eq!((snapshot.held.fragments, snapshot.waiting().fragments), (2, 1));
+        assert_eq!(snapshot.held.bytes + snapshot.waiting().bytes, spool.counters().bytes);
+        assert!(snapshot.line().contains("in the spool 1 (0.0 MB) · held 2 (0.0 MB)"), "{}", snapshot.line());
+        assert_eq!(status.oldest_waiting().unwrap().key.stream.as_str(), "door");
+
+        // Another configuration is in force: all of it is to be sent.
+        status.go_by(Rules::default());
+        assert_eq!(status.snapshot(&mut HashMap::new(), Duration::ZERO).held, Amount::default());
+        assert_eq!(status.oldest_waiting().unwrap().key.stream.as_str(), "yard");
+    }
 
     #[test]
     fn a_camera_or_an_uplink_that_stands_still_is_what_hangs() {
@@ -241,5 +314,14 @@ mod tests {
         assert_eq!(status.hangs(later).as_deref(), Some("writing garden to the disk"));
         scribe.rest();
         assert_eq!(status.hangs(later), None);
+    }
+
+    fn record(spool: &Spool, stream: &str, sequence: u32) {
+        let id = FragmentId { session: SessionId(7), sequence: Sequence(sequence) };
+        let start = Start { monotonic: None, wall: WallTime::from_millis(1), quality: ClockQuality::Given };
+        let key = FragmentKey { stream: stream.parse().unwrap(), id };
+        let mut writer = spool.create(key, start, Bytes::from_static(b"</fragment>")).unwrap();
+        writer.append(Duration::ZERO, &[Bytes::from_static(b"media")]).unwrap();
+        writer.finish(Duration::from_secs(1)).unwrap();
     }
 }

@@ -2,17 +2,23 @@
 //!
 //! ```text
 //! <state>/wanted/<from>-<to>-<stream>   an empty file per range; both times in milliseconds since 1970
+//! <state>/wanted/session-<id>           likewise for all of a session; its id as 16 hexadecimal digits
 //! ```
 //!
 //! Names alone, so that whoever asks, the server through the agent or a person by `millrace-agent recordings upload`, makes
 //! a range by one call that happens or does not. The agent, which takes ranges away, looks each second. Ranges of one
 //! stream that touch are made one: first the whole is there, then its parts go.
+//!
+//! A session is wanted by `once`, which names it as its first fragment begins: so what it leaves is sent by the next run,
+//! whatever mode and hours say of its stream, and nothing else is. The name is taken away when all of it is persisted, or at
+//! a start that finds nothing of it in the spool.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fragment::{StreamName, WallTime};
+use fragment::{SessionId, StreamName, WallTime};
+use spool::Spool;
 
 use crate::{limits, state};
 
@@ -43,7 +49,9 @@ pub enum WantError {
     #[error("no agent has run with the state folder {0} yet: start it first, with this configuration")]
     NoAgent(PathBuf),
     /// It can't be written down.
-    #[error("the range can't be written into {path}: {source}; run this as the agent's user or as root")]
+    #[error(
+        "the range can't be written into {path}: {source}; it takes the agent's user or root, and some room on the disk"
+    )]
     Io {
         /// Where.
         path: PathBuf,
@@ -111,10 +119,55 @@ pub fn done(state: &Path, range: &Range) {
     }
 }
 
+/// Asks for all of a session.
+pub fn want_session(state: &Path, session: SessionId) -> io::Result<()> {
+    prepare(state)?;
+    let folder = folder(state);
+    File::create(folder.join(session_name(session)))?;
+    state::sync_folder(&folder)
+}
+
+/// The sessions that are wanted as a whole, no more than there may be.
+pub fn sessions(state: &Path) -> io::Result<Vec<SessionId>> {
+    let names = fs::read_dir(folder(state))?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Ok(names.filter_map(|name| parse_session(&name)).take(limits::WANTED_RANGES_MAX).collect())
+}
+
+/// Takes away the sessions of earlier runs of which the spool holds nothing any more.
+pub fn tidy_sessions(state: &Path, spool: &Spool) {
+    let mut gone = sessions(state).unwrap_or_default();
+    let mut after = None;
+    while !gone.is_empty()
+        && let Some((ordinal, entry)) = spool.next(after)
+    {
+        gone.retain(|session| *session != entry.key.id.session);
+        after = Some(ordinal);
+    }
+    gone.into_iter().for_each(|session| session_done(state, session));
+}
+
+/// All of it is uploaded. Not synced, like [`done`].
+pub fn session_done(state: &Path, session: SessionId) {
+    if let Err(error) = fs::remove_file(folder(state).join(session_name(session))) {
+        tracing::warn!(%error, "a session that is uploaded can't be taken from the wanted ones");
+    }
+}
+
+fn session_name(session: SessionId) -> String {
+    format!("session-{:016x}", session.0)
+}
+
+fn parse_session(name: &str) -> Option<SessionId> {
+    let digits = name.strip_prefix("session-")?;
+    let session = u64::from_str_radix(digits, 16).ok().map(SessionId)?;
+    (session_name(session) == name).then_some(session)
+}
+
 impl Range {
     /// A range whose times are rounded outwards to milliseconds.
     pub fn new(stream: StreamName, from: WallTime, to: WallTime) -> Self {
-        let millis = |time: WallTime, up: i64| WallTime::from_millis((time.as_nanos().max(0) + up) / 1_000_000);
+        let millis =
+            |time: WallTime, up: i64| WallTime::from_millis(time.as_nanos().max(0).saturating_add(up) / 1_000_000);
         Self { stream, from: millis(from, 0), to: millis(to, 999_999) }
     }
 
@@ -166,6 +219,14 @@ mod tests {
     }
 
     #[test]
+    fn times_beyond_all_calendars_make_a_range_too() {
+        let state = state();
+        let all = Range::new("a".parse().unwrap(), WallTime::from_nanos(i64::MIN), WallTime::from_nanos(i64::MAX));
+        want(state.path(), &all).unwrap();
+        assert_eq!(list(state.path()).unwrap(), [all]);
+    }
+
+    #[test]
     fn only_so_many_ranges_are_taken() {
         let state = state();
         let most = i64::try_from(limits::WANTED_RANGES_MAX).unwrap();
@@ -186,6 +247,22 @@ mod tests {
             File::create(folder(state.path()).join(name)).unwrap();
         }
         assert_eq!(list(state.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn a_session_is_there_until_it_is_done_and_is_no_range() {
+        let state = state();
+        let (one, other) = (SessionId(7), SessionId(u64::MAX));
+        want_session(state.path(), one).unwrap();
+        want_session(state.path(), other).unwrap();
+        want(state.path(), &range("session", 1, 2)).unwrap();
+        File::create(folder(state.path()).join("session-+00000000000007f")).unwrap();
+        let mut found = sessions(state.path()).unwrap();
+        found.sort_by_key(|session| session.0);
+        assert_eq!(found, [one, other]);
+        assert_eq!(list(state.path()).unwrap(), [range("session", 1, 2)]);
+        session_done(state.path(), one);
+        assert_eq!(sessions(state.path()).unwrap(), [other]);
     }
 
     #[test]

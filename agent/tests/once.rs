@@ -11,9 +11,12 @@ use std::time::Duration;
 
 use agent::config::{self, Config, Uplink};
 use agent::once::{OnceError, Upload, once};
+use agent::wanted;
+use bytes::Bytes;
+use fragment::{ClockQuality, FragmentId, Sequence, SessionId};
 use server::{Server, within};
-use spool::Spool;
-use upload::{AckKind, ErrorCode};
+use spool::{Spool, Start};
+use upload::{AckKind, ErrorCode, FragmentKey};
 
 /// Half of it holds no more than two fragments of the clip, which has five.
 const SMALL_SPOOL: u64 = 160 * 1024;
@@ -65,6 +68,48 @@ async fn it_fails_and_does_not_wait_for_ever_when_a_spool_file_is_gone_or_damage
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_it_left_in_the_spool_is_sent_by_the_next_run_also_where_recordings_wait_to_be_asked_for() {
+    let (server, state) = stage();
+    let interrupted = tokio::spawn(once(config(&server, state.path(), 1 << 30), clip()));
+    // It is connected and not welcomed: nothing can be sent.
+    let (connection, _) = server.connection().await;
+    within(spooled(&state.path().join("spool/film"), 5)).await;
+    interrupted.abort();
+    assert!(interrupted.await.unwrap_err().is_cancelled());
+    drop(connection);
+
+    let spool = Spool::open(state.path(), 1 << 30).unwrap();
+    record(&spool, "film");
+    let text = "[server]\naddress = \"localhost:1\"\n[uplink]\nmode = \"record\"\n";
+    let rules = Config::parse(text, Path::new("/")).unwrap().uplink;
+    let run = server::Uplink::start_with(&server, state.path(), &spool, None, rules);
+    let mut line = server.upload().await;
+    for _ in 0..5 {
+        line.store().await;
+    }
+    let more = tokio::time::timeout(Duration::from_secs(2), line.fragment()).await;
+    assert!(more.is_err(), "what a camera has recorded of the same stream stays");
+    run.stop().await;
+    assert_eq!(wanted::sessions(state.path()).unwrap().len(), 1);
+    wanted::tidy_sessions(state.path(), &spool);
+    assert_eq!(wanted::sessions(state.path()).unwrap(), [], "the next start finds nothing of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_uploaded_whole_leaves_no_wish_behind() {
+    let (server, state) = stage();
+    let uploaded = tokio::spawn(once(config(&server, state.path(), 1 << 30), clip()));
+    let mut line = server.upload().await;
+    for _ in 0..4 {
+        line.store().await;
+    }
+    assert_eq!(wanted::sessions(state.path()).unwrap().len(), 1);
+    line.store().await;
+    within(uploaded).await.unwrap().unwrap();
+    assert_eq!(wanted::sessions(state.path()).unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_fails_when_the_spool_can_not_be_written() {
     let (server, state) = stage();
     std::fs::create_dir_all(state.path().join("spool")).unwrap();
@@ -80,6 +125,16 @@ fn stage() -> (Server, tempfile::TempDir) {
     let (server, state) = (Server::start(), tempfile::tempdir().unwrap());
     server.enrol_for_long(state.path());
     (server, state)
+}
+
+/// A fragment that a camera has recorded.
+fn record(spool: &Spool, stream: &str) {
+    let id = FragmentId { session: SessionId(7), sequence: Sequence(0) };
+    let start = Start { monotonic: None, wall: server::now(), quality: ClockQuality::Given };
+    let key = FragmentKey { stream: stream.parse().unwrap(), id };
+    let mut writer = spool.create(key, start, Bytes::from_static(b"</fragment>")).unwrap();
+    writer.append(Duration::ZERO, &[Bytes::from_static(b"media")]).unwrap();
+    writer.finish(Duration::from_secs(1)).unwrap();
 }
 
 fn config(server: &Server, state: &Path, spool_bytes_max: u64) -> Config {

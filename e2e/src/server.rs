@@ -197,6 +197,16 @@ impl Server {
         get(&self.address(path), Some(&self.key())).unwrap_or_else(|| panic!("GET {path}: no answer"))
     }
 
+    /// Sends JSON as the console does, with the key.
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        let request = http().post(self.address(path)).header("Authorization", &format!("Bearer {}", self.key()));
+        let sent = request.header("Content-Type", "application/json").send(body.to_string());
+        let mut response = sent.unwrap_or_else(|error| panic!("POST {path}: {error}"));
+        let status = response.status().as_u16();
+        let body = response.body_mut().read_to_vec().unwrap_or_else(|error| panic!("POST {path}: {error}"));
+        Answer { status, body }
+    }
+
     /// Asks without any key, as a player with a playback address does.
     pub fn get_as_stranger(&self, path: &str) -> Answer {
         get(&self.address(path), None).unwrap_or_else(|| panic!("GET {path}: no answer"))

@@ -198,8 +198,8 @@ function showDevices(list) {
     const details = deviceEntry(shown, device.name);
     details.dataset.connected = String(device.connection !== "offline");
     details.querySelector(".seen").textContent = deviceText(device);
-    // A picture that is being looked at stays, or waited for, or why there is none.
-    if (!details.querySelector("img, output, button:disabled")) showCameras(details.querySelector("ul"), device);
+    // A picture that is being looked at stays, or waited for, or why there is none; and so does a range that is being written.
+    if (!details.querySelector("img, output, form, button:disabled")) showCameras(details.querySelector("ul"), device);
   }
 }
 
@@ -232,7 +232,8 @@ function deviceText(device) {
   const status = device.status;
   if (!status) return "connected";
   const waits = device.oldest_unsent_seconds > 60 ? `, ${agoText(device.oldest_unsent_seconds)} behind` : "";
-  return `${status.cameras_up} of ${status.cameras_total} cameras${waits}`;
+  const full = status.spool.stopped ? ", full: recording has stopped" : "";
+  return `${status.cameras_up} of ${status.cameras_total} cameras${waits}${full}`;
 }
 
 function showCameras(shown, device) {
@@ -242,6 +243,7 @@ function showCameras(shown, device) {
     const rate = `${(camera.milli_fps / 1000).toFixed(1)} fps, ${Math.round(camera.bits_per_second / 1000)} kbit/s`;
     item.textContent = `${camera.stream}: ${camera.up ? rate : `down ${camera.last_failure}`} `;
     if (device.connection === "here" && camera.up) item.append(snapshotButton(item, device.name, camera.stream));
+    if (device.connection === "here") item.append(" ", fetchButton(item, device.name, camera.stream));
     return item;
   }));
 }
@@ -282,6 +284,49 @@ async function snapshot(device, stream) {
   image.alt = `What ${stream} sees`;
   image.src = reader.result;
   return image;
+}
+
+function fetchButton(item, device, stream) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Fetch…";
+  button.title = "Have the device upload what it has recorded in a range of time";
+  button.addEventListener("click", () => {
+    if (!item.querySelector("form")) item.append(fetchForm(device, stream));
+  });
+  return button;
+}
+
+function fetchForm(device, stream) {
+  const form = document.createElement("form");
+  form.className = "buttons";
+  const [from, to] = ["From", "To"].map((name) => {
+    const input = document.createElement("input");
+    Object.assign(input, { type: "datetime-local", step: 1, required: true, title: name, ariaLabel: name });
+    return input;
+  });
+  const [send, close] = [["submit", "Upload"], ["button", "Close"]].map(([type, text]) => {
+    const button = document.createElement("button");
+    Object.assign(button, { type, textContent: text });
+    return button;
+  });
+  close.addEventListener("click", () => form.remove());
+  const said = document.createElement("span");
+  form.append(from, to, send, close, said);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const path = ["v1", "devices", device, "cameras", stream, "fetch"].map(encodeURIComponent).join("/");
+    try {
+      const range = { from: new Date(from.value).toISOString(), to: new Date(to.value).toISOString() };
+      const answer = await ask(`/${path}`, range);
+      const seconds = (answer.milliseconds / 1000).toFixed(0);
+      const more = answer.more ? " What is captured before the range ends follows." : "";
+      said.textContent = `${answer.fragments} fragments, ${seconds} s, are on their way.${more}`;
+    } catch (error) {
+      said.textContent = error.message;
+    }
+  });
+  return form;
 }
 
 // --- Playing ----------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fragment::WallTime;
 use tokio::sync::mpsc;
-use upload::fleet::{CommandKind, Configuration, ConfigurationReport, ConfigurationState, Confirmation};
+use upload::fleet::{CommandKind, Configuration, ConfigurationReport, ConfigurationState, Confirmation, Fetched};
 use upload::{FromAgent, FromServer, Hello};
 use vault::Vault;
 
@@ -39,7 +39,7 @@ pub(crate) use configurations::{Configurations, ConfigureError, PushedVersion};
 use connections::Connections;
 pub(crate) use secrets::without_secrets;
 use sightings::{Sighting, Sightings};
-pub(crate) use view::{ConfigurationView, DeviceView, Whereabouts};
+pub(crate) use view::{ConfigurationView, DeviceView, FetchView, Whereabouts};
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,10 @@ pub(crate) enum CommandError {
     Failed(DeviceName, String),
     #[error("the device {0} sent more than {max} bytes as an answer", max = upload::limits::RESULT_BYTES_MAX)]
     TooLarge(DeviceName),
+    #[error("the range holds no time: its end has to be later than its beginning")]
+    EmptyRange,
+    #[error("what the device {0} answered can't be understood; update this server, or the device's agent")]
+    Unreadable(DeviceName),
     #[error(transparent)]
     Storage(#[from] DeviceError),
 }
@@ -164,6 +168,22 @@ impl Fleet {
             _ => limits::COMMAND_WAIT,
         };
         self.command_within(patience, name, kind).await
+    }
+
+    /// Has a device upload what it has recorded in a range of time; answers what of it there is.
+    pub(crate) async fn fetch(
+        &self,
+        name: &DeviceName,
+        stream: String,
+        from: WallTime,
+        to: WallTime,
+    ) -> Result<FetchView, CommandError> {
+        if to <= from {
+            return Err(CommandError::EmptyRange);
+        }
+        let answer = self.command(name, CommandKind::Fetch { stream, from, to }).await?;
+        let fetched = Fetched::decode(answer).ok_or_else(|| CommandError::Unreadable(name.clone()))?;
+        Ok(fetched.into())
     }
 
     async fn command_within(

@@ -17,7 +17,9 @@ use upload::fleet::CommandKind;
 use crate::backup::{self, Manifest};
 use crate::ca::Ca;
 use crate::devices::{DeviceName, Devices};
-use crate::fleet::{self, ConfigurationView, ConfigureError, DeviceView, Fleet, PushedVersion, without_secrets};
+use crate::fleet::{
+    self, ConfigurationView, ConfigureError, DeviceView, FetchView, Fleet, PushedVersion, without_secrets,
+};
 use crate::limits;
 use crate::master_keys::{self, KeyCommand, KeyInfo};
 use crate::storage::{self, Storage, StreamInfo};
@@ -53,6 +55,12 @@ pub(crate) enum Command {
         name: String,
         stream: String,
         width_max: u32,
+    },
+    Fetch {
+        name: String,
+        stream: String,
+        from_ns: i64,
+        to_ns: i64,
     },
     CreateStream {
         name: String,
@@ -112,7 +120,9 @@ impl Command {
             // It reads everything that is stored.
             Self::Check | Self::Backup { .. } => limits::CHECK_WAIT,
             Self::Key(KeyCommand::Rotate) => limits::ROTATION_WAIT,
-            Self::PingDevice { .. } | Self::RestartCamera { .. } | Self::Snapshot { .. } => fleet::patience(),
+            Self::PingDevice { .. } | Self::RestartCamera { .. } | Self::Snapshot { .. } | Self::Fetch { .. } => {
+                fleet::patience()
+            }
             _ => limits::ADMIN_WAIT,
         }
     }
@@ -139,6 +149,7 @@ pub(crate) enum Answer {
     Said(String),
     /// A picture, in base64.
     Picture(String),
+    Fetching(FetchView),
     Streams(Vec<StreamInfo>),
     Checked(CheckReport),
     BackedUp(Manifest),
@@ -194,6 +205,10 @@ impl Office {
                 let picture = self.tell_device(&name, CommandKind::Snapshot { stream, width_max }).await;
                 return picture.map_or_else(Answer::from, |jpeg| Answer::Picture(STANDARD.encode(jpeg)));
             }
+            Command::Fetch { name, stream, from_ns, to_ns } => {
+                let (from, to) = (WallTime::from_nanos(from_ns), WallTime::from_nanos(to_ns));
+                return self.fetch(&name, stream, from, to).await.unwrap_or_else(Answer::from);
+            }
             Command::Backup { to } => {
                 let backup = backup::make(&self.storage, &to).await;
                 return backup.map_or_else(|error| Answer::Failed(error.to_string()), Answer::BackedUp);
@@ -243,7 +258,8 @@ impl Office {
             | Command::Key(_)
             | Command::PingDevice { .. }
             | Command::RestartCamera { .. }
-            | Command::Snapshot { .. } => {
+            | Command::Snapshot { .. }
+            | Command::Fetch { .. } => {
                 return Err("this command has to be awaited".into());
             }
         })
@@ -293,6 +309,10 @@ impl Office {
 
     async fn tell_device(&self, name: &str, kind: CommandKind) -> Result<Bytes, Failure> {
         Ok(self.fleet.command(&name.parse()?, kind).await?)
+    }
+
+    async fn fetch(&self, name: &str, stream: String, from: WallTime, to: WallTime) -> Result<Answer, Failure> {
+        Ok(Answer::Fetching(self.fleet.fetch(&name.parse()?, stream, from, to).await?))
     }
 
     async fn ping(&self, name: &str) -> Result<Answer, Failure> {

@@ -6,6 +6,9 @@
 //! millrace_device_cameras{device,state}              its cameras, up and down, by its last status
 //! millrace_device_spool_bytes{device}                what waits on its disk
 //! millrace_device_oldest_unsent_seconds{device}      the age of the oldest of it
+//! millrace_device_held_bytes{device}                 recordings there that wait for their hours or until they are fetched
+//! millrace_device_kept_bytes{device}                 what is uploaded and stays there for a while
+//! millrace_device_recording_stopped{device}          1 while it records nothing because its spool is full
 //! millrace_device_dropped_fragments{device}          fragments that it dropped for lack of room since its agent's start
 //! millrace_device_celsius{device}                    its temperature, where it tells one
 //! millrace_fragments_persisted_total{stream}         fragments stored
@@ -134,6 +137,9 @@ pub(crate) fn device_status(device: &str, status: &Status) {
     }
     let oldest = status.spool.oldest_unsent_ns.map_or(0, |at| status.clock.device_time_ns.saturating_sub(at));
     set("millrace_device_spool_bytes", status.spool.bytes as f64);
+    set("millrace_device_held_bytes", status.spool.held_bytes as f64);
+    set("millrace_device_kept_bytes", status.spool.kept_bytes as f64);
+    set("millrace_device_recording_stopped", f64::from(u8::from(status.spool.stopped)));
     set("millrace_device_oldest_unsent_seconds", (oldest as f64 / 1e9).max(0.0));
     set("millrace_device_dropped_fragments", status.spool.dropped as f64);
     if let Some(milli_celsius) = status.machine.milli_celsius {

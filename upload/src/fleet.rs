@@ -13,7 +13,7 @@ pub mod command;
 pub mod configuration;
 pub mod status;
 
-pub use command::{Command, CommandKind, CommandPart, CommandResult};
+pub use command::{Command, CommandKind, CommandPart, CommandResult, Fetched};
 pub use configuration::{Configuration, ConfigurationReport, ConfigurationState, Confirmation};
 pub use status::{CameraReport, ClockReport, MachineReport, SpoolReport, Status, Throttling};
 

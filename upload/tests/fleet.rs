@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests")]
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use fragment::WallTime;
 use proptest::prelude::*;
 use upload::fleet::{
     CameraReport, ClockReport, Command, CommandKind, CommandPart, CommandResult, Configuration, ConfigurationReport,
-    ConfigurationState, Confirmation, MachineReport, SpoolReport, Status, Throttling,
+    ConfigurationState, Confirmation, Fetched, MachineReport, SpoolReport, Status, Throttling,
 };
 use upload::wire::MessageReader;
 use upload::{FromAgent, FromServer, limits};
@@ -45,6 +48,12 @@ proptest! {
     }
 
     #[test]
+    fn what_is_fetched_survives_its_bytes(fragments: u64, bytes: u64, millis: u64, more: bool) {
+        let fetched = Fetched { fragments, bytes, duration: Duration::from_millis(millis), more };
+        prop_assert_eq!(Fetched::decode(fetched.encode()), Some(fetched));
+    }
+
+    #[test]
     fn a_result_in_pieces_is_the_answer(bytes in prop::collection::vec(any::<u8>(), 0..100_000)) {
         let parts = CommandResult::parts(3, Ok(bytes.clone().into()));
         let mut joined = Vec::new();
@@ -66,6 +75,22 @@ fn a_command_that_this_version_does_not_know_keeps_its_id() {
     let bytes = Bytes::from_static(&[0x1a, 0x05, 0x08, 0x07, 0xa2, 0x38, 0x00]);
     let told = FromServer::decode(bytes).unwrap();
     assert_eq!(told, FromServer::Command(Command { id: 7, kind: CommandKind::Unknown }));
+}
+
+#[test]
+fn a_fetch_has_a_number_of_its_own_that_agents_from_before_pass_over() {
+    let command = Command {
+        id: 7,
+        kind: CommandKind::Fetch {
+            stream: "yard".to_owned(),
+            from: WallTime::from_nanos(1),
+            to: WallTime::from_nanos(2),
+        },
+    };
+    let bytes = unframed(&FromServer::Command(command).encode());
+    // 3: Command { 1: 7, 5: { 1: "yard", 2: 1, 3: 2 } }, where sint64 doubles what is positive.
+    let expected = [0x1a, 0x0e, 0x08, 0x07, 0x2a, 0x0a, 0x0a, 0x04, b'y', b'a', b'r', b'd', 0x10, 0x02, 0x18, 0x04];
+    assert_eq!(bytes[..], expected);
 }
 
 #[test]
@@ -138,6 +163,12 @@ fn spool() -> impl Strategy<Value = SpoolReport> {
             lost: dropped / 2,
             bytes_max: bytes / 3,
             rejected: 1,
+            held_bytes: bytes / 4,
+            held_fragments: fragments / 2,
+            kept_bytes: bytes / 5,
+            kept_fragments: fragments / 3,
+            stopped: dropped % 2 == 1,
+            ranges_wanted: u32::try_from(fragments % 300).unwrap(),
         },
     )
 }
@@ -164,6 +195,11 @@ fn kind() -> impl Strategy<Value = CommandKind> {
         Just(CommandKind::Unknown),
         ".{0,40}".prop_map(|stream| CommandKind::RestartCamera { stream }),
         (".{0,40}", any::<u32>()).prop_map(|(stream, width_max)| CommandKind::Snapshot { stream, width_max }),
+        (".{0,40}", any::<i64>(), any::<i64>()).prop_map(|(stream, from, to)| CommandKind::Fetch {
+            stream,
+            from: WallTime::from_nanos(from),
+            to: WallTime::from_nanos(to),
+        }),
     ]
 }
 

@@ -10,6 +10,7 @@ use crate::age::{Ages, Moment, Now};
 use crate::drops::{Drops, Reason};
 use crate::file::{Header, Start};
 use crate::limits;
+use crate::streams::{Amount, Streams};
 
 /// One fragment in the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,7 @@ pub(crate) struct Index {
     entries: BTreeMap<u64, Held>,
     kept: BTreeMap<u64, Kept>,
     ordinals: HashMap<FragmentKey, u64>,
+    streams: Streams,
     ages: Ages,
     changes: BTreeSet<u64>,
     /// Of each stream, the newest fragment that was found at the start: its place, when it began, how long it plays.
@@ -121,6 +123,19 @@ impl Index {
         let (&ordinal, held) = self.entries.range(from..).next()?;
         let is_behind_a_gap = self.pending.first().is_some_and(|pending| (from..ordinal).contains(pending));
         (!is_behind_a_gap).then_some((ordinal, &held.entry))
+    }
+
+    /// What the server does not have of these streams.
+    pub(crate) fn amount_of(&self, of: &dyn Fn(&StreamName) -> bool) -> Amount {
+        self.streams.amount(of)
+    }
+
+    /// The oldest fragment of these streams.
+    pub(crate) fn oldest_of(&mut self, of: &dyn Fn(&StreamName) -> bool) -> Option<&Entry> {
+        let from = self.streams.from(of)?;
+        let (&ordinal, held) = self.entries.range(from..).find(|(_, held)| of(&held.entry.key.stream))?;
+        self.streams.pass(of, ordinal);
+        Some(&held.entry)
     }
 
     pub(crate) fn holds(&self, key: &FragmentKey) -> bool {
@@ -176,6 +191,7 @@ impl Index {
         self.next_ordinal = self.next_ordinal.max(ordinal + 1);
         self.counters.bytes += entry.file_bytes;
         self.ordinals.insert(entry.key.clone(), ordinal);
+        self.streams.add(ordinal, &entry);
         let held = Held { entry, wall: start.wall, moment: self.ages.note(start) };
         self.entries.insert(ordinal, held);
         self.changes.insert(ordinal);
@@ -209,6 +225,7 @@ impl Index {
     pub(crate) fn grow(&mut self, ordinal: u64, bytes: u64, record_bytes: u64) {
         if let Some(Held { entry, .. }) = self.entries.get_mut(&ordinal) {
             entry.bytes = bytes;
+            self.streams.resize(&entry.key.stream, entry.file_bytes, entry.file_bytes + record_bytes);
             entry.file_bytes += record_bytes;
             self.counters.bytes += record_bytes;
             self.changes.insert(ordinal);
@@ -229,6 +246,7 @@ impl Index {
         };
         if let Some(Held { entry, .. }) = self.entries.get_mut(&ordinal) {
             self.counters.bytes = self.counters.bytes - entry.file_bytes + file_bytes;
+            self.streams.resize(&entry.key.stream, entry.file_bytes, file_bytes);
             self.counters.spooled += u64::from(entry.trailer.is_none());
             *entry = Entry { bytes: trailer.bytes, file_bytes, trailer: Some(trailer), ..entry.clone() };
             self.changes.insert(ordinal);
@@ -244,6 +262,7 @@ impl Index {
         let ordinal = self.ordinals.remove(key)?;
         let held = self.entries.remove(&ordinal).expect("each ordinal has its entry");
         self.counters.bytes -= held.entry.file_bytes;
+        self.streams.take(&held.entry);
         self.changes.insert(ordinal);
         Some((ordinal, held))
     }

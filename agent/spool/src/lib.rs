@@ -17,6 +17,7 @@ mod reader;
 pub mod recordings;
 mod recovery;
 mod settings;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -44,6 +45,7 @@ pub use self::file::{Header, ReadError, Start};
 pub use self::index::{Counters, Entry};
 pub use self::reader::Reader;
 pub use self::settings::{Settings, SyncTime, WhenFull};
+pub use self::streams::Amount;
 pub use self::writer::Writer;
 
 /// A handle to the spool. Clones share it.
@@ -261,6 +263,16 @@ impl Spool {
     /// The next fragment behind `after`, in the order of capture.
     pub fn next(&self, after: Option<u64>) -> Option<(u64, Entry)> {
         self.index().next(after).map(|(ordinal, entry)| (ordinal, entry.clone()))
+    }
+
+    /// How much the spool has of these streams that the server does not.
+    pub fn amount_of(&self, of: impl Fn(&StreamName) -> bool) -> Amount {
+        self.index().amount_of(&of)
+    }
+
+    /// The oldest fragment of these streams that the server does not have.
+    pub fn oldest_of(&self, of: impl Fn(&StreamName) -> bool) -> Option<Entry> {
+        self.index().oldest_of(&of).cloned()
     }
 
     /// The ordinal that the next fragment will get.

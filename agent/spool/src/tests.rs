@@ -30,6 +30,43 @@ fn a_fragment_reads_back_as_it_was_written_in_any_steps() {
 }
 
 #[test]
+fn each_stream_has_its_amount_and_its_oldest_also_behind_much_of_others() {
+    let state = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(state.path(), ROOM).unwrap();
+    let of = |stream: &str, sequence| FragmentKey { stream: stream.parse().unwrap(), ..key(sequence) };
+    let write = |spool: &Spool, key: FragmentKey| {
+        let mut writer = spool.create(key, start(), CLOSING).unwrap();
+        PIECES.iter().for_each(|piece| writer.append(Duration::ZERO, &[Bytes::from_static(piece)]).unwrap());
+        writer.finish(Duration::from_secs(1)).unwrap();
+    };
+    (0..3).for_each(|sequence| write(&spool, of("held", sequence)));
+    (0..3).for_each(|sequence| write(&spool, of("sent", sequence)));
+    (3..6).for_each(|sequence| write(&spool, of("held", sequence)));
+    // The same is known after a start.
+    for round in 0..2 {
+        let sent = |stream: &fragment::StreamName| stream.as_str() == "sent";
+        let (held, all) = (spool.amount_of(|stream| !sent(stream)), spool.amount_of(|_| true));
+        let counters = spool.counters();
+        assert_eq!((all.fragments, all.bytes), (counters.fragments, counters.bytes));
+        assert_eq!((held.fragments, spool.amount_of(sent).fragments), (6, 3 - round));
+        let first = u32::try_from(round).unwrap();
+        assert_eq!(spool.oldest_of(sent).unwrap().key, of("sent", first));
+        assert_eq!(
+            spool.oldest_of(|_| true).unwrap().key,
+            of("held", 0),
+            "whoever asks for all is told the oldest of all"
+        );
+        spool.remove(&spool.release(&of("sent", first)).unwrap());
+        assert_eq!(spool.oldest_of(sent).unwrap().key, of("sent", first + 1));
+        drop(spool);
+        spool = Spool::open(state.path(), ROOM).unwrap();
+    }
+    spool.remove(&spool.release(&of("sent", 2)).unwrap());
+    assert_eq!(spool.oldest_of(|stream| stream.as_str() == "sent"), None);
+    assert_eq!(spool.amount_of(|stream| stream.as_str() == "sent").bytes, 0);
+}
+
+#[test]
 fn a_growing_fragment_can_be_read_as_far_as_it_has_grown() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path(), ROOM).unwrap();

@@ -1,6 +1,6 @@
 //! Mapped, remembered, followed.
 
-use fragment::Sequence;
+use fragment::{MonotonicTime, Sequence};
 
 use super::*;
 
@@ -84,6 +84,34 @@ fn a_long_session_follows_a_better_mapping_by_a_thousandth() {
     assert_eq!((wall, quality), (zero + Duration::from_millis(160_100), ClockQuality::Server));
     let (wall, quality) = (60..400).map(|i| calendar.resolve(id(1), captured(1, 10 * i), true)).last().unwrap();
     assert_eq!((wall, quality), (zero + Duration::from_secs(3990 + 2), ClockQuality::Synchronised));
+}
+
+#[test]
+fn who_looks_at_a_fragment_is_told_the_same_and_moves_no_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut calendar = Calendar::open(folder.path(), BootId(1));
+    calendar.handle_server_time(instant(1, 50), SERVER).unwrap();
+    let sent = calendar.resolve(id(1), captured(1, 60), true);
+    calendar.handle_clock(synchronised(1, 70, SERVER + Duration::from_millis(22_000))).unwrap();
+    // Far ahead of what is sent next, as one that is wanted may be.
+    let seen = calendar.look(id(1), captured(1, 3600), true);
+    assert_eq!(calendar.look(id(1), captured(1, 3600), true), seen, "a second look sees the same");
+    let fresh = calendar.look(id(2), captured(1, 60), true);
+    assert_eq!(calendar.resolve(id(1), captured(1, 60), true), sent);
+    assert_eq!(calendar.resolve(id(1), captured(1, 70), true).0, sent.0 + Duration::from_millis(10_010));
+    assert_eq!(calendar.resolve(id(2), captured(1, 60), true), fresh);
+}
+
+#[test]
+fn the_time_now_is_told_by_the_best_that_this_boot_has_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut calendar = Calendar::open(folder.path(), BootId(1));
+    assert_eq!(calendar.now(instant(1, 60)), instant(1, 60).wall);
+    calendar.handle_server_time(instant(1, 50), SERVER).unwrap();
+    let calendar = Calendar::open(folder.path(), BootId(1));
+    assert_eq!(calendar.now(instant(1, 60)), SERVER + Duration::from_secs(10));
+    let synchronised = synchronised(1, 60, SERVER + Duration::from_secs(99));
+    assert_eq!(calendar.now(synchronised), synchronised.wall);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ::spool::{Settings, WhenFull};
 use fragment::StreamName;
 use serde::Deserialize;
 
@@ -63,6 +64,7 @@ impl Config {
         let metrics = self.metrics.resolve(problems);
         let modes = self.camera.iter().enumerate().flat_map(|(i, raw)| raw.modes(i)).collect();
         let uplink = self.uplink.resolve(modes, problems);
+        refuse_standstill(&spool, &uplink, problems);
         self.fleet.resolve(problems);
         let cameras = resolve_cameras(self.camera, folder, problems);
         if let Some(aws) = &aws {
@@ -121,6 +123,21 @@ impl Server {
         let token =
             text.and_then(|text| text.parse().map_err(|error| problems.push(format!("server.token: {error}"))).ok());
         Some(super::Server { address: address?, token })
+    }
+}
+
+/// What is never sent by itself and never dropped would fill the spool once, and nothing would be recorded ever after.
+fn refuse_standstill(spool: &Settings, uplink: &super::Uplink, problems: &mut Problems) {
+    if spool.when_full != WhenFull::StopRecording || spool.age_max.is_some() {
+        return;
+    }
+    let streams: Vec<_> = uplink.rules.only_on_request().into_iter().map(|stream| format!("\"{stream}\"")).collect();
+    if !streams.is_empty() {
+        problems.push(format!(
+            "spool.when_full is \"stop-recording\", and nothing uploads or drops what is recorded of {}: once the spool is \
+             full, recording would stop for ever. Set spool.age_max, or upload_hours, or when_full = \"drop-oldest\"",
+            streams.join(", ")
+        ));
     }
 }
 

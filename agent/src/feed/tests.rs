@@ -185,6 +185,19 @@ fn a_wanted_range_that_is_still_captured_is_done_when_all_of_it_is_sent() {
 }
 
 #[test]
+fn a_session_that_is_wanted_is_sent_at_any_hour_and_no_other() {
+    let mut world = World::with_rules(BACKLOG, Rules::new(hours("22:00-06:00"), Some(Hours::never())));
+    let other = FragmentKey { id: FragmentId { session: SessionId(8), sequence: Sequence(0) }, ..key(0) };
+    world.record(other.clone());
+    world.at_with(12, &[], &[other.id.session]);
+    assert_eq!(world.opened(), std::slice::from_ref(&other));
+    world.at_with(12, &[], &[other.id.session]);
+    assert_eq!(world.opened(), [], "once");
+    world.at_with(12, &[], &[SessionId(7)]);
+    assert_eq!(world.opened().len(), BACKLOG as usize);
+}
+
+#[test]
 fn a_week_of_recordings_that_no_one_wants_costs_the_sender_nothing() {
     let mut world = World::with_rules(BACKLOG, Rules::new(Hours::always(), Some(Hours::never())));
     world.at(12, &[]);
@@ -224,13 +237,25 @@ impl World {
         Self { _state: state, spool, sender, feed, plan, acks: VecDeque::new() }
     }
 
+    fn record(&self, key: FragmentKey) {
+        let start = Start { monotonic: None, wall: WallTime::from_millis(1), quality: ClockQuality::Given };
+        let mut writer = self.spool.create(key, start, Bytes::from_static(b"</fragment>")).unwrap();
+        writer.append(Duration::from_millis(40), &[Bytes::from_static(b"a unit")]).unwrap();
+        writer.finish(Duration::from_millis(40)).unwrap();
+    }
+
     fn window(&mut self, fragments: u32) {
         welcome(&mut self.sender, fragments);
     }
 
     /// It is this hour of 1970-01-01, and these ranges are wanted.
     fn at(&mut self, hour: i64, wanted: &[Range]) {
-        if self.plan.turn(WallTime::from_millis(hour * 3_600_000), wanted.to_vec()) {
+        self.at_with(hour, wanted, &[]);
+    }
+
+    /// The same, and these sessions are wanted as a whole.
+    fn at_with(&mut self, hour: i64, wanted: &[Range], sessions: &[SessionId]) {
+        if self.plan.turn(WallTime::from_millis(hour * 3_600_000), wanted.to_vec(), sessions.to_vec()) {
             self.feed.turn(&mut self.sender, &mut self.plan);
         }
     }

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use spool::Spool;
+use spool::{Entry, Spool};
 use upload::FragmentKey;
 use upload::fleet::{CameraReport, ClockReport, SpoolReport, Status};
 
 use super::machine;
 use crate::clock::{Clock, Instant};
 use crate::status::{CameraSnapshot, Snapshot};
+use crate::wanted;
 
 /// What the last status said, for the rates of the next.
 #[derive(Debug)]
@@ -30,25 +31,32 @@ impl Reporter {
         Self { spool, bytes_max, clock, folder: folder.to_owned(), before: HashMap::new(), at: None, oldest: None }
     }
 
-    /// How the device is now. Blocks for a few reads of small files.
-    pub fn status(&mut self, snapshot: &Snapshot) -> Status {
+    /// How the device is now; `oldest` waits for the server. Blocks for a few reads of small files.
+    pub fn status(&mut self, snapshot: &Snapshot, oldest: Option<Entry>) -> Status {
         let now = self.clock.now();
         let since_boot = now.monotonic.since_boot;
         let passed = self.at.replace(since_boot).map(|at| since_boot.saturating_sub(at));
         let cameras = rates(&mut self.before, &snapshot.cameras, passed);
-        let counters = snapshot.spool;
+        let (counters, waiting, held) = (snapshot.spool, snapshot.waiting(), snapshot.held);
+        let ranges_wanted = wanted::list(&self.folder).map_or(0, |ranges| ranges.len());
         Status {
             cameras_total: u32::try_from(cameras.len()).unwrap_or(u32::MAX),
             cameras_up: u32::try_from(cameras.iter().filter(|camera| camera.up).count()).unwrap_or(u32::MAX),
             cameras,
             spool: SpoolReport {
-                bytes: counters.bytes,
-                fragments: counters.fragments,
-                oldest_unsent_ns: self.oldest_unsent(now),
+                bytes: waiting.bytes,
+                fragments: waiting.fragments,
+                oldest_unsent_ns: oldest.and_then(|oldest| self.captured(oldest, now)),
                 dropped: counters.dropped,
                 lost: counters.lost,
                 bytes_max: self.bytes_max,
                 rejected: counters.rejected,
+                held_bytes: held.bytes,
+                held_fragments: held.fragments,
+                kept_bytes: counters.kept_bytes,
+                kept_fragments: counters.kept,
+                stopped: counters.stopped,
+                ranges_wanted: u32::try_from(ranges_wanted).unwrap_or(u32::MAX),
             },
             clock: ClockReport { device_time_ns: now.wall.as_nanos(), quality: now.quality.to_string() },
             machine: machine::read(Path::new("/"), &self.folder),
@@ -57,8 +65,7 @@ impl Reporter {
     }
 
     /// When the oldest fragment was captured, by the clock that the status gives: its header is read once.
-    fn oldest_unsent(&mut self, now: Instant) -> Option<i64> {
-        let (_, entry) = self.spool.next(None)?;
+    fn captured(&mut self, entry: Entry, now: Instant) -> Option<i64> {
         if let Some((_, at)) = self.oldest.as_ref().filter(|(key, _)| *key == entry.key) {
             return Some(*at);
         }

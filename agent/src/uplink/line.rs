@@ -158,11 +158,11 @@ impl<'a> Line<'a> {
     /// What to do now.
     fn next_action(&mut self) -> Option<Action> {
         let now = self.now();
-        let (spool, calendar) = (&self.settings.spool, &mut *self.calendar);
+        let (spool, calendar) = (&self.settings.spool, &*self.calendar);
         let mut starts = |key: &FragmentKey| {
             let reader = spool.read(key).ok()?;
             let header = reader.header();
-            Some(calendar.resolve(key.id, header.start, spool.is_own(header)).0)
+            Some(calendar.look(key.id, header.start, spool.is_own(header)).0)
         };
         self.feed.poll_action(spool, &mut self.sender, &mut self.plan, &mut starts, now)
     }
@@ -178,14 +178,15 @@ impl<'a> Line<'a> {
         }
         self.checked = Some(now);
         if let Some(wall) = self.wall() {
-            let wanted = wanted::list(&self.settings.state).unwrap_or_default();
-            if self.plan.turn(wall, wanted) {
+            let state = &self.settings.state;
+            let wanted = wanted::list(state).unwrap_or_default();
+            if self.plan.turn(wall, wanted, wanted::sessions(state).unwrap_or_default()) {
                 self.feed.turn(&mut self.sender, &mut self.plan);
             }
             for range in self.plan.past() {
                 if self.feed.is_done(&range.stream) {
                     tracing::info!(stream = %range.stream, "all of a range that was asked for is uploaded");
-                    wanted::done(&self.settings.state, &range);
+                    wanted::done(state, &range);
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! `millrace device …`: its arguments, and what it prints.
 
+mod standing;
+
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +11,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
+use fragment::WallTime;
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use crate::config::Config;
-use crate::fleet::{ConfigurationView, DeviceView, PushedVersion, Whereabouts};
+use crate::fleet::{ConfigurationView, FetchView, PushedVersion};
 use crate::office::{Answer, Command, Configure};
 
 #[derive(Debug, Subcommand)]
@@ -63,6 +68,22 @@ pub(super) enum Verb {
         /// At most so many pixels wide.
         #[arg(long, default_value_t = 1280, value_parser = clap::value_parser!(u32).range(16..=8192))]
         width: u32,
+    },
+    /// Have a device upload what it has recorded in a range of time, whatever its mode and hours say.
+    Fetch {
+        /// The device.
+        name: String,
+        /// The stream that it was recorded for.
+        stream: String,
+        /// From when on: 2026-03-01T12:00:00Z, or without a zone in this machine's local time.
+        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        from: WallTime,
+        /// Until when.
+        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        to: WallTime,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// See whether a device answers, and how quickly.
     Ping {
@@ -128,6 +149,10 @@ impl Verb {
             Self::Snapshot { name, stream, output, width } => {
                 (Command::Snapshot { name, stream, width_max: width }, Form::File(output))
             }
+            Self::Fetch { name, stream, from, to, json } => {
+                let (from_ns, to_ns) = (from.as_nanos(), to.as_nanos());
+                (Command::Fetch { name, stream, from_ns, to_ns }, if json { Form::Json } else { Form::Whole })
+            }
             Self::Ping { name } => (Command::PingDevice { name }, Form::Whole),
             Self::Revoke { name } => (Command::RevokeDevice { name }, Form::Whole),
         })
@@ -169,8 +194,8 @@ pub(super) fn print(command: &Command, answer: Answer, form: &Form) -> anyhow::R
             (Command::ShowDevice { .. }, [device]) => write_json(out, device)?,
             _ => write_json(out, &devices)?,
         },
-        (Answer::Devices(devices), Form::List) => print_list(out, &devices)?,
-        (Answer::Devices(devices), _) => devices.iter().try_for_each(|device| print_whole(out, device))?,
+        (Answer::Devices(devices), Form::List) => standing::print_list(out, &devices)?,
+        (Answer::Devices(devices), _) => devices.iter().try_for_each(|device| standing::print_whole(out, device))?,
         (Answer::Configured { version }, _) => print_configured(out, command, version)?,
         (Answer::Configuration(text), _) => write!(out, "{text}")?,
         (Answer::Configurations { versions, device }, _) => print_history(out, &versions, &device)?,
@@ -180,6 +205,8 @@ pub(super) fn print(command: &Command, answer: Answer, form: &Form) -> anyhow::R
             std::fs::write(path, &picture).with_context(|| path.display().to_string())?;
             writeln!(out, "{}: {}", path.display(), ByteSize(picture.len() as u64))?;
         }
+        (Answer::Fetching(fetched), Form::Json) => write_json(out, &fetched)?,
+        (Answer::Fetching(fetched), _) => print_fetching(out, command, fetched)?,
         (Answer::Done, _) => {}
         (Answer::Failed(why), _) => bail!(why),
         (other, _) => bail!("an answer to another command: {other:?}"),
@@ -217,6 +244,22 @@ fn print_configured(out: &mut impl io::Write, command: &Command, version: u64) -
     writeln!(out, "it makes of it; it goes back by itself if it loses the server with it.")
 }
 
+fn print_fetching(out: &mut impl io::Write, command: &Command, fetched: FetchView) -> io::Result<()> {
+    let Command::Fetch { name, stream, .. } = command else { return Ok(()) };
+    let FetchView { fragments, bytes, milliseconds, more } = fetched;
+    if fragments == 0 {
+        writeln!(out, "{name} has nothing whole of {stream} in this range yet.")?;
+    } else {
+        let (bytes, seconds) = (ByteSize(bytes), Duration::from_millis(milliseconds).as_secs_f64());
+        writeln!(out, "{name} has {fragments} fragments of {stream} in this range, {bytes} that play {seconds:.1} s.")?;
+        writeln!(out, "They are on their way.")?;
+    }
+    if more {
+        writeln!(out, "What it captures before the range ends follows.")?;
+    }
+    Ok(())
+}
+
 fn print_history(out: &mut impl io::Write, versions: &[PushedVersion], device: &ConfigurationView) -> io::Result<()> {
     writeln!(out, "{:>7}  {:20} {:16} STATE", "VERSION", "PUSHED", "BY")?;
     for PushedVersion { version, at_ns, by } in versions {
@@ -231,132 +274,45 @@ fn print_history(out: &mut impl io::Write, versions: &[PushedVersion], device: &
     Ok(())
 }
 
-fn print_list(out: &mut impl io::Write, devices: &[DeviceView]) -> io::Result<()> {
-    writeln!(
-        out,
-        "{:24} {:9} {:20} {:20} {:>7} {:>10} {:>7} {:14} {:9} STREAMS",
-        "DEVICE", "STATE", "CONNECTED SINCE", "LAST SEEN", "CAMERAS", "SPOOL", "OLDEST", "CLOCK", "AGENT"
-    )?;
-    for device in devices {
-        let dash = || "-".to_owned();
-        let status = device.status.as_ref();
-        let cameras = status.map_or_else(dash, |s| format!("{}/{}", s.cameras_up, s.cameras_total));
-        let spool = status.map_or_else(dash, |s| ByteSize(s.spool.bytes).to_string().replace(' ', ""));
-        let clock = status.map_or_else(dash, |s| s.clock.quality.clone());
-        let oldest = device.oldest_unsent_seconds.map_or_else(dash, short);
-        let agent = device.agent_version.clone().unwrap_or_else(dash);
-        let streams = if device.streams.is_empty() { "any".to_owned() } else { device.streams.join(",") };
-        writeln!(
-            out,
-            "{:24} {:9} {:20} {:20} {cameras:>7} {spool:>10} {oldest:>7} {clock:14} {agent:9} {streams}",
-            device.name,
-            device.state,
-            time(device.connected_since),
-            time(device.last_seen),
-        )?;
-    }
-    Ok(())
+/// A time with its zone, or as a clock on the wall here shows it.
+fn parse_time(text: &str) -> Result<WallTime, String> {
+    let time = text.parse::<Timestamp>().or_else(|error| {
+        // A text with a zone is one of a local time, too, and was read above.
+        let local = text.parse::<DateTime>().map_err(|_| error)?;
+        local.to_zoned(TimeZone::system()).map(|zoned| zoned.timestamp())
+    });
+    let time = time.map_err(|error| format!("{error}; write a date and a time, as in 2026-03-01T12:00:00Z"))?;
+    i64::try_from(time.as_nanosecond()).map(WallTime::from_nanos).map_err(|_| "it is out of range".to_owned())
 }
 
-fn print_whole(out: &mut impl io::Write, device: &DeviceView) -> io::Result<()> {
-    let streams = if device.streams.is_empty() { "any".to_owned() } else { device.streams.join(", ") };
-    writeln!(out, "Device         {}, {}", device.name, device.state)?;
-    writeln!(out, "Streams        {streams}")?;
-    writeln!(out, "Certificate    {} to {}", time(device.certificate_since), time(device.certificate_until))?;
-    let server = device.server.as_deref().unwrap_or("-");
-    match device.connection {
-        Whereabouts::Here => writeln!(out, "Connected      since {}", time(device.connected_since))?,
-        Whereabouts::Elsewhere => {
-            writeln!(out, "Connected      since {}, to the server at {server}", time(device.connected_since))?;
-        }
-        Whereabouts::Offline => writeln!(out, "Connected      no; last seen {}", time(device.last_seen))?,
-    }
-    if let (Some(agent), Some(remote)) = (&device.agent_version, &device.remote) {
-        writeln!(out, "Agent          {agent}, from {remote}")?;
-    }
-    print_configuration(out, &device.configuration)?;
-    let Some(status) = &device.status else { return Ok(()) };
-    writeln!(out, "Status         of {}", time(device.status_at))?;
-    let spool = &status.spool;
-    writeln!(
-        out,
-        "Spool          {} of {} in {} fragments, oldest unsent {}",
-        ByteSize(spool.bytes),
-        ByteSize(spool.bytes_max),
-        spool.fragments,
-        device.oldest_unsent_seconds.map_or_else(|| "none".to_owned(), short),
-    )?;
-    writeln!(out, "               dropped {}, lost {}, refused {}", spool.dropped, spool.lost, spool.rejected)?;
-    let offset = device.clock_offset_ms.map_or_else(String::new, |ms| format!(", {ms:+} ms from the server's"));
-    writeln!(out, "Clock          {}{offset}", status.clock.quality)?;
-    let machine = &status.machine;
-    writeln!(
-        out,
-        "Machine        up {}, load {:.2}, memory {} of {} free, the agent's {}",
-        short(machine.uptime_seconds),
-        f64::from(machine.load_milli) / 1000.0,
-        ByteSize(machine.memory_available),
-        ByteSize(machine.memory_total),
-        ByteSize(machine.agent_memory),
-    )?;
-    writeln!(out, "Disk           {} of {} free", ByteSize(machine.disk_free), ByteSize(machine.disk_total))?;
-    if let Some(milli) = machine.milli_celsius {
-        writeln!(out, "Temperature    {:.1} °C", f64::from(milli) / 1000.0)?;
-    }
-    if machine.throttling.is_some() {
-        let words = if device.throttling.is_empty() { "none".to_owned() } else { device.throttling.join(", ") };
-        writeln!(out, "Throttling     {words}")?;
-    }
-    writeln!(out, "Cameras        {} of {} up", status.cameras_up, status.cameras_total)?;
-    for camera in &status.cameras {
-        let up = if camera.up { "up" } else { "DOWN" };
-        let fps = f64::from(camera.milli_fps) / 1000.0;
-        let kbit = camera.bits_per_second / 1000;
-        let failure =
-            if camera.last_failure.is_empty() { String::new() } else { format!(", last: {}", camera.last_failure) };
-        writeln!(
-            out,
-            "  {:24} {up:4} {fps:5.1} fps {kbit:>6} kbit/s, {} failures{failure}",
-            camera.stream, camera.failures
-        )?;
-    }
-    let unnamed = (status.cameras_total as usize).saturating_sub(status.cameras.len());
-    if unnamed > 0 {
-        writeln!(out, "  and {unnamed} more")?;
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn print_configuration(out: &mut impl io::Write, configuration: &ConfigurationView) -> io::Result<()> {
-    let ConfigurationView { newest, kept, on_trial, failed } = configuration;
-    let kept_text = if *kept == 0 { "the device's own file".to_owned() } else { format!("version {kept}") };
-    write!(out, "Configuration  {kept_text}")?;
-    if let Some(version) = on_trial {
-        write!(out, "; version {version} is on trial")?;
+    #[test]
+    fn a_time_has_a_zone_or_is_local() {
+        let utc = WallTime::from_millis(1_772_359_200_000);
+        assert_eq!(parse_time("2026-03-01T10:00:00Z"), Ok(utc));
+        assert_eq!(parse_time("2026-03-01T12:00:00+02:00"), Ok(utc));
+        let local = jiff::civil::date(2026, 3, 1).at(12, 0, 0, 0).to_zoned(TimeZone::system()).unwrap();
+        let expected = WallTime::from_millis(local.timestamp().as_millisecond());
+        assert_eq!(parse_time("2026-03-01 12:00"), Ok(expected));
+        assert!(parse_time("noon").unwrap_err().contains("as in 2026-03-01T12:00:00Z"));
     }
-    let told = (*kept).max(on_trial.unwrap_or(0)).max(failed.as_ref().map_or(0, |failed| failed.version));
-    if *newest > told {
-        write!(out, "; version {newest} waits for the device")?;
-    }
-    writeln!(out)?;
-    let Some(failed) = failed else { return Ok(()) };
-    writeln!(out, "               version {} was {}:", failed.version, failed.state)?;
-    failed
-        .problems
-        .iter()
-        .try_for_each(|problem| problem.lines().try_for_each(|line| writeln!(out, "                 {line}")))
-}
 
-/// A time in its two largest units, as in 3d4h.
-fn short(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
-        3600..86400 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d{}h", seconds / 86400, seconds / 3600 % 24),
+    #[test]
+    fn what_is_on_its_way_is_said() {
+        let command = Command::Fetch { name: "garden".to_owned(), stream: "yard".to_owned(), from_ns: 1, to_ns: 2 };
+        let said = |fragments, more| {
+            let mut out = Vec::new();
+            let fetched = FetchView { fragments, bytes: 2_000_000 * fragments, milliseconds: 2040 * fragments, more };
+            print_fetching(&mut out, &command, fetched).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let three = said(3, false);
+        assert!(three.starts_with("garden has 3 fragments of yard in this range,"), "{three}");
+        assert!(three.contains("play 6.1 s") && three.ends_with("They are on their way.\n"), "{three}");
+        let none = said(0, true);
+        assert!(none.contains("nothing whole of yard") && none.ends_with("before the range ends follows.\n"), "{none}");
     }
-}
-
-fn time(time: Option<Timestamp>) -> String {
-    time.map_or_else(|| "-".to_owned(), |time| time.to_string())
 }

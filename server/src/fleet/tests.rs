@@ -101,6 +101,35 @@ async fn a_command_is_answered_by_the_device_that_it_is_for() {
 }
 
 #[tokio::test]
+async fn a_device_is_asked_for_a_range_and_says_what_of_it_there_is() {
+    let stage = Stage::new();
+    let (seat, mut said) = stage.connect();
+    seat.hear(report(0, ConfigurationState::Kept)).await;
+    let (from, to) = (WallTime::from_millis(1000), WallTime::from_millis(3000));
+    let fetched = Fetched { fragments: 2, bytes: 700, duration: Duration::from_secs(2), more: true };
+    let answers = [Ok(fetched.encode()), Ok(Bytes::from_static(b"\xff")), Err("there is nothing".to_owned())];
+    let device = async {
+        for answer in answers {
+            let Some(FromServer::Command(Command { id, kind })) = said.recv().await else { panic!("a command") };
+            assert_eq!(kind, CommandKind::Fetch { stream: "yard".to_owned(), from, to });
+            for part in CommandResult::parts(id, answer) {
+                seat.hear(FromAgent::Result(part)).await;
+            }
+        }
+    };
+    let operator = async {
+        let cam = cam();
+        let fetch = || stage.fleet.fetch(&cam, "yard".to_owned(), from, to);
+        assert_eq!(fetch().await.unwrap(), FetchView { fragments: 2, bytes: 700, milliseconds: 2000, more: true });
+        assert!(matches!(fetch().await, Err(CommandError::Unreadable(_))));
+        assert_eq!(fetch().await.unwrap_err().to_string(), "the device cam says: there is nothing");
+        let empty = stage.fleet.fetch(&cam, "yard".to_owned(), to, to).await;
+        assert!(matches!(empty, Err(CommandError::EmptyRange)), "the device is not asked: {empty:?}");
+    };
+    tokio::join!(operator, device);
+}
+
+#[tokio::test]
 async fn a_device_that_does_not_answer_is_given_up() {
     let stage = Stage::new();
     let (seat, _said) = stage.connect();

@@ -3,7 +3,7 @@
 use fragment::WallTime;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use upload::fleet::{ConfigurationReport, Status};
+use upload::fleet::{ConfigurationReport, Fetched, Status};
 
 use super::configurations::Standing;
 use super::sightings::Sighting;
@@ -49,6 +49,24 @@ pub(crate) struct DeviceView {
     /// What holds the board back, in words.
     pub(crate) throttling: Vec<String>,
     pub(crate) configuration: ConfigurationView,
+}
+
+/// What of a range of time a device has that the server does not, and that is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FetchView {
+    pub(crate) fragments: u64,
+    pub(crate) bytes: u64,
+    /// How long they play.
+    pub(crate) milliseconds: u64,
+    /// Whether more may follow: what is being captured, or will be, before the range ends.
+    pub(crate) more: bool,
+}
+
+impl From<Fetched> for FetchView {
+    fn from(Fetched { fragments, bytes, duration, more }: Fetched) -> Self {
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self { fragments, bytes, milliseconds, more }
+    }
 }
 
 /// How a device is configured.

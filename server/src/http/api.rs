@@ -153,7 +153,7 @@ fn expiry(now: WallTime, wanted_seconds: Option<u64>) -> Result<WallTime, Proble
     Ok(now + wanted)
 }
 
-fn wall_time(timestamp: jiff::Timestamp) -> Result<WallTime, Problem> {
+pub(super) fn wall_time(timestamp: jiff::Timestamp) -> Result<WallTime, Problem> {
     let nanos = i64::try_from(timestamp.as_nanosecond());
     nanos.map(WallTime::from_nanos).map_err(|_| Problem::BadRequest(format!("{timestamp} is out of range")))
 }

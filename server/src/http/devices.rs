@@ -1,6 +1,7 @@
-//! Devices over HTTP: how they are, and the two commands that the console has buttons for.
+//! Devices over HTTP: how they are, and the commands that the console has buttons for.
 
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State as Extract};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,10 +9,11 @@ use serde::Deserialize;
 use upload::fleet::CommandKind;
 
 use super::State;
+use super::api::wall_time;
 use super::console::LoggedIn;
 use super::error::Problem;
 use crate::devices::{DeviceError, DeviceName};
-use crate::fleet::{DeviceView, Fleet};
+use crate::fleet::{DeviceView, FetchView, Fleet};
 
 /// `GET /v1/devices`
 pub(super) async fn list(_: LoggedIn, Extract(state): Extract<State>) -> Result<Json<Vec<DeviceView>>, Problem> {
@@ -55,6 +57,25 @@ pub(super) async fn restart_camera(
 ) -> Result<StatusCode, Problem> {
     state.0.fleet.command(&device(&name)?, CommandKind::RestartCamera { stream }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which range of time is to be uploaded.
+#[derive(Deserialize)]
+pub(super) struct Range {
+    from: jiff::Timestamp,
+    to: jiff::Timestamp,
+}
+
+/// `POST /v1/devices/{name}/cameras/{stream}/fetch`
+pub(super) async fn fetch(
+    _: LoggedIn,
+    Extract(state): Extract<State>,
+    Path((name, stream)): Path<(String, String)>,
+    range: Result<Json<Range>, JsonRejection>,
+) -> Result<Json<FetchView>, Problem> {
+    let Json(Range { from, to }) = range.map_err(|rejection| Problem::BadRequest(rejection.body_text()))?;
+    let (from, to) = (wall_time(from)?, wall_time(to)?);
+    Ok(Json(state.0.fleet.fetch(&device(&name)?, stream, from, to).await?))
 }
 
 fn device(name: &str) -> Result<DeviceName, Problem> {

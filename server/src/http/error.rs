@@ -131,6 +131,7 @@ impl From<CommandError> for Problem {
         match error {
             CommandError::Unknown(name) => Self::UnknownDevice(name.to_string()),
             CommandError::Storage(error) => Self::Storage(error.to_string()),
+            CommandError::EmptyRange => Self::BadRequest(error.to_string()),
             error => Self::Device(error),
         }
     }

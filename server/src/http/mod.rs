@@ -8,6 +8,7 @@
 //! GET  /v1/devices[/{name}]                devices and how they are                   devices.rs
 //! GET  /v1/devices/{name}/cameras/{stream}/snapshot   what a camera sees now, as a JPEG
 //! POST /v1/devices/{name}/cameras/{stream}/restart
+//! POST /v1/devices/{name}/cameras/{stream}/fetch      has it upload what it has recorded in a range of time
 //! GET  /hls/{token}/{file}                 playlists and segments                     playback.rs
 //! GET  /healthz, /metrics                  for the machines that watch this one       health.rs
 //! ```
@@ -144,6 +145,7 @@ pub(crate) fn router(state: State) -> Router {
         .route("/v1/devices/{name}", get(devices::show))
         .route("/v1/devices/{name}/cameras/{stream}/snapshot", get(devices::snapshot))
         .route("/v1/devices/{name}/cameras/{stream}/restart", post(devices::restart_camera))
+        .route("/v1/devices/{name}/cameras/{stream}/fetch", post(devices::fetch))
         .route("/hls/{token}/{file}", get(playback::file).options(playback::preflight))
         .route("/healthz", get(health::healthz))
         .route("/metrics", get(health::metrics))

@@ -3,13 +3,20 @@
 //! ```text
 //! Command        1 id: uint64   2 ping: Ping {}   3 restart_camera: { 1 stream: string }
 //!                4 snapshot: { 1 stream: string  2 width_max: uint32 }
+//!                5 fetch: { 1 stream: string  2 from_ns: sint64  3 to_ns: sint64 }
 //! CommandResult  1 id: uint64   2 piece: bytes   3 state: uint32 (0 piece, 1 done, 2 failed)   4 message: string
+//! Fetched        1 fragments: uint64   2 bytes: uint64   3 milliseconds: uint64   4 more: bool
 //! ```
 //!
 //! A new command is a new kind with a number of its own. A device that does not know it gets a command without a kind
-//! that it knows, and answers so. A result is any number of pieces and one end.
+//! that it knows, and answers so. A result is any number of pieces and one end. What the pieces
+//! are depends on the command: a version as text, a JPEG, a [`Fetched`].
+
+use std::time::Duration;
 
 use bytes::Bytes;
+use fragment::WallTime;
+use prost::Message as _;
 
 use super::cut;
 use crate::limits;
@@ -40,8 +47,30 @@ pub enum CommandKind {
         /// The most pixels in a row; 0 leaves it to the device.
         width_max: u32,
     },
+    /// To upload what it has recorded in a range of time, whatever mode and hours say. Its answer is a [`Fetched`].
+    Fetch {
+        /// The stream that it was recorded for.
+        stream: String,
+        /// From when on.
+        from: WallTime,
+        /// Until when, excluded.
+        to: WallTime,
+    },
     /// Something that this version does not know.
     Unknown,
+}
+
+/// What of a range a device has that the server does not: it is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Fragments that are whole.
+    pub fragments: u64,
+    /// Their payload.
+    pub bytes: u64,
+    /// How long they play.
+    pub duration: Duration,
+    /// Whether more may follow: what is being captured, or will be, before the range ends.
+    pub more: bool,
 }
 
 /// A part of the answer to a command.
@@ -62,6 +91,21 @@ pub enum CommandPart {
     Done,
     /// It could not be done, and why.
     Failed(String),
+}
+
+impl Fetched {
+    /// As the answer to a command.
+    pub fn encode(&self) -> Bytes {
+        let Self { fragments, bytes, duration, more } = *self;
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        proto::Fetched { fragments, bytes, milliseconds, more }.encode_to_vec().into()
+    }
+
+    /// `None` for bytes that are no such answer.
+    pub fn decode(bytes: Bytes) -> Option<Self> {
+        let proto::Fetched { fragments, bytes, milliseconds, more } = proto::Fetched::decode(bytes).ok()?;
+        Some(Self { fragments, bytes, duration: Duration::from_millis(milliseconds), more })
+    }
 }
 
 impl CommandResult {
@@ -113,6 +157,10 @@ impl Command {
             CommandKind::Snapshot { stream, width_max } => {
                 command.snapshot = Some(proto::Snapshot { stream: stream.clone(), width_max: *width_max });
             }
+            CommandKind::Fetch { stream, from, to } => {
+                let (from_ns, to_ns) = (from.as_nanos(), to.as_nanos());
+                command.fetch = Some(proto::Fetch { stream: stream.clone(), from_ns, to_ns });
+            }
             CommandKind::Unknown => {}
         }
         command
@@ -127,6 +175,11 @@ impl Command {
             proto::Command { snapshot: Some(snapshot), .. } => {
                 CommandKind::Snapshot { stream: snapshot.stream, width_max: snapshot.width_max }
             }
+            proto::Command { fetch: Some(fetch), .. } => CommandKind::Fetch {
+                stream: fetch.stream,
+                from: WallTime::from_nanos(fetch.from_ns),
+                to: WallTime::from_nanos(fetch.to_ns),
+            },
             _ => CommandKind::Unknown,
         };
         Self { id: command.id, kind }
@@ -151,6 +204,8 @@ pub(crate) mod proto {
         pub(crate) restart_camera: Option<RestartCamera>,
         #[prost(message, optional, tag = "4")]
         pub(crate) snapshot: Option<Snapshot>,
+        #[prost(message, optional, tag = "5")]
+        pub(crate) fetch: Option<Fetch>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -168,6 +223,28 @@ pub(crate) mod proto {
         pub(crate) stream: String,
         #[prost(uint32, tag = "2")]
         pub(crate) width_max: u32,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(crate) struct Fetch {
+        #[prost(string, tag = "1")]
+        pub(crate) stream: String,
+        #[prost(sint64, tag = "2")]
+        pub(crate) from_ns: i64,
+        #[prost(sint64, tag = "3")]
+        pub(crate) to_ns: i64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(crate) struct Fetched {
+        #[prost(uint64, tag = "1")]
+        pub(crate) fragments: u64,
+        #[prost(uint64, tag = "2")]
+        pub(crate) bytes: u64,
+        #[prost(uint64, tag = "3")]
+        pub(crate) milliseconds: u64,
+        #[prost(bool, tag = "4")]
+        pub(crate) more: bool,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

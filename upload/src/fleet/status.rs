@@ -6,7 +6,9 @@
 //! Camera   1 stream: string   2 up: bool   3 milli_fps: uint32   4 bits_per_second: uint64   5 failures: uint64
 //!          6 last_failure: string   7 pictures: uint64
 //! Spool    1 bytes: uint64   2 fragments: uint64   3 oldest_unsent_ns: optional sint64   4 dropped: uint64
-//!          5 lost: uint64   6 bytes_max: uint64   7 rejected: uint64
+//!          5 lost: uint64   6 bytes_max: uint64   7 rejected: uint64   8 held_bytes: uint64
+//!          9 held_fragments: uint64   10 kept_bytes: uint64   11 kept_fragments: uint64   12 stopped: bool
+//!          13 ranges_wanted: uint32
 //! Clock    1 device_time_ns: sint64   2 quality: string
 //! Machine  1 uptime_seconds: uint64   2 load_milli: uint32   3 memory_total: uint64   4 memory_available: uint64
 //!          5 disk_total: uint64   6 disk_free: uint64   7 milli_celsius: optional sint32   8 throttling: optional uint32
@@ -27,7 +29,7 @@ pub struct Status {
     pub cameras_total: u32,
     /// How many of them give video.
     pub cameras_up: u32,
-    /// What waits for the server.
+    /// What lies on its disk.
     pub spool: SpoolReport,
     /// Its clock.
     pub clock: ClockReport,
@@ -54,12 +56,13 @@ pub struct CameraReport {
     pub pictures: u64,
 }
 
-/// What waits for the server.
+/// What lies on the device's disk: what waits for the server, and apart from it what does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SpoolReport {
-    /// On the device's disk.
+    /// What waits for the server.
     pub bytes: u64,
-    /// Likewise.
+    /// Likewise. Agents from before it was told apart count what is held among them.
     pub fragments: u64,
     /// When the oldest of them was captured.
     pub oldest_unsent_ns: Option<i64>,
@@ -71,6 +74,18 @@ pub struct SpoolReport {
     pub bytes_max: u64,
     /// Fragments that the server refused for good.
     pub rejected: u64,
+    /// Recordings of cameras that only record: they wait for their hours, or until somebody asks for them.
+    pub held_bytes: u64,
+    /// Likewise.
+    pub held_fragments: u64,
+    /// What the server has, and stays on the device for a while.
+    pub kept_bytes: u64,
+    /// Likewise.
+    pub kept_fragments: u64,
+    /// Whether recording stands still because the spool is full.
+    pub stopped: bool,
+    /// Ranges of time that somebody asked for and that are not uploaded as a whole yet.
+    pub ranges_wanted: u32,
 }
 
 /// The device's clock.
@@ -159,6 +174,12 @@ impl Status {
                 lost: spool.lost,
                 bytes_max: spool.bytes_max,
                 rejected: spool.rejected,
+                held_bytes: spool.held_bytes,
+                held_fragments: spool.held_fragments,
+                kept_bytes: spool.kept_bytes,
+                kept_fragments: spool.kept_fragments,
+                stopped: spool.stopped,
+                ranges_wanted: spool.ranges_wanted,
             }),
             clock: Some(proto::Clock {
                 device_time_ns: clock.device_time_ns,
@@ -193,6 +214,12 @@ impl Status {
                 lost: spool.lost,
                 bytes_max: spool.bytes_max,
                 rejected: spool.rejected,
+                held_bytes: spool.held_bytes,
+                held_fragments: spool.held_fragments,
+                kept_bytes: spool.kept_bytes,
+                kept_fragments: spool.kept_fragments,
+                stopped: spool.stopped,
+                ranges_wanted: spool.ranges_wanted,
             },
             clock: ClockReport {
                 device_time_ns: clock.device_time_ns,
@@ -291,6 +318,18 @@ pub(crate) mod proto {
         pub(crate) bytes_max: u64,
         #[prost(uint64, tag = "7")]
         pub(crate) rejected: u64,
+        #[prost(uint64, tag = "8")]
+        pub(crate) held_bytes: u64,
+        #[prost(uint64, tag = "9")]
+        pub(crate) held_fragments: u64,
+        #[prost(uint64, tag = "10")]
+        pub(crate) kept_bytes: u64,
+        #[prost(uint64, tag = "11")]
+        pub(crate) kept_fragments: u64,
+        #[prost(bool, tag = "12")]
+        pub(crate) stopped: bool,
+        #[prost(uint32, tag = "13")]
+        pub(crate) ranges_wanted: u32,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

@@ -83,6 +83,22 @@ fn recordings_without_hours_wait_until_they_are_asked_for() {
 }
 
 #[test]
+fn a_spool_that_would_fill_once_and_for_ever_is_refused() {
+    let record = format!("{CAMERA}mode = \"record\"\n");
+    let parse = |spool: &str, cameras: &str| parse_cameras(&format!("[spool]\n{spool}\n{cameras}"));
+    let message = parse("when_full = \"stop-recording\"", &record).unwrap_err();
+    assert!(message.contains("of \"yard\"") && message.contains("Set spool.age_max, or upload_hours"), "{message}");
+    for (spool, cameras) in [
+        ("when_full = \"drop-oldest\"", record.clone()),
+        ("when_full = \"stop-recording\"\nage_max = \"3 days\"", record.clone()),
+        ("when_full = \"stop-recording\"", format!("{record}upload_hours = [\"02:00-05:00\"]\n")),
+        ("when_full = \"stop-recording\"", CAMERA.to_owned()),
+    ] {
+        parse(spool, &cameras).unwrap_or_else(|message| panic!("{spool}\n{cameras}\n{message}"));
+    }
+}
+
+#[test]
 fn the_congestion_control_can_be_chosen() {
     assert_eq!(parse("[uplink]\ncongestion = \"bbr\"\n").unwrap().congestion, Congestion::Bbr);
     assert_eq!(parse("[uplink]\ncongestion = \"cubic\"\n").unwrap().congestion, Congestion::Cubic);

@@ -47,6 +47,23 @@ async fn a_device_that_is_not_there_is_told_in_words() {
     }
 }
 
+#[tokio::test]
+async fn a_range_is_fetched_from_a_device_that_is_there_and_holds_some_time() {
+    let server = Server::new();
+    let path = "/v1/devices/cam/cameras/yard/fetch";
+    let range = |from: &str, to: &str| Some(json!({ "from": from, "to": to }));
+    let (noon, later) = ("2026-03-01T12:00:00Z", "2026-03-01T12:10:00Z");
+    for (body, status, error) in [
+        (None, StatusCode::BAD_REQUEST, "bad_request"),
+        (range("noon", later), StatusCode::BAD_REQUEST, "bad_request"),
+        (range(later, noon), StatusCode::BAD_REQUEST, "bad_request"),
+        (range(noon, later), StatusCode::NOT_FOUND, "unknown_device"),
+    ] {
+        let answer = server.ask(Method::POST, path, body).await;
+        assert_eq!((answer.status, answer.error()), (status, error.to_owned()), "{}", answer.text());
+    }
+}
+
 // --- Console and login
 
 #[tokio::test]
