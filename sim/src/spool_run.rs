@@ -140,6 +140,8 @@ impl<'a> Run<'a> {
             fail_sync_at: (self.plan.failing_syncs && self.rng.bool()).then(|| steps + self.rng.u64(..within)),
             ignore_syncs_of: None,
             capacity: (self.plan.full_disk && self.rng.bool()).then(|| drops_bytes() + self.rng.u64(20_000..300_000)),
+            // Two for the list of drops.
+            files_max: (self.plan.full_disk && self.rng.bool()).then(|| 2 + self.rng.usize(4..24)),
             // The spool looks at no clock.
             step_takes: Duration::ZERO,
         });

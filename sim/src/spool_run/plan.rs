@@ -13,7 +13,7 @@ pub struct Plan {
     pub restarts: bool,
     /// Some syncs fail.
     pub failing_syncs: bool,
-    /// The disk is full at times.
+    /// The disk is full at times: it has no room for more bytes, or for more files.
     pub full_disk: bool,
     /// One sync of the spool's is skipped: a run that finds nothing wrong then proves nothing.
     pub without: Option<Sync>,
