@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs every measurement beside its baseline and writes the table to bench/README.md.
 #
-#   scripts/bench.sh [parse] [ingest] [vault] [archive] [memory] [playback] [agent] [badlink]
-#   (default: all but memory and badlink, which take a quarter of an hour and more, and the table is written)
+#   scripts/bench.sh [parse] [ingest] [vault] [archive] [memory] [playback] [agent] [badlink] [week]
+#   (default: all but memory, badlink and week, which take a quarter of an hour and more, and the table is written)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +15,7 @@ trap 'rm -rf "$data"' EXIT
 measure() {
     case $1 in
         parse) "$bench" parse ;;
+        week) "$bench" week --dir "$data" --plot bench/week.svg ;;
         badlink) "$bench" badlink --dir "$data" --plot bench/badlink.svg ;;
         *) "$bench" "$1" --dir "$data" ;;
     esac

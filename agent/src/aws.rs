@@ -104,7 +104,7 @@ pub async fn run(settings: &Settings, stop: CancellationToken) -> Result<(), rus
     };
     // What follows covers everything up to now.
     settings.spool.take_changes();
-    for stream in block_in_place(|| streams(&settings.spool)) {
+    for stream in settings.spool.streams() {
         wake(&stream);
     }
     loop {
@@ -148,18 +148,6 @@ pub async fn probe(aws: &Aws, clock: Clock, stream: Option<&StreamName>) -> Resu
             None => Err(error::OpenError::NoStream { stream: name, region: region.clone() }.to_string()),
         },
     }
-}
-
-/// The streams that have fragments in the spool.
-fn streams(spool: &Spool) -> Vec<StreamName> {
-    let (mut found, mut after) = (Vec::new(), None);
-    while let Some((ordinal, entry)) = spool.next(after) {
-        if !found.contains(&entry.key.stream) {
-            found.push(entry.key.stream);
-        }
-        after = Some(ordinal);
-    }
-    found
 }
 
 async fn sdk(aws: &Aws, clock: &ServerClock) -> SdkConfig {

@@ -53,12 +53,10 @@ impl Feed {
         spool.take_changes();
         let horizon = spool.next_ordinal();
         let mut feed = Self { told: HashMap::new(), backlog: None, wanted: None, compared: false, horizon };
-        let mut after = None;
-        while let Some((ordinal, entry)) = spool.next(after) {
-            if entry.trailer.is_none() && plan.is_live(&entry.key.stream) {
+        for (ordinal, entry) in spool.growing() {
+            if plan.is_live(&entry.key.stream) {
                 feed.tell(sender, ordinal, &entry, Priority::Live, false);
             }
-            after = Some(ordinal);
         }
         feed
     }

@@ -1,7 +1,7 @@
 //! Side-by-side measurements: each of ours beside a baseline, in the same run on the same machine.
 //!
 //! `bench parse` · `bench ingest` · `bench vault` · `bench archive` · `bench memory` · `bench playback` · `bench agent` ·
-//! `bench badlink`; each prints a Markdown
+//! `bench badlink` · `bench week`; each prints a Markdown
 //! table. `scripts/bench.sh` calls them in turn.
 
 mod agent;
@@ -17,6 +17,7 @@ mod parse;
 mod playback;
 mod process;
 mod vault;
+mod week;
 
 use clap::{Parser, Subcommand};
 
@@ -45,6 +46,8 @@ enum Command {
     /// The device's end of `badlink`.
     #[command(hide = true)]
     BadlinkClient(badlink::ClientArgs),
+    /// Weeks without a line: the spool's index, its drops, a start again, and how the device catches up.
+    Week(week::Args),
     /// The agent on one 1080p30 RTSP camera, beside a bare gst-launch pipeline.
     Agent(agent::Args),
 }
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         Command::Parse(args) => parse::run(&args),
         Command::Badlink(args) => badlink::run(&args),
         Command::BadlinkClient(args) => badlink::run_client(&args),
+        Command::Week(args) => week::run(&args),
         Command::Agent(args) => agent::run(&args),
     }
 }

@@ -34,6 +34,8 @@ pub struct Faults {
     pub ignore_syncs_of: Option<&'static str>,
     /// How much can be stored; `None`: as much as is wanted.
     pub capacity: Option<u64>,
+    /// How many files there can be: a file system has its inodes counted. `None`: as many as are wanted.
+    pub files_max: Option<usize>,
     /// How long each step takes: what is kept for a time only may end between any two.
     pub step_takes: Duration,
 }
@@ -220,6 +222,9 @@ impl Disk for VirtualDisk {
         }
         if !state.is_folder(folder_of(path)) {
             return Err(io::ErrorKind::NotFound.into());
+        }
+        if state.faults.files_max.is_some_and(|files_max| state.files().count() >= files_max) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         let inode = state.next_inode;
         state.next_inode += 1;

@@ -200,6 +200,7 @@ impl<'a> Run<'a> {
             ignore_syncs_of: self.plan.without_syncs_of,
             step_takes: Duration::from_secs(if self.plan.slow_disk { self.rng.u64(..120) } else { 0 }),
             capacity: (self.plan.full_disk && self.rng.bool()).then(|| (128 << 20) + self.rng.u64(..64 << 20)),
+            files_max: None,
         });
     }
 

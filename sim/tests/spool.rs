@@ -3,7 +3,18 @@
 //! `SIM_RUNS=n` runs n seeds of each kind instead of a few hundred, `SIM_SEED=n` begins with that seed. A failure
 //! prints the seed and the end of the run's log.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use disk::Disk as _;
+use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
 use sim::spool_run::{Operation, Plan, Sync, run};
+use sim::{Faults, VirtualDisk};
+use spool::drops::{self, Reason};
+use spool::{Spool, Start};
+use upload::FragmentKey;
 
 #[test]
 fn the_same_seed_gives_the_same_log() {
@@ -47,6 +58,28 @@ fn nor_does_a_cut_after_a_sync_that_failed() {
 fn nor_does_one_on_a_disk_that_is_full_at_times() {
     hold(|seed| Plan { full_disk: true, ..restarts(seed) });
     hold(|seed| Plan { full_disk: true, failing_syncs: true, ..cuts(seed) });
+}
+
+#[test]
+fn a_disk_that_takes_no_more_files_is_full_and_the_oldest_fragments_go() {
+    let (disk, state) = (VirtualDisk::new(1), Path::new("state"));
+    disk.create_folder(state).expect("nothing hinders it");
+    // One is the list of drops.
+    disk.set_faults(Faults { files_max: Some(1 + 10), ..Faults::default() });
+    let spool = Spool::open_on(Arc::new(disk.clone()), state, 1 << 30).expect("it is empty");
+    for sequence in 0..25 {
+        let id = FragmentId { session: SessionId(7), sequence: Sequence(sequence) };
+        let key = FragmentKey { stream: "front".parse().expect("a good name"), id };
+        let start = Start { monotonic: None, wall: WallTime::from_millis(0), quality: ClockQuality::Given };
+        let mut writer = spool.create(key, start, Bytes::new()).expect("the oldest makes room");
+        writer.append(Duration::from_secs(2), &[Bytes::from_static(b"a unit")]).expect("there is room for bytes");
+        writer.finish(Duration::from_secs(2)).expect("there is room for bytes");
+    }
+    let counters = spool.counters();
+    assert_eq!((counters.fragments, counters.drops.disk_full), (10, 15), "{counters:?}");
+    let listed = drops::read(&disk, state).expect("the list is there");
+    let [run] = &listed[..] else { panic!("{listed:#?}") };
+    assert_eq!((run.reason, run.first, run.last), (Reason::DiskFull, Sequence(0), Sequence(14)));
 }
 
 #[test]

@@ -25,7 +25,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["vault", "spool", "upload", "fragment", "disk"]),
     // These two stand outside the product and look at it from all sides.
     ("e2e", &["samples", "fragment", "upload", "hls"]),
-    ("bench", &["e2e", "samples", "disk", "fragment", "upload", "hls", "archive", "vault", "pipelines"]),
+    (
+        "bench",
+        &[
+            "e2e",
+            "samples",
+            "disk",
+            "fragment",
+            "upload",
+            "hls",
+            "archive",
+            "vault",
+            "pipelines",
+            "spool",
+            "millrace-agent",
+        ],
+    ),
 ];
 
 /// What tests alone may use, in every crate: the clips and the simulated camera, the services of others, a disk.

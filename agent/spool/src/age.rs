@@ -5,6 +5,7 @@
 //! the fragment's own boot, the boots between, and this one. That is never more than the truth. A calendar that is set, from
 //! 1970 or by a year, makes nothing older.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use fragment::{BootId, ClockQuality, MonotonicTime, WallTime};
@@ -23,56 +24,57 @@ pub struct Now {
 /// When a fragment began, by one of the boots that are known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment {
-    boot: usize,
-    since_boot: Duration,
+    pub(crate) boot: u32,
+    pub(crate) since_boot: Duration,
 }
 
-/// The boots that captured what the spool holds, in their order.
+/// The boots that captured what the spool holds.
 #[derive(Debug, Default)]
 pub(crate) struct Ages {
     boots: Vec<Boot>,
+    numbers: HashMap<BootId, u32>,
 }
 
 #[derive(Debug)]
 struct Boot {
     id: BootId,
+    /// The place of its first fragment: boots follow each other as these do.
+    first: u64,
     /// It ran at least so long.
     ran: Duration,
-    /// When it began, if its calendar was ever synchronised.
-    began: Option<WallTime>,
+    /// When it began, if its calendar was ever synchronised, and the place of the last fragment that says so.
+    began: Option<(u64, WallTime)>,
 }
 
 impl Ages {
-    /// Takes note of a fragment; those of an earlier boot come first. One that was not captured but read from a file
-    /// has no age.
-    pub(crate) fn note(&mut self, start: &Start) -> Option<Moment> {
+    /// Takes note of the fragment at this place, in any order. One that was not captured but read from a file has no age.
+    pub(crate) fn note(&mut self, place: u64, start: &Start) -> Option<Moment> {
         let MonotonicTime { boot: id, since_boot } = start.monotonic?;
-        let boot = match self.boots.iter().rposition(|boot| boot.id == id) {
-            Some(boot) => boot,
-            None => {
-                self.boots.push(Boot { id, ran: Duration::ZERO, began: None });
-                self.boots.len() - 1
-            }
-        };
-        let known = &mut self.boots[boot];
+        let boot = *self.numbers.entry(id).or_insert_with(|| {
+            self.boots.push(Boot { id, first: place, ran: Duration::ZERO, began: None });
+            u32::try_from(self.boots.len() - 1).expect("a spool holds less than 2^32 fragments")
+        });
+        let known = &mut self.boots[boot as usize];
+        known.first = known.first.min(place);
         known.ran = known.ran.max(since_boot);
-        if start.quality == ClockQuality::Synchronised {
-            known.began = Some(start.wall - since_boot);
+        if start.quality == ClockQuality::Synchronised && known.began.is_none_or(|(last, _)| last <= place) {
+            known.began = Some((place, start.wall - since_boot));
         }
         Some(Moment { boot, since_boot })
     }
 
     /// How long ago that was, at the least.
     pub(crate) fn age(&self, moment: Moment, now: Now) -> Duration {
-        let boot = &self.boots[moment.boot];
+        let boot = &self.boots[moment.boot as usize];
         let MonotonicTime { boot: present, since_boot } = now.monotonic;
         if boot.id == present {
             return since_boot.saturating_sub(moment.since_boot);
         }
-        let between = self.boots[moment.boot + 1..].iter().filter(|boot| boot.id != present).map(|boot| boot.ran);
-        let ran = boot.ran.saturating_sub(moment.since_boot) + between.sum::<Duration>() + since_boot;
+        let between = self.boots.iter().filter(|other| other.first > boot.first && other.id != present);
+        let ran = between.map(|other| other.ran).sum::<Duration>();
+        let ran = boot.ran.saturating_sub(moment.since_boot) + ran + since_boot;
         match (boot.began, now.wall) {
-            (Some(began), Some(wall)) => ran.max(wall.since(began + moment.since_boot)),
+            (Some((_, began)), Some(wall)) => ran.max(wall.since(began + moment.since_boot)),
             _ => ran,
         }
     }
@@ -87,7 +89,7 @@ mod tests {
     #[test]
     fn within_a_boot_the_monotonic_clock_tells_whatever_the_calendar_says() {
         let mut ages = Ages::default();
-        let moment = ages.note(&start(1, 10, WallTime::from_millis(0), ClockQuality::Unsynchronised)).unwrap();
+        let moment = ages.note(0, &start(1, 10, WallTime::from_millis(0), ClockQuality::Unsynchronised)).unwrap();
         let set = Some(WallTime::from_millis(1_700_000_000_000));
         assert_eq!(ages.age(moment, now(1, 70, set)), Duration::from_secs(60));
     }
@@ -95,10 +97,11 @@ mod tests {
     #[test]
     fn across_boots_the_time_that_the_device_ran_counts() {
         let mut ages = Ages::default();
-        let moment = ages.note(&in_1970(1, 0)).unwrap();
-        ages.note(&in_1970(1, 2 * HOUR));
-        ages.note(&in_1970(2, HOUR));
-        ages.note(&in_1970(3, 60));
+        // In any order.
+        ages.note(3, &in_1970(3, 60));
+        let moment = ages.note(0, &in_1970(1, 0)).unwrap();
+        ages.note(2, &in_1970(2, HOUR));
+        ages.note(1, &in_1970(1, 2 * HOUR));
         assert_eq!(ages.age(moment, now(3, 120, None)), Duration::from_secs(3 * HOUR + 120));
         assert_eq!(ages.age(moment, now(4, 10, None)), Duration::from_secs(3 * HOUR + 70));
     }
@@ -107,7 +110,7 @@ mod tests {
     fn a_calendar_that_was_synchronised_in_both_boots_counts_the_time_between_them() {
         let mut ages = Ages::default();
         let day = WallTime::from_millis(1_700_000_000_000);
-        let moment = ages.note(&start(1, 10, day, ClockQuality::Synchronised)).unwrap();
+        let moment = ages.note(0, &start(1, 10, day, ClockQuality::Synchronised)).unwrap();
         let week = Duration::from_secs(7 * 24 * HOUR);
         assert_eq!(ages.age(moment, now(2, 60, Some(day + week))), week);
         assert_eq!(ages.age(moment, now(2, 60, None)), Duration::from_secs(60));
@@ -117,7 +120,7 @@ mod tests {
     #[test]
     fn a_week_of_1970_is_not_aged_by_a_calendar_that_is_set() {
         let mut ages = Ages::default();
-        let moment = ages.note(&in_1970(1, 10)).unwrap();
+        let moment = ages.note(0, &in_1970(1, 10)).unwrap();
         let set = Some(WallTime::from_millis(1_700_000_000_000));
         assert_eq!(ages.age(moment, now(2, 60, set)), Duration::from_secs(60));
     }

@@ -1,16 +1,28 @@
 //! What the spool holds, in memory: pure bookkeeping, no I/O.
+//!
+//! A week of four cameras is more than a million fragments, so what is known of each is packed (index/stretch.rs), and found by its
+//! place or its key (index/shelf.rs). What waits lies on one shelf, what the server has and is kept on another.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod changes;
+mod shelf;
+mod stretch;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use fragment::{StreamName, WallTime};
 use upload::{FragmentKey, Trailer};
 
+use self::shelf::Shelf;
 use crate::age::{Ages, Moment, Now};
 use crate::drops::{Drops, Reason};
 use crate::file::{Header, Start};
 use crate::limits;
 use crate::streams::{Amount, Streams};
+
+pub use self::changes::Changes;
 
 /// One fragment in the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,28 +38,11 @@ pub struct Entry {
 }
 
 /// An entry, and when it began.
-#[derive(Debug)]
-struct Held {
-    entry: Entry,
-    wall: WallTime,
-    moment: Option<Moment>,
-}
-
-/// A fragment that the server has and that stays for a while.
-#[derive(Debug)]
-struct Kept {
-    key: FragmentKey,
-    file_bytes: u64,
-    moment: Option<Moment>,
-    /// Whether its file has the name of a kept one already.
-    settled: bool,
-}
-
-/// What had to go, and when it began.
-#[derive(Debug)]
-pub(crate) struct Dropped {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
     pub(crate) entry: Entry,
     pub(crate) wall: WallTime,
+    pub(crate) moment: Option<Moment>,
 }
 
 /// What is in the spool and what has passed through it in this run.
@@ -61,6 +56,9 @@ pub struct Counters {
     pub kept: u64,
     /// The size of their files.
     pub kept_bytes: u64,
+    /// The memory that the spool's index of them all takes, about.
+    #[serde(default)]
+    pub index_bytes: u64,
     /// Fragments that were captured to their end and wait to be synced.
     pub unsynced: u64,
     /// Whether recording stands still because the spool is full.
@@ -82,18 +80,31 @@ pub struct Counters {
 /// Fragments by their place in the order of capture.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    entries: BTreeMap<u64, Held>,
-    kept: BTreeMap<u64, Kept>,
-    ordinals: HashMap<FragmentKey, u64>,
+    /// What the server does not have.
+    waiting: Shelf,
+    /// How much of it is whose.
     streams: Streams,
+    kept: Shelf,
+    /// Kept ones whose files do not have the name of such yet: they can't go.
+    unsettled: BTreeSet<u64>,
+    /// What is being captured.
+    growing: BTreeSet<u64>,
     ages: Ages,
-    changes: BTreeSet<u64>,
+    changes: Changes,
     /// Of each stream, the newest fragment that was found at the start: its place, when it began, how long it plays.
     recovered: HashMap<StreamName, (u64, Start, Duration)>,
     next_ordinal: u64,
     /// Places whose files are being made.
     pending: BTreeSet<u64>,
     counters: Counters,
+}
+
+/// What was found at the start, in a place that another one has.
+#[derive(Debug)]
+pub(crate) struct Doubled {
+    place: u64,
+    held: Held,
+    is_kept: bool,
 }
 
 impl Index {
@@ -104,8 +115,11 @@ impl Index {
     pub(crate) fn counters(&self) -> Counters {
         let Counters { drops, .. } = self.counters;
         Counters {
-            fragments: self.entries.len() as u64,
+            fragments: self.waiting.len() as u64,
+            bytes: self.waiting.file_bytes(),
             kept: self.kept.len() as u64,
+            kept_bytes: self.kept.file_bytes(),
+            index_bytes: self.memory_bytes(),
             dropped: drops.by_policy(),
             lost: drops.by_fault(),
             rejected: drops.rejected,
@@ -113,16 +127,26 @@ impl Index {
         }
     }
 
-    pub(crate) fn entry(&self, ordinal: u64) -> Option<&Entry> {
-        self.entries.get(&ordinal).map(|held| &held.entry)
+    pub(crate) fn entry(&self, ordinal: u64) -> Option<Entry> {
+        self.waiting.get(ordinal).map(|held| held.entry)
     }
 
     /// Ends before a place that is taken and not filled yet, so that nobody passes over it.
-    pub(crate) fn next(&self, after: Option<u64>) -> Option<(u64, &Entry)> {
+    pub(crate) fn next(&self, after: Option<u64>) -> Option<(u64, Entry)> {
         let from = after.map_or(0, |after| after + 1);
-        let (&ordinal, held) = self.entries.range(from..).next()?;
+        let (ordinal, held) = self.waiting.at_or_behind(from)?;
         let is_behind_a_gap = self.pending.first().is_some_and(|pending| (from..ordinal).contains(pending));
-        (!is_behind_a_gap).then_some((ordinal, &held.entry))
+        (!is_behind_a_gap).then_some((ordinal, held.entry))
+    }
+
+    /// What is being captured, in its order.
+    pub(crate) fn growing(&self) -> Vec<(u64, Entry)> {
+        self.growing.iter().filter_map(|&ordinal| Some((ordinal, self.entry(ordinal)?))).collect()
+    }
+
+    /// The streams of which something waits.
+    pub(crate) fn streams(&self) -> Vec<StreamName> {
+        self.waiting.streams()
     }
 
     /// What the server does not have of these streams.
@@ -131,33 +155,41 @@ impl Index {
     }
 
     /// The oldest fragment of these streams.
-    pub(crate) fn oldest_of(&mut self, of: &dyn Fn(&StreamName) -> bool) -> Option<&Entry> {
-        let from = self.streams.from(of)?;
-        let (&ordinal, held) = self.entries.range(from..).find(|(_, held)| of(&held.entry.key.stream))?;
-        self.streams.pass(of, ordinal);
-        Some(&held.entry)
+    pub(crate) fn oldest_of(&mut self, of: &dyn Fn(&StreamName) -> bool) -> Option<Entry> {
+        let mut from = self.streams.from(of)?;
+        loop {
+            let (place, held) = self.waiting.at_or_behind(from)?;
+            if of(&held.entry.key.stream) {
+                self.streams.pass(of, place);
+                return Some(held.entry);
+            }
+            from = place + 1;
+        }
     }
 
     pub(crate) fn holds(&self, key: &FragmentKey) -> bool {
-        self.ordinals.contains_key(key)
+        self.waiting.find(key).is_some()
     }
 
     /// A fragment and when it began, if it is here.
-    pub(crate) fn find(&self, key: &FragmentKey) -> Option<(&Entry, WallTime)> {
-        let held = self.entries.get(self.ordinals.get(key)?)?;
-        Some((&held.entry, held.wall))
+    pub(crate) fn find(&self, key: &FragmentKey) -> Option<(Entry, WallTime)> {
+        let held = self.waiting.get(self.waiting.find(key)?)?;
+        Some((held.entry, held.wall))
     }
 
     /// Whether another fragment fits without dropping one: one of the largest size, or half of a spool that is
     /// smaller than two of those. What is kept gives way.
     pub(crate) fn has_room(&self, bytes_max: u64) -> bool {
         let largest = (fragment::limits::FRAGMENT_BYTES_MAX as u64).min(bytes_max / 2);
-        self.counters.bytes + largest <= bytes_max && self.entries.len() < limits::FRAGMENTS_MAX
+        self.waiting.file_bytes() + largest <= bytes_max && self.waiting.memory_bytes() < limits::INDEX_BYTES_MAX
     }
 
     pub(crate) fn is_over(&self, bytes_max: u64) -> bool {
-        self.counters.bytes + self.counters.kept_bytes > bytes_max
-            || self.entries.len() + self.kept.len() > limits::FRAGMENTS_MAX
+        self.waiting.file_bytes() + self.kept.file_bytes() > bytes_max || self.memory_bytes() > limits::INDEX_BYTES_MAX
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.waiting.memory_bytes() + self.kept.memory_bytes()
     }
 
     pub(crate) fn take_ordinal(&mut self) -> u64 {
@@ -176,46 +208,79 @@ impl Index {
         self.next_ordinal = self.next_ordinal.max(ordinal + 1);
     }
 
-    pub(crate) fn take_changes(&mut self) -> BTreeSet<u64> {
+    pub(crate) fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)
     }
 
     /// Takes in a fragment that begins.
     pub(crate) fn insert(&mut self, ordinal: u64, key: FragmentKey, start: &Start) {
-        let entry = Entry { key, bytes: 0, file_bytes: 0, trailer: None };
-        self.insert_entry(ordinal, entry, start);
-    }
-
-    fn insert_entry(&mut self, ordinal: u64, entry: Entry, start: &Start) {
         self.pending.remove(&ordinal);
         self.next_ordinal = self.next_ordinal.max(ordinal + 1);
-        self.counters.bytes += entry.file_bytes;
-        self.ordinals.insert(entry.key.clone(), ordinal);
+        // Identities are random, and two are alike only in a test. The file is the second one's by now.
+        self.take(&key);
+        let moment = self.ages.note(ordinal, start);
+        let entry = Entry { key, bytes: 0, file_bytes: 0, trailer: None };
         self.streams.add(ordinal, &entry);
-        let held = Held { entry, wall: start.wall, moment: self.ages.note(start) };
-        self.entries.insert(ordinal, held);
+        self.waiting.insert(ordinal, &Held { entry, wall: start.wall, moment });
+        self.growing.insert(ordinal);
         self.changes.insert(ordinal);
     }
 
-    /// Takes in what was found at the start, which comes in the order of capture. A place that is taken already,
-    /// because a removal did not reach the disk, is not given twice: what follows moves up.
-    pub(crate) fn insert_recovered(&mut self, header: Header, trailer: Trailer, file_bytes: u64, is_kept: bool) -> u64 {
-        let ordinal = header.ordinal.max(self.next_ordinal);
-        let newest = (ordinal, header.start, trailer.duration);
-        let known = self.recovered.entry(header.key.stream.clone()).or_insert(newest);
-        if known.0 < newest.0 {
-            *known = newest;
+    /// Takes in what was found at the start, in any order. One whose place is taken, because a removal did not reach the
+    /// disk, is given back, for [`Self::make_places`].
+    pub(crate) fn insert_recovered(
+        &mut self,
+        header: Header,
+        trailer: Trailer,
+        file_bytes: u64,
+        is_kept: bool,
+    ) -> Option<Doubled> {
+        let Header { key, ordinal: place, start, .. } = header;
+        self.pass_over(place);
+        let newest = (place, start, trailer.duration);
+        match self.recovered.get_mut(&key.stream) {
+            Some(known) if known.0 < place => *known = newest,
+            Some(_) => {}
+            None => drop(self.recovered.insert(key.stream.clone(), newest)),
         }
-        if is_kept {
-            self.next_ordinal = ordinal + 1;
-            self.counters.kept_bytes += file_bytes;
-            let moment = self.ages.note(&header.start);
-            self.kept.insert(ordinal, Kept { key: header.key, file_bytes, moment, settled: true });
-        } else {
-            let entry = Entry { key: header.key, bytes: trailer.bytes, file_bytes, trailer: Some(trailer) };
-            self.insert_entry(ordinal, entry, &header.start);
+        let moment = self.ages.note(place, &start);
+        let entry = Entry { key, bytes: trailer.bytes, file_bytes, trailer: Some(trailer) };
+        let held = Held { entry, wall: start.wall, moment };
+        if !is_kept {
+            self.streams.add(place, &held.entry);
         }
-        ordinal
+        if self.waiting.holds(place) || self.kept.holds(place) {
+            return Some(Doubled { place, held, is_kept });
+        }
+        self.shelf(is_kept).insert(place, &held);
+        None
+    }
+
+    /// A place is not given twice: of those that have the same one the older by its clock comes first, and what follows
+    /// moves up.
+    pub(crate) fn make_places(&mut self, doubled: Vec<Doubled>) {
+        if doubled.is_empty() {
+            return;
+        }
+        let mut all = doubled;
+        for is_kept in [false, true] {
+            while let Some((place, _)) = self.shelf(is_kept).at_or_behind(0) {
+                let held = self.shelf(is_kept).take(place).expect("it was just found");
+                all.push(Doubled { place, held, is_kept });
+            }
+        }
+        all.sort_by_key(|doubled| (doubled.place, doubled.held.wall));
+        let mut free = 0;
+        for Doubled { place, held, is_kept } in all {
+            let place = place.max(free);
+            self.shelf(is_kept).insert(place, &held);
+            free = place + 1;
+        }
+        self.next_ordinal = self.next_ordinal.max(free);
+    }
+
+    fn shelf(&mut self, is_kept: bool) -> &mut Shelf {
+        if is_kept { &mut self.kept } else { &mut self.waiting }
     }
 
     pub(crate) fn last_recovered(&self, stream: &StreamName) -> Option<(Start, Duration)> {
@@ -223,101 +288,107 @@ impl Index {
     }
 
     pub(crate) fn grow(&mut self, ordinal: u64, bytes: u64, record_bytes: u64) {
-        if let Some(Held { entry, .. }) = self.entries.get_mut(&ordinal) {
+        self.change(ordinal, |entry| {
             entry.bytes = bytes;
-            self.streams.resize(&entry.key.stream, entry.file_bytes, entry.file_bytes + record_bytes);
             entry.file_bytes += record_bytes;
-            self.counters.bytes += record_bytes;
-            self.changes.insert(ordinal);
-        }
+        });
     }
 
     pub(crate) fn finish(&mut self, ordinal: u64, trailer: Trailer, record_bytes: u64) {
-        self.grow(ordinal, trailer.bytes, record_bytes);
-        if let Some(Held { entry, .. }) = self.entries.get_mut(&ordinal) {
-            entry.trailer = Some(trailer);
-            self.counters.spooled += 1;
+        self.end(ordinal, |entry| {
+            *entry = Entry {
+                bytes: trailer.bytes,
+                file_bytes: entry.file_bytes + record_bytes,
+                trailer: Some(trailer),
+                ..entry.clone()
+            };
+        });
+    }
+
+    /// Takes a fragment for what its file has become.
+    pub(crate) fn replace(&mut self, key: &FragmentKey, trailer: Trailer, file_bytes: u64) {
+        if let Some(ordinal) = self.waiting.find(key) {
+            self.end(ordinal, |entry| {
+                *entry = Entry { bytes: trailer.bytes, file_bytes, trailer: Some(trailer), ..entry.clone() };
+            });
         }
     }
 
-    pub(crate) fn replace(&mut self, key: &FragmentKey, trailer: Trailer, file_bytes: u64) {
-        let Some(&ordinal) = self.ordinals.get(key) else {
-            return;
-        };
-        if let Some(Held { entry, .. }) = self.entries.get_mut(&ordinal) {
-            self.counters.bytes = self.counters.bytes - entry.file_bytes + file_bytes;
-            self.streams.resize(&entry.key.stream, entry.file_bytes, file_bytes);
-            self.counters.spooled += u64::from(entry.trailer.is_none());
-            *entry = Entry { bytes: trailer.bytes, file_bytes, trailer: Some(trailer), ..entry.clone() };
+    fn end(&mut self, ordinal: u64, change: impl FnOnce(&mut Entry)) {
+        self.change(ordinal, change);
+        self.counters.spooled += u64::from(self.growing.remove(&ordinal));
+    }
+
+    fn change(&mut self, ordinal: u64, change: impl FnOnce(&mut Entry)) {
+        if let Some(Held { mut entry, .. }) = self.waiting.get(ordinal) {
+            let before = entry.file_bytes;
+            change(&mut entry);
+            self.streams.resize(&entry.key.stream, before, entry.file_bytes);
+            self.waiting.change(ordinal, &entry);
             self.changes.insert(ordinal);
         }
     }
 
     /// Takes out a fragment.
-    pub(crate) fn remove(&mut self, key: &FragmentKey) -> Option<Dropped> {
-        self.take(key).map(|(_, Held { entry, wall, .. })| Dropped { entry, wall })
+    pub(crate) fn remove(&mut self, key: &FragmentKey) -> Option<Held> {
+        self.take(key).map(|(_, held)| held)
     }
 
     fn take(&mut self, key: &FragmentKey) -> Option<(u64, Held)> {
-        let ordinal = self.ordinals.remove(key)?;
-        let held = self.entries.remove(&ordinal).expect("each ordinal has its entry");
-        self.counters.bytes -= held.entry.file_bytes;
+        let ordinal = self.waiting.find(key)?;
+        let held = self.waiting.take(ordinal)?;
         self.streams.take(&held.entry);
+        self.growing.remove(&ordinal);
         self.changes.insert(ordinal);
         Some((ordinal, held))
     }
 
     /// The server has it. With `keep` it stays, and is no one's to send. Answers its place.
     pub(crate) fn persist(&mut self, key: &FragmentKey, keep: bool) -> Option<u64> {
-        let (ordinal, Held { entry, moment, .. }) = self.take(key)?;
+        let (ordinal, held) = self.take(key)?;
         self.counters.persisted += 1;
         if keep {
-            self.counters.kept_bytes += entry.file_bytes;
-            let kept = Kept { key: entry.key, file_bytes: entry.file_bytes, moment, settled: false };
-            self.kept.insert(ordinal, kept);
+            self.kept.insert(ordinal, &held);
+            self.unsettled.insert(ordinal);
         }
         Some(ordinal)
     }
 
     /// The file of a kept fragment has its new name: from now on it may go. Without the file it is gone.
     pub(crate) fn settle(&mut self, ordinal: u64, is_there: bool) {
-        if let Some(kept) = self.kept.get_mut(&ordinal).filter(|_| is_there) {
-            kept.settled = true;
-        } else if let Some(kept) = self.kept.remove(&ordinal) {
-            self.counters.kept_bytes -= kept.file_bytes;
+        self.unsettled.remove(&ordinal);
+        if !is_there {
+            self.kept.take(ordinal);
         }
     }
 
     /// Takes out the oldest fragment that the server has.
     pub(crate) fn let_go(&mut self) -> Option<FragmentKey> {
-        let oldest = self.kept.iter().find(|(_, kept)| kept.settled).map(|(&ordinal, _)| ordinal)?;
-        self.take_kept(oldest)
+        let (oldest, _) = self.oldest_kept()?;
+        self.kept.take(oldest).map(|held| held.entry.key)
     }
 
     /// The same, if it is older than that.
     pub(crate) fn let_go_of_older(&mut self, keep: Duration, now: Now) -> Option<FragmentKey> {
-        let (&oldest, kept) = self.kept.iter().find(|(_, kept)| kept.settled)?;
+        let (oldest, held) = self.oldest_kept()?;
         // One whose age nobody knows was given as a file, and does not stay.
-        let is_older = kept.moment.is_none_or(|moment| self.ages.age(moment, now) >= keep);
-        is_older.then(|| self.take_kept(oldest))?
+        let is_older = held.moment.is_none_or(|moment| self.ages.age(moment, now) >= keep);
+        is_older.then(|| self.kept.take(oldest))?.map(|held| held.entry.key)
     }
 
-    fn take_kept(&mut self, ordinal: u64) -> Option<FragmentKey> {
-        let kept = self.kept.remove(&ordinal)?;
-        self.counters.kept_bytes -= kept.file_bytes;
-        Some(kept.key)
+    fn oldest_kept(&self) -> Option<(u64, Held)> {
+        self.kept.first_at(|place| !self.unsettled.contains(&place))
     }
 
     /// The oldest fragment that is whole: one being captured can't make room.
-    pub(crate) fn oldest_whole(&self) -> Option<&FragmentKey> {
-        self.entries.values().find(|held| held.entry.trailer.is_some()).map(|held| &held.entry.key)
+    pub(crate) fn oldest_whole(&self) -> Option<FragmentKey> {
+        self.waiting.first_whole(false).map(|(_, held)| held.entry.key)
     }
 
     /// The oldest fragment that is whole and can be told to be older than that.
-    pub(crate) fn oldest_whole_beyond(&self, age: Duration, now: Now) -> Option<&FragmentKey> {
-        let captured = self.entries.values().filter(|held| held.entry.trailer.is_some());
-        let (oldest, moment) = captured.filter_map(|held| Some((held, held.moment?))).next()?;
-        (self.ages.age(moment, now) >= age).then_some(&oldest.entry.key)
+    pub(crate) fn oldest_whole_beyond(&self, age: Duration, now: Now) -> Option<FragmentKey> {
+        let (_, oldest) = self.waiting.first_whole(true)?;
+        (self.ages.age(oldest.moment?, now) >= age).then_some(oldest.entry.key)
     }
 
     pub(crate) fn count_drop(&mut self, reason: Reason) {

@@ -2,7 +2,7 @@
 //!
 //! One file per fragment (file.rs), written before anything of it is sent, synced at its end, removed
 //! when PERSISTED is in. What is in memory is an index that is rebuilt from the files at the start
-//! (recovery.rs). The spool is bounded in bytes, in number and, if that is wanted, in age; what gives way is the owner's to
+//! (recovery.rs). The spool is bounded in bytes, in the memory of its index and, if that is wanted, in age; what gives way is the owner's to
 //! choose (settings.rs), and whatever is dropped is counted, logged and listed with its reason (drops.rs).
 //! It knows no camera, no Matroska and no network, and reads no clock.
 //!
@@ -23,7 +23,7 @@ mod tests;
 mod upkeep;
 mod writer;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ use self::recovery::{Recovered, Whole};
 
 pub use self::age::Now;
 pub use self::file::{Header, ReadError, Start};
-pub use self::index::{Counters, Entry};
+pub use self::index::{Changes, Counters, Entry};
 pub use self::reader::Reader;
 pub use self::settings::{Settings, SyncTime, WhenFull};
 pub use self::streams::Amount;
@@ -220,7 +220,7 @@ impl Spool {
     /// is counted; of one without a whole chunk nothing is left, and it is not here any more.
     pub fn repair(&self, key: &FragmentKey) {
         let path = self.path(key);
-        let before = self.index().find(key).map(|(entry, wall)| (entry.clone(), wall));
+        let before = self.index().find(key);
         let repaired = recovery::repair(&*self.shared.disk, &path);
         self.note_repaired(key, &path, repaired);
         let Some((before, wall)) = before else {
@@ -228,7 +228,7 @@ impl Spool {
         };
         let plays = |entry: &Entry| entry.trailer.map_or(Duration::ZERO, |trailer| trailer.duration);
         let (bytes, left) =
-            self.index().find(key).map_or((0, Duration::ZERO), |(entry, _)| (entry.bytes, plays(entry)));
+            self.index().find(key).map_or((0, Duration::ZERO), |(entry, _)| (entry.bytes, plays(&entry)));
         if bytes < before.bytes {
             self.note_dropped(key, wall, plays(&before).saturating_sub(left), Reason::Damaged);
         }
@@ -250,19 +250,29 @@ impl Spool {
         self.shared.changed.notified().await;
     }
 
-    /// The ordinals of what began, grew, ended or left since the last call.
-    pub fn take_changes(&self) -> BTreeSet<u64> {
+    /// The ordinals of what began, grew, ended or left since the last call. What was found at the start is none of it.
+    pub fn take_changes(&self) -> Changes {
         self.index().take_changes()
     }
 
     /// The fragment at this place in the order of capture.
     pub fn entry(&self, ordinal: u64) -> Option<Entry> {
-        self.index().entry(ordinal).cloned()
+        self.index().entry(ordinal)
     }
 
     /// The next fragment behind `after`, in the order of capture.
     pub fn next(&self, after: Option<u64>) -> Option<(u64, Entry)> {
-        self.index().next(after).map(|(ordinal, entry)| (ordinal, entry.clone()))
+        self.index().next(after)
+    }
+
+    /// What is being captured, in its order.
+    pub fn growing(&self) -> Vec<(u64, Entry)> {
+        self.index().growing()
+    }
+
+    /// The streams of which something waits.
+    pub fn streams(&self) -> Vec<StreamName> {
+        self.index().streams()
     }
 
     /// How much the spool has of these streams that the server does not.
@@ -272,7 +282,7 @@ impl Spool {
 
     /// The oldest fragment of these streams that the server does not have.
     pub fn oldest_of(&self, of: impl Fn(&StreamName) -> bool) -> Option<Entry> {
-        self.index().oldest_of(&of).cloned()
+        self.index().oldest_of(&of)
     }
 
     /// The ordinal that the next fragment will get.

@@ -2,15 +2,23 @@
 
 use std::time::Duration;
 
-/// Fragments in the spool. Each costs about 300 bytes of memory, so this is 60 MB; at 2 s each it is
-/// 4.6 days of one camera, or the quota in bytes ends it before.
-pub const FRAGMENTS_MAX: usize = 200_000;
+/// The memory that the index of the spool may take. A fragment takes 32 bytes, a stretch of up to 256 of one session as much as eight
+/// more: this is 1.8 million fragments of cameras that run for long, ten days of four cameras at 2 s each, or 200,000 of a camera that
+/// is lost with every one of them. The quota in bytes ends it before, mostly.
+pub const INDEX_BYTES_MAX: u64 = 60_000_000;
 
 /// The header record of a spool file: a stream name of 256 bytes and the closing bytes of a document.
 pub const HEADER_BYTES_MAX: usize = 4 * 1024;
 
 /// One record of a spool file: an access unit is never cut, and none is larger than a fragment.
 pub const RECORD_BYTES_MAX: usize = fragment::limits::FRAGMENT_BYTES_MAX + 1024;
+
+/// Of so many files and more, the ends are read by several threads at the start, so many files at a time. Fewer are read before
+/// the threads have begun.
+pub const FILES_LOOKED_AT_TOGETHER: usize = 1024;
+
+/// These threads. They wait for the disk, so there may be more of them than cores.
+pub const LOOKING_THREADS: usize = 8;
 
 /// Refused fragments that are kept for a look; older ones make room.
 pub const REJECTED_FRAGMENTS_MAX: usize = 64;

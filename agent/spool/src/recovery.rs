@@ -15,14 +15,16 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use disk::{Disk, File};
 use upload::Trailer;
 
 use crate::file::{self, Header, InOrder, ReadError, Record, TRAILER_RECORD_BYTES};
-use crate::index::{Counters, Index};
+use crate::index::{Counters, Doubled, Index};
 use crate::limits;
 
 /// How a spool file's name ends: a fragment that waits, and one that the server has.
@@ -53,74 +55,22 @@ pub(crate) struct Whole {
 /// Recovers everything in the spool's folder. What left it before, also for the folder of rejected ones, does not
 /// come back from then on.
 pub(crate) fn load(disk: &dyn Disk, folder: &Path, rejected: &Path) -> io::Result<Index> {
-    let mut index = Index::default();
-    let mut found = Vec::new();
-    let mut shortened = 0u64;
-    // The last whole ones, which a process that synced at intervals may have left in memory.
-    let mut last = BTreeSet::new();
+    let mut load = Load::new(disk);
     let mut folders = Vec::new();
     for stream in disk.list(folder)? {
         let stream = folder.join(stream);
-        let names = match disk.list(&stream) {
-            Ok(names) => names,
+        match disk.list(&stream) {
+            Ok(names) => load.take_folder(&stream, names),
             Err(error) if error.kind() == ErrorKind::NotADirectory => continue,
             Err(error) => return Err(error),
-        };
-        let ends_with = |end: &'static str| {
-            let stream = &stream;
-            names.iter().map(|name| stream.join(name)).filter(move |path| path.extension().is_some_and(|it| it == end))
-        };
-        let mut newest: Option<(u64, PathBuf)> = None;
-        let mut unsynced = Vec::new();
-        for path in ends_with(KEPT) {
-            // The server has it: what is not whole has no use.
-            match ends(disk, &path) {
-                Ok((Some(header), Some(trailer), file_bytes)) => {
-                    found.push((Whole { header, trailer, file_bytes }, true));
-                }
-                Ok(_) => remove(disk, &path),
-                Err(error) => tracing::error!(path = %path.display(), %error, "a recording can't be read"),
-            }
         }
-        for path in ends_with(WAITING) {
-            match recover(disk, &path) {
-                Ok(Recovered::Whole(whole)) => {
-                    if newest.as_ref().is_none_or(|(ordinal, _)| *ordinal < whole.header.ordinal) {
-                        newest = Some((whole.header.ordinal, path.clone()));
-                    }
-                    last.insert((whole.header.ordinal, path));
-                    if last.len() > limits::UNSYNCED_FRAGMENTS_MAX {
-                        last.pop_first();
-                    }
-                    found.push((whole, false));
-                }
-                Ok(Recovered::Shortened(whole)) => {
-                    shortened += 1;
-                    unsynced.push(path);
-                    found.push((whole, false));
-                }
-                Ok(Recovered::Empty) => remove(disk, &path),
-                Ok(Recovered::Torn(header, error)) => {
-                    tracing::error!(path = %path.display(), %error, "a torn spool file can't be ended; the next start tries again");
-                    index.pass_over(header.ordinal);
-                    // By the time that it can be ended it may have successors.
-                    unsynced.push(path);
-                }
-                Err(error) => tracing::error!(path = %path.display(), %error, "a spool file can't be recovered"),
-            }
-        }
-        // Of a stream that gives little it may not be among the last ones.
-        unsynced.extend(newest.filter(|newest| !last.contains(newest)).map(|(_, path)| path));
-        unsynced.iter().for_each(|path| sync(disk, path));
         folders.push(stream);
     }
-    last.iter().for_each(|(_, path)| sync(disk, path));
+    load.last.iter().for_each(|(_, path)| sync(disk, path));
     folders.iter().for_each(|folder| sync_folder(disk, folder));
     sync_folder(disk, rejected);
-    found.sort_by_key(|(whole, _)| order(&whole.header));
-    for (Whole { header, trailer, file_bytes }, is_kept) in found {
-        index.insert_recovered(header, trailer, file_bytes, is_kept);
-    }
+    let Load { mut index, doubled, shortened, .. } = load;
+    index.make_places(doubled);
     let Counters { fragments, bytes, .. } = index.counters();
     if fragments > 0 {
         tracing::info!(fragments, bytes, shortened, "found fragments of an earlier run in the spool");
@@ -128,15 +78,137 @@ pub(crate) fn load(disk: &dyn Disk, folder: &Path, rejected: &Path) -> io::Resul
     Ok(index)
 }
 
-/// The order of capture. Ordinals are alike only where a removal was lost, together with what a failed disk forgot.
-fn order(header: &Header) -> (u64, i64) {
-    (header.ordinal, header.start.wall.as_nanos())
+/// What was found so far. Of a file nothing is held but what the index holds.
+struct Load<'a> {
+    disk: &'a dyn Disk,
+    index: Index,
+    doubled: Vec<Doubled>,
+    /// The last whole ones, which a process that synced at intervals may have left in memory.
+    last: BTreeSet<(u64, PathBuf)>,
+    shortened: u64,
+}
+
+/// The two ends of a file: its header, its trailer, and how large it is.
+type Ends = (Option<Header>, Option<Trailer>, u64);
+
+impl<'a> Load<'a> {
+    fn new(disk: &'a dyn Disk) -> Self {
+        Self { disk, index: Index::default(), doubled: Vec::new(), last: BTreeSet::new(), shortened: 0 }
+    }
+
+    /// Takes in what lies in the folder of a stream.
+    fn take_folder(&mut self, stream: &Path, mut names: Vec<String>) {
+        // By their names, fragments of a session come in their order, and as the index holds them in the least memory.
+        names.sort_unstable();
+        let mut newest: Option<(u64, PathBuf)> = None;
+        let mut unsynced = Vec::new();
+        look_at_all(self.disk, stream, &names, |path, ends| {
+            if path.extension().is_some_and(|end| end == KEPT) {
+                self.take_kept(&path, ends);
+            } else {
+                self.take_waiting(path, ends, &mut newest, &mut unsynced);
+            }
+        });
+        // Of a stream that gives little it may not be among the last ones.
+        unsynced.extend(newest.filter(|newest| !self.last.contains(newest)).map(|(_, path)| path));
+        unsynced.iter().for_each(|path| sync(self.disk, path));
+    }
+
+    fn take_kept(&mut self, path: &Path, ends: io::Result<Ends>) {
+        match ends {
+            Ok((Some(header), Some(trailer), file_bytes)) => self.insert(Whole { header, trailer, file_bytes }, true),
+            // The server has it: what is not whole has no use.
+            Ok(_) => remove(self.disk, path),
+            Err(error) => tracing::error!(path = %path.display(), %error, "a recording can't be read"),
+        }
+    }
+
+    fn take_waiting(
+        &mut self,
+        path: PathBuf,
+        ends: io::Result<Ends>,
+        newest: &mut Option<(u64, PathBuf)>,
+        unsynced: &mut Vec<PathBuf>,
+    ) {
+        let recovered = match ends {
+            Ok((Some(header), Some(trailer), file_bytes)) => {
+                Ok(Recovered::Whole(Whole { header, trailer, file_bytes }))
+            }
+            Ok(_) => recover(self.disk, &path),
+            Err(error) => Err(error),
+        };
+        match recovered {
+            Ok(Recovered::Whole(whole)) => {
+                let place = whole.header.ordinal;
+                if newest.as_ref().is_none_or(|(ordinal, _)| *ordinal < place) {
+                    *newest = Some((place, path.clone()));
+                }
+                self.last.insert((place, path));
+                if self.last.len() > limits::UNSYNCED_FRAGMENTS_MAX {
+                    self.last.pop_first();
+                }
+                self.insert(whole, false);
+            }
+            Ok(Recovered::Shortened(whole)) => {
+                self.shortened += 1;
+                unsynced.push(path);
+                self.insert(whole, false);
+            }
+            Ok(Recovered::Empty) => remove(self.disk, &path),
+            Ok(Recovered::Torn(header, error)) => {
+                tracing::error!(path = %path.display(), %error, "a torn spool file can't be ended; the next start tries again");
+                self.index.pass_over(header.ordinal);
+                // By the time that it can be ended it may have successors.
+                unsynced.push(path);
+            }
+            Err(error) => tracing::error!(path = %path.display(), %error, "a spool file can't be recovered"),
+        }
+    }
+
+    fn insert(&mut self, whole: Whole, is_kept: bool) {
+        let Whole { header, trailer, file_bytes } = whole;
+        self.doubled.extend(self.index.insert_recovered(header, trailer, file_bytes, is_kept));
+    }
+}
+
+/// Looks at the ends of all files that may be fragments. Of many, several at once, in no order: a disk that has to go to each of
+/// them has more to choose from.
+fn look_at_all(disk: &dyn Disk, folder: &Path, names: &[String], mut take: impl FnMut(PathBuf, io::Result<Ends>)) {
+    let look = |name: &String| {
+        let path = folder.join(name);
+        let is_ours = path.extension().is_some_and(|end| end == WAITING || end == KEPT);
+        is_ours.then(|| {
+            let ends = ends(disk, &path);
+            (path, ends)
+        })
+    };
+    if names.len() < limits::FILES_LOOKED_AT_TOGETHER {
+        names.iter().filter_map(look).for_each(|(path, ends)| take(path, ends));
+        return;
+    }
+    let pieces: Vec<_> = names.chunks(limits::FILES_LOOKED_AT_TOGETHER).collect();
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let (give, looked) = mpsc::sync_channel(limits::LOOKING_THREADS);
+        for _ in 0..limits::LOOKING_THREADS {
+            let (give, pieces, next, look) = (give.clone(), &pieces, &next, &look);
+            scope.spawn(move || {
+                while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if give.send(piece.iter().filter_map(look).collect::<Vec<_>>()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(give);
+        looked.into_iter().flatten().for_each(|(path, ends)| take(path, ends));
+    });
 }
 
 /// Recovers one file, by a look at its two ends where that is enough.
 fn recover(disk: &dyn Disk, path: &Path) -> io::Result<Recovered> {
     let file = disk.open_to_cut(path)?;
-    let file_bytes = file.len()?;
+    let file_bytes = length(&*file)?;
     let Some(header) = read_header(&file)? else {
         return Ok(Recovered::Empty);
     };
@@ -147,9 +219,9 @@ fn recover(disk: &dyn Disk, path: &Path) -> io::Result<Recovered> {
 }
 
 /// Looks at the two ends of a file, and changes nothing: its header, its trailer, and how large it is.
-pub(crate) fn ends(disk: &dyn Disk, path: &Path) -> io::Result<(Option<Header>, Option<Trailer>, u64)> {
+pub(crate) fn ends(disk: &dyn Disk, path: &Path) -> io::Result<Ends> {
     let file = disk.open(path)?;
-    let file_bytes = file.len()?;
+    let file_bytes = length(&*file)?;
     Ok((read_header(&file)?, read_trailer(&file, file_bytes)?, file_bytes))
 }
 
@@ -192,6 +264,15 @@ fn sync_folder(disk: &dyn Disk, path: &Path) {
     }
 }
 
+/// No fragment is nearly as large as the index can say, and no other file is to be taken for one.
+fn length(file: &dyn File) -> io::Result<u64> {
+    let bytes = file.len()?;
+    if bytes > u32::MAX.into() {
+        return Err(io::Error::new(ErrorKind::InvalidData, "it is larger than any fragment"));
+    }
+    Ok(bytes)
+}
+
 fn read_header(file: &Arc<dyn File>) -> io::Result<Option<Header>> {
     let mut from = BufReader::with_capacity(4096, InOrder::new(file.clone(), 0));
     match file::read_magic(&mut from).and_then(|()| file::read_record(&mut from)) {
@@ -206,7 +287,7 @@ fn read_trailer(file: &Arc<dyn File>, file_bytes: u64) -> io::Result<Option<Trai
         return Ok(None);
     };
     match file::read_record(&mut InOrder::new(file.clone(), at)) {
-        Ok(Record::Trailer(trailer)) => Ok(Some(trailer)),
+        Ok(Record::Trailer(trailer)) if trailer.bytes < file_bytes => Ok(Some(trailer)),
         Ok(_) | Err(ReadError::Damaged(_)) => Ok(None),
         Err(ReadError::Io(error)) => Err(error),
     }

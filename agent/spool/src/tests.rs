@@ -9,11 +9,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use disk::OsDisk;
 use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, WallTime};
-use upload::FragmentKey;
+use upload::{FragmentKey, Trailer};
 
 use super::drops::{self, Drops, Reason};
-use super::limits::REJECTED_FRAGMENTS_MAX;
-use super::{Now, ReadError, Settings, Spool, Start, SyncTime, WhenFull, Writer, recordings};
+use super::limits::{FILES_LOOKED_AT_TOGETHER, REJECTED_FRAGMENTS_MAX};
+use super::{Header, Now, ReadError, Settings, Spool, Start, SyncTime, WhenFull, Writer, recordings};
 
 const CLOSING: Bytes = Bytes::from_static(b"</fragment>");
 const PIECES: [&[u8]; 3] = [b"first unit", b"a second one", b"3"];
@@ -114,6 +114,39 @@ fn a_torn_file_is_not_read_on_behind_its_end() {
     let state = torn_state(&torn);
     let spool = Spool::open(state.path(), ROOM).unwrap();
     assert_eq!(read_all(&spool, &key(0), 100), [PIECES[0], &CLOSING].concat());
+}
+
+#[test]
+fn a_folder_of_many_files_is_found_in_the_order_of_capture_with_what_is_torn_ended() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = state.path().join("spool/front");
+    fs::create_dir_all(&folder).unwrap();
+    let count = 2 * u32::try_from(FILES_LOOKED_AT_TOGETHER).unwrap() + 7;
+    let payload = Bytes::from_static(PIECES[0]);
+    for sequence in 0..count {
+        // Captured in the reverse order of their names.
+        let ordinal = u64::from(count - sequence);
+        let header = Header { key: key(sequence), ordinal, start: start(), closing: CLOSING };
+        let trailer = Trailer { duration: Duration::from_millis(40), bytes: payload.len() as u64, crc32c: 0 };
+        let trailer = super::file::encode_trailer(&trailer);
+        let is_torn = sequence % 500 == 1;
+        let chunk = super::file::encode_chunk(Duration::from_millis(40), std::slice::from_ref(&payload));
+        let bytes = [super::file::encode_header(&header), chunk, if is_torn { Bytes::new() } else { trailer }].concat();
+        let end = if sequence % 10 == 3 { "kept" } else { "frag" };
+        fs::write(folder.join(format!("{}.{end}", key(sequence).id)), bytes).unwrap();
+    }
+    let settings = Settings { keep: Some(Duration::from_secs(3600)), ..Settings::from(ROOM) };
+    let spool = Spool::open(state.path(), settings).unwrap();
+    let mut after = None;
+    for sequence in (0..count).rev().filter(|sequence| sequence % 10 != 3) {
+        let (ordinal, entry) = spool.next(after).unwrap();
+        assert_eq!((ordinal, entry.key), (u64::from(count - sequence), key(sequence)));
+        let closing = if sequence % 500 == 1 { CLOSING.len() } else { 0 };
+        assert_eq!(entry.trailer.unwrap().bytes, (payload.len() + closing) as u64);
+        after = Some(ordinal);
+    }
+    assert_eq!((spool.next(after), spool.next_ordinal()), (None, u64::from(count) + 1));
+    assert_eq!(spool.counters().kept, u64::from(count).div_ceil(10));
 }
 
 #[test]

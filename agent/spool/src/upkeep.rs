@@ -49,7 +49,7 @@ impl Spool {
         // What is persisted by now needs no sync.
         let waiting: Vec<FragmentKey> = {
             let index = self.index();
-            finished.iter().filter_map(|&ordinal| index.entry(ordinal)).map(|entry| entry.key.clone()).collect()
+            finished.iter().filter_map(|&ordinal| index.entry(ordinal)).map(|entry| entry.key).collect()
         };
         let disk = &*self.shared.disk;
         for key in &waiting {
@@ -129,7 +129,7 @@ impl Spool {
                 }
                 return Err(CreateError::Full);
             }
-            let oldest = self.index().oldest_whole().cloned();
+            let oldest = self.index().oldest_whole();
             if !oldest.is_some_and(|oldest| self.drop_one(&oldest, Reason::Quota)) {
                 break;
             }
@@ -152,7 +152,7 @@ impl Spool {
         if self.shared.settings.when_full == WhenFull::StopRecording {
             return false;
         }
-        let oldest = self.index().oldest_whole().cloned();
+        let oldest = self.index().oldest_whole();
         oldest.is_some_and(|oldest| {
             tracing::warn!(fragment = %oldest, "the disk is full: dropping the oldest fragment");
             self.drop_one(&oldest, Reason::DiskFull)
@@ -172,7 +172,7 @@ impl Spool {
         };
         let mut dropped = 0u64;
         loop {
-            let oldest = self.index().oldest_whole_beyond(age_max, now).cloned();
+            let oldest = self.index().oldest_whole_beyond(age_max, now);
             if !oldest.is_some_and(|oldest| self.drop_one(&oldest, Reason::Age)) {
                 break;
             }
