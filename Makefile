@@ -50,13 +50,13 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 test-arm64: setup-test setup-package
 	[ -e "$(PACKAGE)" ] || packaging/deb.sh arm64
 	$(CARGO) build --locked --workspace --bins
-	PACKAGE="$(PACKAGE)" $(CARGO) test --locked -p e2e --test package -- --ignored --nocapture
+	PACKAGE="$(PACKAGE)" $(CARGO) test --locked --workspace --test package -- --ignored --nocapture
 
 # FAULTS of all kinds at an agent in a network of its own; as root.
 FAULTS ?= 200
 torture-edge: setup-test
 	$(CARGO) build --locked --workspace --bins
-	MILLRACE_ROOT=1 FAULTS=$(FAULTS) $(CARGO) test --locked -p e2e --test edge -- --nocapture
+	MILLRACE_ROOT=1 FAULTS=$(FAULTS) $(CARGO) test --locked --workspace --test edge -- --nocapture
 
 fuzz: setup-build
 	scripts/fuzz.sh $(SECONDS)

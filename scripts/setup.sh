@@ -19,7 +19,7 @@ BUILD=(
 # Tools that look at our output from outside, and the database that a node can keep its catalog in.
 TEST=(faketime ffmpeg iproute2 mkvtoolnix nftables postgresql python3-venv shellcheck)
 # What makes and enters the roots of Debian 12 that packages are built and tried in, also those of another architecture.
-PACKAGE=(debian-archive-keyring mmdebstrap qemu-user-static systemd-container)
+PACKAGE=(arch-test debian-archive-keyring mmdebstrap qemu-user-static systemd-container)
 # What our numbers stand beside.
 BENCH=(ffmpeg nginx-light valgrind wrk)
 

@@ -69,6 +69,15 @@ pub enum OnceError {
     /// Some of it could not be kept in the spool.
     #[error("{0} fragments could not be written to the spool or read back, whole or in part; the log says why")]
     Lost(u64),
+    /// It would wait for room that never comes.
+    #[error(
+        "no room in the spool: {held_bytes} bytes are recordings that are sent only in their hours or when they are asked \
+         for; raise spool.bytes_max, or have them uploaded by `millrace-agent recordings upload`"
+    )]
+    NoRoom {
+        /// What they take.
+        held_bytes: u64,
+    },
     /// A signal came first.
     #[error(
         "interrupted; {0} fragments wait in the spool and are sent by the next `once` or `run` with this state folder"
@@ -113,13 +122,17 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
         let report = report.clone();
         Arc::new(move |notice: &Notice| report.note(notice))
     };
+    let held = spool.amount_of(|stream| !config.uplink.rules.is_live(stream)).bytes;
+    if !spool.can_have_room_beside(held) {
+        return Err(OnceError::NoRoom { held_bytes: held });
+    }
     let rules = config.uplink.rules.live(upload.stream.clone());
     let config = Config { uplink: Uplink { rules, ..config.uplink }, ..config };
     let destination = Destination::new(&config, folder.path(), spool.clone(), clock, observer, Arc::default(), None);
     let outcome = {
         let uplink = destination.run(stop.clone());
         let work = async {
-            read(&upload, start, &spool, &report).await?;
+            read(&upload, start, held, &spool, &report).await?;
             report.settle_what_is_gone(&spool);
             report.all_settled().await;
             Ok(())
@@ -164,14 +177,14 @@ async fn duration(file: &Path) -> Result<Duration, OnceError> {
 }
 
 /// Spools the file, no further ahead of the upload than the limit, and never so far that the spool would have to
-/// drop something.
-async fn read(upload: &Upload, start: WallTime, spool: &Spool, report: &Report) -> Result<(), OnceError> {
+/// drop something. What is held leaves by itself at no time that could be waited for.
+async fn read(upload: &Upload, start: WallTime, held: u64, spool: &Spool, report: &Report) -> Result<(), OnceError> {
     let noted = report.clone();
     let mut recorder = Recorder::new(upload.stream.clone(), spool.clone(), TimeSource::Given(start), Cut::default())
         .on_begun(move |key| noted.begun(key));
     let (handle, mut events) = capture::fast(&upload.file);
     loop {
-        while !spool.has_room() || spool.counters().bytes > limits::ONCE_SPOOL_BYTES {
+        while !spool.has_room() || spool.counters().bytes > held + limits::ONCE_SPOOL_BYTES {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         match events.recv().await {

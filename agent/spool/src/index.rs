@@ -99,6 +99,11 @@ pub(crate) struct Index {
     counters: Counters,
 }
 
+/// Whether a fragment of the largest size fits, or half of a spool that is smaller than two of those.
+pub(crate) fn has_room_beside(bytes: u64, bytes_max: u64) -> bool {
+    bytes + (fragment::limits::FRAGMENT_BYTES_MAX as u64).min(bytes_max / 2) <= bytes_max
+}
+
 /// What was found at the start, in a place that another one has.
 #[derive(Debug)]
 pub(crate) struct Doubled {
@@ -180,8 +185,7 @@ impl Index {
     /// Whether another fragment fits without dropping one: one of the largest size, or half of a spool that is
     /// smaller than two of those. What is kept gives way.
     pub(crate) fn has_room(&self, bytes_max: u64) -> bool {
-        let largest = (fragment::limits::FRAGMENT_BYTES_MAX as u64).min(bytes_max / 2);
-        self.waiting.file_bytes() + largest <= bytes_max && self.waiting.memory_bytes() < limits::INDEX_BYTES_MAX
+        has_room_beside(self.waiting.file_bytes(), bytes_max) && self.waiting.memory_bytes() < limits::INDEX_BYTES_MAX
     }
 
     pub(crate) fn is_over(&self, bytes_max: u64) -> bool {

@@ -245,6 +245,11 @@ impl Spool {
         self.index().has_room(self.shared.settings.bytes_max)
     }
 
+    /// Whether one can fit at all as long as so many bytes of what waits do not leave.
+    pub fn can_have_room_beside(&self, bytes: u64) -> bool {
+        index::has_room_beside(bytes, self.shared.settings.bytes_max)
+    }
+
     /// Waits until something changed since [`Self::take_changes`].
     pub async fn changed(&self) {
         self.shared.changed.notified().await;
