@@ -224,7 +224,7 @@ impl Index {
         self.take(&key);
         let moment = self.ages.note(ordinal, start);
         let entry = Entry { key, bytes: 0, file_bytes: 0, trailer: None };
-        self.streams.add(ordinal, &entry);
+        self.streams.add(&entry.key.stream, ordinal, entry.file_bytes);
         self.waiting.insert(ordinal, &Held { entry, wall: start.wall, moment });
         self.growing.insert(ordinal);
         self.changes.insert(ordinal);
@@ -251,7 +251,7 @@ impl Index {
         let entry = Entry { key, bytes: trailer.bytes, file_bytes, trailer: Some(trailer) };
         let held = Held { entry, wall: start.wall, moment };
         if !is_kept {
-            self.streams.add(place, &held.entry);
+            self.streams.add(&held.entry.key.stream, place, held.entry.file_bytes);
         }
         if self.waiting.holds(place) || self.kept.holds(place) {
             return Some(Doubled { place, held, is_kept });
@@ -341,7 +341,7 @@ impl Index {
     fn take(&mut self, key: &FragmentKey) -> Option<(u64, Held)> {
         let ordinal = self.waiting.find(key)?;
         let held = self.waiting.take(ordinal)?;
-        self.streams.take(&held.entry);
+        self.streams.take(&held.entry.key.stream, held.entry.file_bytes);
         self.growing.remove(&ordinal);
         self.changes.insert(ordinal);
         Some((ordinal, held))

@@ -7,8 +7,6 @@ use std::collections::HashMap;
 
 use fragment::StreamName;
 
-use crate::index::Entry;
-
 /// So many fragments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Amount {
@@ -31,11 +29,10 @@ struct Share {
 
 impl Streams {
     /// A fragment has come.
-    pub(crate) fn add(&mut self, ordinal: u64, entry: &Entry) {
-        let share =
-            self.0.entry(entry.key.stream.clone()).or_insert(Share { amount: Amount::default(), from: ordinal });
+    pub(crate) fn add(&mut self, stream: &StreamName, ordinal: u64, file_bytes: u64) {
+        let share = self.0.entry(stream.clone()).or_insert(Share { amount: Amount::default(), from: ordinal });
         share.amount.fragments += 1;
-        share.amount.bytes += entry.file_bytes;
+        share.amount.bytes += file_bytes;
         share.from = share.from.min(ordinal);
     }
 
@@ -47,12 +44,12 @@ impl Streams {
     }
 
     /// A fragment has left.
-    pub(crate) fn take(&mut self, entry: &Entry) {
-        let Some(share) = self.0.get_mut(&entry.key.stream) else { return };
+    pub(crate) fn take(&mut self, stream: &StreamName, file_bytes: u64) {
+        let Some(share) = self.0.get_mut(stream) else { return };
         share.amount.fragments -= 1;
-        share.amount.bytes -= entry.file_bytes;
+        share.amount.bytes -= file_bytes;
         if share.amount.fragments == 0 {
-            self.0.remove(&entry.key.stream);
+            self.0.remove(stream);
         }
     }
 

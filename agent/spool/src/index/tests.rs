@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, WallTime};
+use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, StreamName, WallTime};
 use proptest::prelude::*;
 use upload::{FragmentKey, Trailer};
 
@@ -12,6 +12,7 @@ use super::stretch::RECORDS_MAX;
 use super::{Entry, Index};
 use crate::age::{Ages, Moment, Now};
 use crate::file::{Header, Start};
+use crate::streams::Amount;
 
 /// What happens to both.
 #[derive(Clone, Debug)]
@@ -439,7 +440,8 @@ impl Pair {
         Now { monotonic: MonotonicTime { boot: BootId(self.boot), since_boot }, wall: None }
     }
 
-    fn check_ends(&self) {
+    fn check_ends(&mut self) {
+        self.check_streams();
         let (index, plain) = (&self.index, &self.plain);
         let counters = index.counters();
         let told = [counters.fragments, counters.bytes, counters.kept, counters.kept_bytes];
@@ -455,6 +457,20 @@ impl Pair {
         let growing = plain.waiting.iter().filter(|(_, held)| held.entry.trailer.is_none());
         let growing: Vec<_> = growing.map(|(&place, held)| (place, held.entry.clone())).collect();
         assert_eq!(index.growing(), growing);
+    }
+
+    /// Of each stream, and of all but that one.
+    fn check_streams(&mut self) {
+        let (index, plain) = (&mut self.index, &self.plain);
+        for one in (0..3).map(|camera| key(camera, 0, 0).stream) {
+            for same in [true, false] {
+                let of = |stream: &StreamName| (*stream == one) == same;
+                let theirs = || plain.waiting.values().map(|held| &held.entry).filter(|entry| of(&entry.key.stream));
+                let bytes = theirs().map(|entry| entry.file_bytes).sum();
+                assert_eq!(index.amount_of(&of), Amount { fragments: theirs().count() as u64, bytes });
+                assert_eq!(index.oldest_of(&of).as_ref(), theirs().next());
+            }
+        }
     }
 
     fn check_all(&self) {
