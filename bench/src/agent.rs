@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Seconds over which CPU time is taken.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
-    /// How many cameras one process has.
+    /// How many cameras one process has; 0 leaves this out.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16])]
     cameras: Vec<u32>,
     /// Leave out the instructions, which valgrind counts.
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     ]);
     figures::row(&["---"; 6]);
     let mut usages = Vec::new();
-    for &cameras in &args.cameras {
+    for &cameras in args.cameras.iter().filter(|&&cameras| cameras > 0) {
         let usage = compare(&camera, cameras, folder.path(), args.seconds)?;
         row(&cameras.to_string(), usage);
         usages.push((f64::from(cameras), usage));
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if !args.no_instructions {
         println!();
-        instructions::run(&camera, folder.path())?;
+        instructions::run(folder.path())?;
     }
     Ok(())
 }

@@ -8,12 +8,20 @@ use anyhow::Context as _;
 
 /// A file of 1080p30 H.264 at 8 Mbit/s with AAC sound: ten coded seconds, repeated without coding again.
 pub(crate) fn clip(folder: &Path, seconds: u32) -> anyhow::Result<PathBuf> {
-    let (short, long) = (folder.join("short.mkv"), folder.join("long.mkv"));
-    let video = "testsrc2=size=1920x1080:rate=30:duration=10";
-    let coding =
-        "-c:v libx264 -preset ultrafast -b:v 8M -minrate 8M -maxrate 8M -bufsize 8M -nal-hrd cbr -g 60 -c:a aac";
-    let mut arguments = vec!["-f", "lavfi", "-i", video, "-f", "lavfi", "-i", "sine=duration=10"];
-    arguments.extend(coding.split(' '));
+    clip_of(folder, seconds, 30)
+}
+
+/// The same with so many pictures a second, each as large as there.
+pub(crate) fn clip_of(folder: &Path, seconds: u32, rate: u32) -> anyhow::Result<PathBuf> {
+    let (short, long) = (folder.join(format!("short-{rate}.mkv")), folder.join(format!("long-{rate}.mkv")));
+    let video = format!("testsrc2=size=1920x1080:rate={rate}:duration=10");
+    let (kbit, group) = (8000 * rate / 30, 2 * rate);
+    let coding = format!(
+        "-c:v libx264 -preset ultrafast -b:v {kbit}k -minrate {kbit}k -maxrate {kbit}k -bufsize {kbit}k -nal-hrd cbr \
+         -g {group} -c:a aac"
+    );
+    let mut arguments = vec!["-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", "sine=duration=10"];
+    arguments.extend(coding.split_whitespace());
     arguments.push(short.to_str().context("path")?);
     ffmpeg(&arguments)?;
     let loops = (seconds / 10).saturating_sub(1).to_string();
