@@ -116,7 +116,8 @@ async fn it_fails_when_the_spool_can_not_be_written() {
     // No folder can be made where a file is.
     std::fs::write(state.path().join("spool/film"), b"").unwrap();
     // It may be over before the server has said a word.
-    let error = within(once(config(&server, state.path(), 1 << 30), clip())).await.unwrap_err();
+    let uploaded = tokio::spawn(once(config(&server, state.path(), 1 << 30), clip()));
+    let error = within(uploaded).await.unwrap().unwrap_err();
     assert!(matches!(error, OnceError::Lost(5)), "{error}");
 }
 
@@ -131,7 +132,8 @@ async fn it_does_not_wait_for_room_that_recordings_hold_until_they_are_asked_for
     drop(spool);
     let text = "[server]\naddress = \"localhost:1\"\n[uplink]\nmode = \"record\"\n";
     let uplink = Config::parse(text, Path::new("/")).unwrap().uplink;
-    let error = within(once(Config { uplink, ..config(&server, state.path(), bytes_max) }, clip())).await.unwrap_err();
+    let uploaded = tokio::spawn(once(Config { uplink, ..config(&server, state.path(), bytes_max) }, clip()));
+    let error = within(uploaded).await.unwrap().unwrap_err();
     assert!(matches!(error, OnceError::NoRoom { held_bytes } if held_bytes > 9 << 10), "{error}");
 }
 
