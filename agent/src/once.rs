@@ -122,7 +122,8 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
         let report = report.clone();
         Arc::new(move |notice: &Notice| report.note(notice))
     };
-    let held = spool.amount_of(|stream| !config.uplink.rules.is_live(stream)).bytes;
+    let (rules, now) = (&config.uplink.rules, Some(clock.now().wall));
+    let held = spool.amount_of(|stream| !rules.is_live(stream) || !rules.open(stream, now)).bytes;
     if !spool.can_have_room_beside(held) {
         return Err(OnceError::NoRoom { held_bytes: held });
     }

@@ -131,9 +131,10 @@ pub(crate) fn on_top(local: &Local, store: &Store) -> Option<(u64, Result<Config
     Some((pushed.version, config))
 }
 
-/// What a roll-back would bring back, as far as its files can be read.
+/// What a roll-back would bring back, as far as its files can be read. How much may be recorded and what is sent is as it says
+/// also where a file of a camera is missing: that must drop nothing, and send nothing.
 fn without_trial(local: &Local, store: &Store) -> Config {
-    let kept = store.pushed().kept().and_then(|kept| local.with(&kept.toml).ok());
+    let kept = store.pushed().kept().and_then(|kept| local.with_what_can_be_read(&kept.toml));
     kept.unwrap_or_else(|| local.config().clone())
 }
 
@@ -191,11 +192,26 @@ mod tests {
         std::fs::write(&password, "hush").unwrap();
         store.change(|pushed| pushed.begin(given(1, camera))).unwrap();
         store.change(|pushed| pushed.confirm(1)).unwrap();
-        let kept = store.pushed().clone();
         std::fs::remove_file(&password).unwrap();
 
         let waiting = in_force(&local, &mut store).unwrap();
-        assert!(waiting.waits_for_files && waiting.config == *local.config(), "{waiting:?}");
+        assert!(waiting.waits_for_files && waiting.config.cameras.is_empty(), "{waiting:?}");
+        // What else it says counts, and so do its other cameras.
+        let more = "[spool]\nbytes_max = \"64 GiB\"\n[uplink]\nmode = \"record\"\n[[camera]]\nstream = \"back\"\nurl = \"rtsp://camera/2\"\n";
+        std::fs::write(&password, "hush").unwrap();
+        store.change(|pushed| pushed.begin(given(2, &format!("{more}{camera}")))).unwrap();
+        store.change(|pushed| pushed.confirm(2)).unwrap();
+        std::fs::remove_file(&password).unwrap();
+        let (waiting, readable) = (in_force(&local, &mut store).unwrap(), local.with(more).unwrap());
+        assert!(waiting.waits_for_files);
+        assert_eq!((waiting.config.spool, &waiting.config.cameras), (readable.spool, &readable.cameras));
+        assert!(!waiting.config.uplink.rules.is_live(&"front".parse().unwrap()), "what it has recorded stays");
+        store.change(|pushed| pushed.begin(given(3, camera))).unwrap();
+        assert_eq!(in_force(&local, &mut store).unwrap().config, waiting.config, "on trial, too");
+        store.change(|pushed| pushed.roll_back("")).unwrap();
+        store.change(|pushed| pushed.begin(given(4, camera))).unwrap();
+        store.change(|pushed| pushed.confirm(4)).unwrap();
+        let kept = store.pushed().clone();
         assert_eq!(*Store::open(folder.path()).unwrap().pushed(), kept);
         std::fs::write(&password, "hush").unwrap();
         let found = in_force(&local, &mut store).unwrap();
@@ -203,7 +219,7 @@ mod tests {
         // What else is wrong does not pass.
         std::fs::remove_file(&password).unwrap();
         let wrong = format!("{camera}fragment_seconds = 99\n");
-        store.change(|pushed| pushed.begin(given(2, &wrong))).unwrap();
+        store.change(|pushed| pushed.begin(given(5, &wrong))).unwrap();
         in_force(&local, &mut store).unwrap();
         assert_eq!(store.pushed().on_trial(), None);
     }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, Fleet, Problems, raw};
+use super::{Camera, Config, ConfigError, Fleet, Problems, raw};
 use crate::limits;
 
 /// Sections that may be pushed. Not the state folder, which holds what is pushed; not `[fleet]`, by which the owner of
@@ -53,6 +53,27 @@ impl Local {
 
     /// The configuration with a pushed one on top, or everything that is wrong with that.
     pub fn with(&self, pushed: &str) -> Result<Config, Problems> {
+        match self.resolve_with(pushed)? {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(problems),
+        }
+    }
+
+    /// The same while files that it names can't be read: a camera of which one can't is as the device's own file has it, or is
+    /// not there.
+    pub fn with_what_can_be_read(&self, pushed: &str) -> Option<Config> {
+        let (config, problems) = self.resolve_with(pushed).ok()?;
+        let mut config = config.filter(|_| problems.is_empty() || problems.may_pass())?;
+        if problems.may_pass() {
+            let is_there = |own: &Camera| config.cameras.iter().any(|camera| camera.stream == own.stream);
+            let own: Vec<_> = self.config().cameras.iter().filter(|own| !is_there(own)).cloned().collect();
+            config.cameras.extend(own);
+            config.cameras.truncate(limits::CAMERAS_MAX);
+        }
+        Some(config)
+    }
+
+    fn resolve_with(&self, pushed: &str) -> Result<(Option<Config>, Problems), Problems> {
         if pushed.len() as u64 > limits::CONFIG_BYTES_MAX {
             return Err("it is far too large to be a configuration".to_owned().into());
         }
@@ -71,10 +92,7 @@ impl Local {
             }
         }
         let raw = merged.try_into::<raw::Config>().map_err(|error| without_values("", &error))?;
-        match raw.resolve(&self.folder, &mut problems) {
-            Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(problems),
-        }
+        Ok((raw.resolve(&self.folder, &mut problems), problems))
     }
 }
 
