@@ -321,7 +321,9 @@ function fetchForm(device, stream) {
       const answer = await ask(`/${path}`, range);
       const seconds = (answer.milliseconds / 1000).toFixed(0);
       const more = answer.more ? " What is captured before the range ends follows." : "";
-      said.textContent = `${answer.fragments} fragments, ${seconds} s, are on their way.${more}`;
+      const has = answer.fragments ? `${answer.fragments} fragments, ${seconds} s, are on their way.`
+        : "The device has nothing whole in this range yet.";
+      said.textContent = has + more;
     } catch (error) {
       said.textContent = error.message;
     }
