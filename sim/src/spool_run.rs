@@ -244,6 +244,7 @@ impl<'a> Run<'a> {
         for known in self.fragments.values_mut() {
             if let Knowledge::Waits(payload, finished) = &known.knowledge
                 && *finished <= synced
+                && known.failed_syncs == self.disk.failed_syncs()
             {
                 known.knowledge = Knowledge::Whole(payload.clone());
                 self.outcome.synced_later += 1;
@@ -305,8 +306,14 @@ impl<'a> Run<'a> {
             Err(_) if self.is_faulty() => self.check_nothing_is_left(&key)?,
             Err(error) => return Err(Violation::Wrong(format!("{key} can't be begun: {error}"))),
         }
-        let known =
-            Known { place, began: self.total_seconds, chunks: Vec::new(), answered: 0, knowledge: Knowledge::Begun };
+        let known = Known {
+            place,
+            began: self.total_seconds,
+            failed_syncs: self.disk.failed_syncs(),
+            chunks: Vec::new(),
+            answered: 0,
+            knowledge: Knowledge::Begun,
+        };
         self.fragments.insert(key, known);
         Ok(())
     }
@@ -340,7 +347,10 @@ impl<'a> Run<'a> {
                 self.look_at(bench, &key, Some(failed_syncs))
             }
             // It was then ended early, or is not there.
-            Err(_) if self.is_faulty() => self.look_at(bench, &key, Some(failed_syncs)),
+            Err(_) if self.is_faulty() => {
+                let failed_syncs = self.fragments[&key].failed_syncs;
+                self.look_at(bench, &key, Some(failed_syncs))
+            }
             Err(error) => Err(Violation::Wrong(format!("{key} can't be finished: {error}"))),
         }
     }
@@ -354,7 +364,7 @@ impl<'a> Run<'a> {
     }
 
     fn end_early(&mut self, bench: &Bench, writer: Writer, key: &FragmentKey) -> Result<(), Violation> {
-        let failed_syncs = self.disk.failed_syncs();
+        let failed_syncs = self.fragments[key].failed_syncs;
         self.during(Operation::Repair, || drop(writer));
         self.look_at(bench, key, Some(failed_syncs))
     }

@@ -1,6 +1,6 @@
 //! The agent's spool loses power, thousands of times, or its process ends.
 //!
-//! `SIM_RUNS=n` runs n seeds of each kind instead of a few hundred, `SIM_SEED=n` begins with that seed. A failure
+//! `SIM_RUNS=n` runs n seeds of each kind instead of a thousand, `SIM_SEED=n` begins with that seed. A failure
 //! prints the seed and the end of the run's log.
 
 use std::path::Path;
@@ -67,19 +67,38 @@ fn a_disk_that_takes_no_more_files_is_full_and_the_oldest_fragments_go() {
     // One is the list of drops.
     disk.set_faults(Faults { files_max: Some(1 + 10), ..Faults::default() });
     let spool = Spool::open_on(Arc::new(disk.clone()), state, 1 << 30).expect("it is empty");
-    for sequence in 0..25 {
-        let id = FragmentId { session: SessionId(7), sequence: Sequence(sequence) };
-        let key = FragmentKey { stream: "front".parse().expect("a good name"), id };
-        let start = Start { monotonic: None, wall: WallTime::from_millis(0), quality: ClockQuality::Given };
-        let mut writer = spool.create(key, start, Bytes::new()).expect("the oldest makes room");
-        writer.append(Duration::from_secs(2), &[Bytes::from_static(b"a unit")]).expect("there is room for bytes");
-        writer.finish(Duration::from_secs(2)).expect("there is room for bytes");
-    }
+    (0..25).for_each(|sequence| record(&spool, sequence));
     let counters = spool.counters();
     assert_eq!((counters.fragments, counters.drops.disk_full), (10, 15), "{counters:?}");
     let listed = drops::read(&disk, state).expect("the list is there");
     let [run] = &listed[..] else { panic!("{listed:#?}") };
     assert_eq!((run.reason, run.first, run.last), (Reason::DiskFull, Sequence(0), Sequence(14)));
+}
+
+#[test]
+fn a_drop_that_a_run_listed_and_could_not_sync_is_synced_by_the_next_one() {
+    // What of it a cut would take is drawn.
+    for seed in 0..20 {
+        let (disk, state) = (VirtualDisk::new(seed), Path::new("state"));
+        disk.create_folder(state).expect("nothing hinders it");
+        let spool = Spool::open_on(Arc::new(disk.clone()), state, 1 << 30).expect("it is empty");
+        record(&spool, 0);
+        spool.reject(&key(0)).expect("nothing hinders it");
+        drop(spool);
+        disk.cut();
+        disk.restart();
+
+        let spool = Spool::open_on(Arc::new(disk.clone()), state, 1 << 30).expect("nothing hinders it");
+        record(&spool, 1);
+        drop(spool);
+        disk.cut();
+        disk.cycle_power();
+        let listed = drops::read(&disk, state).expect("the list is there");
+        assert_eq!(
+            listed.iter().map(|run| (run.reason, run.first)).collect::<Vec<_>>(),
+            [(Reason::Rejected, Sequence(0))]
+        );
+    }
 }
 
 #[test]
@@ -142,6 +161,18 @@ fn without_the_sync_of_the_list_of_drops_a_drop_is_missing() {
     loses_without("state/drops", Operation::Finish);
 }
 
+fn record(spool: &Spool, sequence: u32) {
+    let start = Start { monotonic: None, wall: WallTime::from_millis(0), quality: ClockQuality::Given };
+    let mut writer = spool.create(key(sequence), start, Bytes::new()).expect("there is room, or the oldest makes it");
+    writer.append(Duration::from_secs(2), &[Bytes::from_static(b"a unit")]).expect("there is room for bytes");
+    writer.finish(Duration::from_secs(2)).expect("there is room for bytes");
+}
+
+fn key(sequence: u32) -> FragmentKey {
+    let id = FragmentId { session: SessionId(7), sequence: Sequence(sequence) };
+    FragmentKey { stream: "front".parse().expect("a good name"), id }
+}
+
 /// A power cut after a few rounds of work, a few times.
 fn cuts(seed: u64) -> Plan {
     Plan { seed, cuts: 6, rounds: 30, ..Plan::default() }
@@ -194,7 +225,7 @@ fn loses_without(of: &'static str, during: Operation) {
 }
 
 fn runs() -> u64 {
-    setting("SIM_RUNS").unwrap_or(300)
+    setting("SIM_RUNS").unwrap_or(1000)
 }
 
 fn first_seed() -> u64 {

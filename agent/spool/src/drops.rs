@@ -210,6 +210,8 @@ impl List {
         }
         self.end = text as u64 + u64::from(is_torn);
         lay_out(&*file)?;
+        // The run that wrote its lines may have ended before it synced them.
+        self.unsynced |= self.end > 0;
         self.file = Some(file);
         Ok(())
     }

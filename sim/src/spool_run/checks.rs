@@ -1,5 +1,6 @@
 //! What must be true: the spool is held against the model.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use super::{Bench, Operation, Run, STATE, Violation, entries, find, path_of, rea
 impl Run<'_> {
     /// Holds all that was found at an opening against the model. It is on disk from then on.
     pub(super) fn check_found(&mut self, bench: &Bench, failed_syncs: u64) -> Result<(), Violation> {
+        let mut found = BTreeSet::new();
         for entry in entries(&bench.spool) {
+            found.insert(entry.key.clone());
             self.outcome.recovered += 1;
             if entry.trailer.is_none() {
                 return Err(Violation::Wrong(format!("{} was found and has no end", entry.key)));
@@ -50,7 +53,8 @@ impl Run<'_> {
             for (key, known) in &mut self.fragments {
                 // One that is back, torn, and could not be ended on a full disk is looked at again at the next opening.
                 let is_torn = self.plan.full_disk && self.disk.file_bytes(&path_of(key)).is_ok();
-                if known.knowledge == Knowledge::Gone && !bench.spool.holds(key) && !is_torn {
+                // One that was found and left since, as damage that nothing is left of, has a removal that is not synced.
+                if known.knowledge == Knowledge::Gone && !found.contains(key) && !is_torn {
                     known.knowledge = Knowledge::Past;
                 }
             }

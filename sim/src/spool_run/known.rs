@@ -12,6 +12,8 @@ pub(super) struct Known {
     pub(super) place: u64,
     /// When it began, by the time that the run has taken.
     pub(super) began: u64,
+    /// How many syncs had failed by then: what a later one failed to sync, no sync makes up for.
+    pub(super) failed_syncs: u64,
     /// What was given to the spool, whether it took it or not, and how long the fragment plays with it.
     pub(super) chunks: Vec<(Bytes, Duration)>,
     /// How many of these are to be there because their writing was answered and the power has stayed since.

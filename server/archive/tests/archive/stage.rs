@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use archive::{Archive, Fragment, LivePosition, Retention, Stream};
+use archive::{Archive, Fragment, LivePosition, OpenError, Retention, Stream};
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
 use tempfile::TempDir;
@@ -24,6 +24,19 @@ impl Bench {
 
     pub(crate) fn open(&self) -> Archive {
         open(self.0.path())
+    }
+
+    /// As soon as work of the archive before that nobody waits for any more has ended, and the folder is let go.
+    pub(crate) async fn open_again(&self) -> Archive {
+        loop {
+            let ring = Arc::new(vault::Keyring::of_vault(self.0.path()).unwrap());
+            match Archive::open(self.0.path(), ring) {
+                Err(OpenError::Vault(vault::OpenError::Locked(_))) => {
+                    tokio::time::sleep(Duration::from_millis(1)).await
+                }
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     pub(crate) fn open_under(&self, ceiling: Duration) -> Archive {
