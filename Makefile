@@ -32,8 +32,8 @@ bench: setup-bench
 LENGTH ?= 200
 torture: setup-test
 	$(CARGO) build --locked --workspace --bins
-	KILLS=$(LENGTH) $(CARGO) test --locked -p e2e --test durability --test two_servers
-	SIM_RUNS=$(LENGTH)0 $(CARGO) test --locked -p sim
+	KILLS=$(LENGTH) $(CARGO) test --locked --workspace --test durability --test two_servers
+	SIM_RUNS=$(LENGTH)0 $(CARGO) test --locked --workspace --test vault --test spool
 
 ARCHITECTURES ?= amd64 arm64
 deb: setup-package
