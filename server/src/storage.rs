@@ -388,7 +388,6 @@ fn store_refusal(error: &StoreError) -> Refusal {
         StoreError::Codecs => ErrorCode::InvalidMkv,
         StoreError::Vault(vault::PutError::Key(error)) => key_code(error),
         error if error.retryable() => ErrorCode::Archival,
-        StoreError::Vault(vault::PutError::Expired) => ErrorCode::InvalidTimestamp,
         StoreError::Vault(_) | StoreError::Query(_) => ErrorCode::Internal,
     };
     Refusal::new(code, error.to_string())

@@ -38,24 +38,41 @@ pub(crate) struct Thinned {
     quiet: u32,
 }
 
+/// What stays although it should go.
+#[derive(Default)]
+struct Failures(Option<StreamError>);
+
+impl Failures {
+    fn note<T: Default>(&mut self, what: &str, done: Result<T, StreamError>) -> T {
+        done.unwrap_or_else(|error| {
+            tracing::error!(what, %error, "could not be removed; the rest is");
+            self.0.get_or_insert(error);
+            T::default()
+        })
+    }
+}
+
 impl Archive {
-    /// Removes what has expired at `now`, finishes deletions that were begun, and sweeps the vault.
+    /// Removes what has expired at `now`, finishes deletions that were begun, and sweeps the vault. What fails for one
+    /// stream holds up no other: the first failure is told when all the rest is done.
     pub async fn expire(&self, now: WallTime) -> Result<Expired, StreamError> {
+        let (mut expired, mut failures) = (Expired::default(), Failures::default());
         let deleting = self.index().streams().deleting.clone();
         for stream in deleting {
-            self.finish_deletion(stream).await?;
+            failures.note("a deleted stream's rows", self.finish_deletion(stream).await);
         }
         self.thinned().values_mut().for_each(|thinned| thinned.quiet += 1);
-        let mut expired = Expired::default();
         for stream in self.list_streams() {
             let archive = self.clone();
-            expired.fragments += blocking(move || archive.expire_stream(&stream, now)).await?;
+            let removed = blocking(move || archive.expire_stream(&stream, now)).await;
+            expired.fragments += failures.note("what has expired of a stream", removed);
         }
-        expired.swept = self.vault().sweep(unix_secs(now)).await?;
+        let swept = self.vault().sweep(unix_secs(now)).await;
+        expired.swept = failures.note("what has expired", swept.map_err(StreamError::from));
         let (swept, worth) = self.reclaim().await?;
         expired.swept += swept;
         expired.swept += self.copy_forward(worth).await?;
-        Ok(expired)
+        failures.0.map_or(Ok(expired), Err)
     }
 
     /// Gives up the oldest fragments of all streams, until `bytes` of the disk are free again or nothing is left

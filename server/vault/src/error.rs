@@ -69,8 +69,8 @@ pub enum PutError {
         /// How large it may be.
         max: usize,
     },
-    /// Its expiry slot has already been swept.
-    #[error("the entry has already expired")]
+    /// A frame that was to be moved is not wanted any more, or has expired.
+    #[error("the frame has expired")]
     Expired,
     /// Its owner does not want it.
     #[error("refused: {0}")]

@@ -60,49 +60,68 @@ fn unneeded(keys: &[KeyName], segments: &[SegmentFile], now: ExpirySlot) -> Vec<
 }
 
 /// Deletes what may go. The committer has closed all segments that expire before `now` and takes no
-/// entries for them any more. Blocks.
+/// entries for them any more. What can't be looked at or deleted stays, and holds up nothing else: the first such
+/// failure is told when all the rest is done. Blocks.
 pub(crate) fn run(shared: &Shared, now: ExpirySlot) -> Result<Swept, SweepError> {
-    let mut swept = Swept::default();
+    let (mut swept, mut failure) = (Swept::default(), None);
     for SegmentFile { name, bytes } in expired(&list(shared)?, now) {
-        if unless_gone(any_live(shared, name))?.unwrap_or(true) {
-            continue;
+        match remove_unless_live(shared, name) {
+            Ok(true) => {
+                swept.segments += 1;
+                swept.bytes += bytes;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(segment = %name.id, %error, "what has expired stays; the rest goes");
+                failure.get_or_insert(error);
+            }
         }
-        remove(shared, name)?;
-        swept.segments += 1;
-        swept.bytes += bytes;
     }
     sync_names(shared, swept.segments)?;
     let keys = shared.keys.list()?;
     let unneeded = unneeded(&keys, &list(shared)?, now);
     shared.keys.destroy(&unneeded)?;
     swept.keys = unneeded.len() as u64;
-    Ok(swept)
+    failure.map_or(Ok(swept), Err)
+}
+
+fn remove_unless_live(shared: &Shared, name: SegmentName) -> Result<bool, SweepError> {
+    if unless_gone(any_live(shared, name))?.unwrap_or(true) {
+        return Ok(false);
+    }
+    remove(shared, name).map(|()| true)
 }
 
 /// Deletes those of the segments whose frames were all given up. The committer has closed them. Blocks.
 pub(crate) fn reclaim(shared: &Shared, names: BTreeSet<SegmentName>) -> Result<Reclaimed, SweepError> {
     let mut reclaimed = Reclaimed::default();
     for name in names {
-        let bytes = match shared.segments.len(name) {
-            Ok(bytes) => bytes,
-            // A sweep was here before.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(failed("open", name, error)),
-        };
-        match unless_gone(all_given_up(shared, name))? {
-            Some(true) => {}
-            Some(false) => {
-                reclaimed.held.insert(name, bytes);
-                continue;
+        match remove_if_given_up(shared, name) {
+            Ok(Some((bytes, true))) => {
+                reclaimed.swept.segments += 1;
+                reclaimed.swept.bytes += bytes;
             }
-            None => continue,
+            Ok(Some((bytes, false))) => drop(reclaimed.held.insert(name, bytes)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(segment = %name.id, %error, "what was given up stays until its slot has passed")
+            }
         }
-        remove(shared, name)?;
-        reclaimed.swept.segments += 1;
-        reclaimed.swept.bytes += bytes;
     }
     sync_names(shared, reclaimed.swept.segments)?;
     Ok(reclaimed)
+}
+
+/// The length of a segment, and whether it was deleted; `None` if a sweep was before.
+fn remove_if_given_up(shared: &Shared, name: SegmentName) -> Result<Option<(u64, bool)>, SweepError> {
+    let Some(bytes) = unless_gone(shared.segments.len(name).map_err(|error| failed("open", name, error)))? else {
+        return Ok(None);
+    };
+    match unless_gone(all_given_up(shared, name))? {
+        Some(true) => remove(shared, name).map(|()| Some((bytes, true))),
+        Some(false) => Ok(Some((bytes, false))),
+        None => Ok(None),
+    }
 }
 
 /// None if the segment is not there any more: another server on the same store deletes too.

@@ -341,7 +341,7 @@ impl Vault {
         swept.unwrap_or(Err(SweepError::Closed))
     }
 
-    /// Closes the segments that have expired at `unix_secs`; from now on, entries that expire so early are refused.
+    /// Closes the segments that have expired at `unix_secs`; from now on, entries that would expire so early expire later.
     pub async fn close_before(&self, unix_secs: u64) -> Result<(), SweepError> {
         let (answer, answered) = oneshot::channel();
         let job = Job::CloseBefore(ExpirySlot::containing(unix_secs), answer);

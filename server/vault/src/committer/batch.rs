@@ -126,6 +126,10 @@ pub(super) fn take_back(shared: &Shared, works: Vec<Work>, duplicates: Vec<Dupli
 /// Sorts the batch by expiry, refuses what can't be stored, sets duplicates aside and has the owners
 /// complete the rest in the order of the commit.
 pub(super) fn admit(shared: &Shared, floor: ExpirySlot, mut pending: Vec<Pending>) -> (Vec<Work>, Vec<Duplicate>) {
+    // Segments of earlier slots may be deleted under them. An entry that expires so early comes by a clock that was set back.
+    for pending in pending.iter_mut().filter(|pending| pending.from.is_none()) {
+        pending.entry.expiry = pending.entry.expiry.max(floor);
+    }
     // Frames of one segment then lie side by side; entries of one owner keep their order unless their
     // retention was changed in between. Owners in one order on all servers: what they may wait for each other for.
     pending.sort_by_key(|pending| (pending.entry.expiry, pending.entry.owner));
@@ -135,7 +139,7 @@ pub(super) fn admit(shared: &Shared, floor: ExpirySlot, mut pending: Vec<Pending
     for pending in pending {
         let admitted = match pending.from {
             Some(from) => admit_move(shared, floor, &pending.entry, from),
-            None => admit_one(shared, floor, &pending.entry, &mut new_keys),
+            None => admit_one(shared, &pending.entry, &mut new_keys),
         };
         match admitted {
             Ok(Admitted::New(index)) => {
@@ -156,15 +160,7 @@ enum Admitted {
     Stored(Bytes),
 }
 
-fn admit_one(
-    shared: &Shared,
-    floor: ExpirySlot,
-    entry: &Entry,
-    new_keys: &mut HashSet<Key>,
-) -> Result<Admitted, PutError> {
-    if entry.expiry < floor {
-        return Err(PutError::Expired);
-    }
+fn admit_one(shared: &Shared, entry: &Entry, new_keys: &mut HashSet<Key>) -> Result<Admitted, PutError> {
     let owner = shared.owners.of(entry.owner);
     let owner = owner.ok_or_else(|| PutError::Refused(format!("owner {} has no domain here", entry.owner)))?;
     let catalog: &dyn Catalog = &*shared.catalog;

@@ -337,11 +337,14 @@ async fn a_segment_with_a_live_frame_outlives_its_slot() {
 }
 
 #[tokio::test]
-async fn an_entry_that_has_expired_already_is_refused_after_the_sweep() {
+async fn an_entry_that_would_have_expired_before_the_sweep_is_kept_for_longer() {
     let bench = Bench::new();
     let vault = bench.open();
     vault.sweep(SLOT.end_secs()).await.unwrap();
-    assert_eq!(vault.clone().send("a", b"a", SLOT).await, Err(PutError::Expired));
+    let stored = vault.store("a", b"a").await;
+    assert_eq!(stored.expiry, ExpirySlot(SLOT.0 + 1));
+    assert_eq!(vault.sweep(SLOT.end_secs()).await.unwrap(), Swept::default());
+    assert_eq!(vault.read(stored).await.unwrap().1, "a");
 }
 
 #[tokio::test]
