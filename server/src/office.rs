@@ -195,6 +195,10 @@ impl Office {
     pub(crate) async fn carry_out(&self, command: Command) -> Answer {
         let command = match command {
             Command::DeleteStream { name } => return self.delete_stream(&name).await.unwrap_or_else(Answer::from),
+            Command::UpdateStream { name, retention_seconds, max_bytes } => {
+                let time = retention_seconds.map(Duration::from_secs);
+                return self.update_stream(&name, time, max_bytes).await.unwrap_or_else(Answer::from);
+            }
             Command::PingDevice { name } => return self.ping(&name).await.unwrap_or_else(Answer::from),
             Command::RestartCamera { name, stream } => {
                 let kind = CommandKind::RestartCamera { stream };
@@ -248,12 +252,9 @@ impl Office {
             }
             Command::ListStreams => Answer::Streams(self.storage.streams()?),
             Command::DescribeStream { name } => Answer::Streams(vec![self.storage.describe(&name.parse()?)?]),
-            Command::UpdateStream { name, retention_seconds, max_bytes } => {
-                self.storage.set_retention(&name.parse()?, retention_seconds.map(Duration::from_secs), max_bytes)?;
-                Answer::Done
-            }
             Command::Check => Answer::Checked(self.storage.check(now)?),
             Command::DeleteStream { .. }
+            | Command::UpdateStream { .. }
             | Command::Backup { .. }
             | Command::Key(_)
             | Command::PingDevice { .. }
@@ -263,6 +264,11 @@ impl Office {
                 return Err("this command has to be awaited".into());
             }
         })
+    }
+
+    async fn update_stream(&self, name: &str, time: Option<Duration>, bytes: Option<u64>) -> Result<Answer, Failure> {
+        self.storage.set_retention(&name.parse()?, time, bytes).await?;
+        Ok(Answer::Done)
     }
 
     async fn delete_stream(&self, name: &str) -> Result<Answer, Failure> {

@@ -260,13 +260,13 @@ impl Storage {
     }
 
     /// Changes what is given; 0 bytes are no bound.
-    pub(crate) fn set_retention(
+    pub(crate) async fn set_retention(
         &self,
         name: &StreamName,
         time: Option<Duration>,
         max_bytes: Option<u64>,
     ) -> Result<(), StreamError> {
-        let change = |retention: Retention| {
+        let change = move |retention: Retention| {
             let max_bytes = match max_bytes {
                 None => retention.bytes(),
                 Some(0) => None,
@@ -274,7 +274,7 @@ impl Storage {
             };
             Retention::new(time.unwrap_or(retention.time()))?.with_bytes(max_bytes)
         };
-        self.archive.change_retention(self.stream(name)?.id, change).map(drop)
+        self.archive.change_retention(self.stream(name)?.id, now(), change).await.map(drop)
     }
 
     pub(crate) async fn delete_stream(&self, name: &StreamName) -> Result<(), StreamError> {

@@ -15,11 +15,12 @@ use vault::{
 
 use crate::entry::Stored;
 use crate::error::{OpenError, QueryError, StoreError, StreamError};
-use crate::expiry::Thinned;
+use crate::expiry::{self, Thinned, blocking};
 use crate::index::Index;
 use crate::key::Row;
 use crate::limits;
 use crate::query::number_in;
+use crate::raise::Raise;
 use crate::stream::{Retention, State, Stream};
 
 /// A complete fragment that has arrived.
@@ -80,7 +81,8 @@ impl Archive {
     /// The archive on a vault that was opened with `index` among its owners. Blocks.
     pub fn new(vault: Vault, index: Arc<Index>) -> Result<Self, QueryError> {
         index.refresh(&**vault.catalog())?;
-        let archive = Self { vault, index, thinned: Arc::default() };
+        let thinned = expiry::thinned(&**vault.catalog())?;
+        let archive = Self { vault, index, thinned: Arc::new(Mutex::new(thinned)) };
         for stream in archive.list_streams() {
             // Counts the streams of an older data folder, before anybody waits for it. Damage is told where it is met.
             let _ = archive.tail(stream.id);
@@ -186,24 +188,36 @@ impl Archive {
     }
 
     /// Changes how long fragments are kept, those that are stored included.
-    pub fn set_retention(&self, id: u64, retention: Retention) -> Result<Stream, StreamError> {
-        self.change_retention(id, |_| Ok(retention))
+    pub async fn set_retention(&self, id: u64, retention: Retention, now: WallTime) -> Result<Stream, StreamError> {
+        self.change_retention(id, now, move |_| Ok(retention)).await
     }
 
     /// Changes how long fragments are kept, from what holds so far. `change` is asked more than once if others change it
-    /// at the same time.
-    pub fn change_retention(
+    /// at the same time. A longer time is noted in the vault first, in case that the catalog is lost.
+    pub async fn change_retention(
         &self,
         id: u64,
-        change: impl Fn(Retention) -> Result<Retention, StreamError>,
+        now: WallTime,
+        change: impl Fn(Retention) -> Result<Retention, StreamError> + Send + 'static,
     ) -> Result<Stream, StreamError> {
-        self.replace(id, |stream| {
-            let retention = change(stream.retention)?;
-            if retention.time() != stream.retention.time() {
-                self.check_ceiling(retention)?;
-            }
-            Ok((Stream { retention, ..stream }, State::Active))
+        let before = self.stream(id)?.ok_or(StreamError::NotFound)?.retention;
+        let to = change(before)?;
+        if to.time() > before.time() {
+            self.check_ceiling(to)?;
+            let raise = Raise { at: now, to: to.time() };
+            self.vault.put(raise.entry(owner_of(id))).await.map_err(StreamError::Note)?;
+        }
+        let archive = self.clone();
+        blocking(move || {
+            archive.replace(id, |stream| {
+                let retention = change(stream.retention)?;
+                if retention.time() != stream.retention.time() {
+                    archive.check_ceiling(retention)?;
+                }
+                Ok((Stream { retention, ..stream }, State::Active))
+            })
         })
+        .await
     }
 
     /// Notes that this stream is a smaller copy of another. Nothing is written if that is known.

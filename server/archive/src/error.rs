@@ -158,6 +158,9 @@ pub enum StreamError {
     /// The stream's keys could not be destroyed.
     #[error("the stream's keys can't be destroyed: {0}")]
     Keys(#[from] vault::KeyError),
+    /// That the retention was raised could not be noted.
+    #[error("the retention is as it was, since that it is raised can't be written: {0}")]
+    Note(PutError),
     /// What had expired could not be deleted.
     #[error(transparent)]
     Sweep(#[from] vault::SweepError),

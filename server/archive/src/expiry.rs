@@ -4,17 +4,20 @@
 //! Every step can stop anywhere and is taken up by the next call: rows are removed page by page, oldest
 //! first, each page in one commit.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use fragment::{FragmentNumber, WallTime};
 use tokio::task::JoinSet;
 use vault::{
-    Batch, CommitError, Direction, ExpirySlot, KeyRange, Location, Owner as _, SegmentName, SweepError, Swept, Walked,
+    Batch, Catalog, CommitError, Direction, ExpirySlot, KeyRange, Location, Owner as _, SegmentName, SweepError, Swept,
+    Walked,
 };
 
 use crate::archive::{Archive, owner_of};
 use crate::entry::Stored;
 use crate::error::{QueryError, StreamError};
+use crate::index::all_rows;
 use crate::key::{self, Row};
 use crate::limits;
 use crate::stream::{self, State, Stream};
@@ -29,13 +32,26 @@ pub struct Expired {
     pub swept: Swept,
 }
 
-/// What a segment has lost of its rows.
+/// What a segment has lost of its rows before its slot has passed. The catalog has it too, since nothing else would find
+/// such a segment again after a restart.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Thinned {
     /// The bytes that they led to.
     bytes: u64,
     /// Expiries since the last one.
     quiet: u32,
+}
+
+/// The segments that have lost rows, as the catalog has them. What is damaged there costs space until the slot has passed.
+pub(crate) fn thinned(catalog: &dyn Catalog) -> Result<BTreeMap<SegmentName, Thinned>, QueryError> {
+    let mut thinned = BTreeMap::new();
+    for row in all_rows(catalog, KeyRange::prefix(key::thinned())) {
+        let row = row?;
+        if let (Some(segment), Ok(bytes)) = (key::segment_of(&row.key), row.value[..].try_into()) {
+            thinned.insert(segment, Thinned { bytes: u64::from_be_bytes(bytes), quiet: 0 });
+        }
+    }
+    Ok(thinned)
 }
 
 /// What stays although it should go.
@@ -175,8 +191,9 @@ impl Archive {
             return Ok((Swept::default(), Vec::new()));
         }
         let reclaimed = self.vault().reclaim(thinned.keys().copied().collect()).await?;
-        // Others may have come in meanwhile.
-        self.thinned().retain(|segment, _| !thinned.contains_key(segment) || reclaimed.held.contains_key(segment));
+        let archive = self.clone();
+        let settled: Vec<_> = thinned.keys().copied().filter(|name| !reclaimed.held.contains_key(name)).collect();
+        blocking(move || archive.forget_thinned(&settled)).await?;
         let is_worth = |segment: &SegmentName, bytes: u64| {
             let lost = thinned[segment];
             lost.quiet >= limits::THINNED_QUIET_MIN && lost.bytes >= bytes / limits::THINNED_SHARE_MIN
@@ -184,6 +201,19 @@ impl Archive {
         let held = reclaimed.held.into_iter();
         let worth = held.filter(|(segment, bytes)| is_worth(segment, *bytes)).map(|(segment, _)| segment).collect();
         Ok((reclaimed.swept, worth))
+    }
+
+    /// They are gone, or stay until their slot has passed. Others may have come in meanwhile.
+    fn forget_thinned(&self, segments: &[SegmentName]) -> Result<(), StreamError> {
+        if segments.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        for segment in segments {
+            self.thinned().remove(segment);
+            batch.remove(Row::Thinned(*segment).key());
+        }
+        Ok(self.catalog().commit(batch)?)
     }
 
     /// Copies what is still wanted of these segments to others, so that they can go, up to a number of bytes.
@@ -294,12 +324,12 @@ impl Archive {
             if rows.is_empty() {
                 return Ok(count);
             }
-            let (mut batch, mut thinned) = (Batch::new(), Vec::new());
+            let (mut batch, mut thinned) = (Batch::new(), BTreeMap::<SegmentName, u64>::new());
             let page = rows.len() as u64;
             for row in rows {
                 let (location, stored) = Stored::decode_row(&row.value).ok_or(QueryError::Damaged("fragment"))?;
                 if !is_due(location.expiry, now) {
-                    thinned.push(location);
+                    *thinned.entry(SegmentName::from(location)).or_default() += u64::from(location.bytes);
                 }
                 batch.remove(row.key);
                 batch.remove(Row::ByTime(stream, stored.start, stored.number).key());
@@ -312,17 +342,18 @@ impl Archive {
                 None => batch.require_absent(key.clone()),
             };
             batch.insert(key, removed.encode());
+            for (segment, bytes) in &mut thinned {
+                *bytes += self.thinned().get(segment).map_or(0, |lost| lost.bytes);
+                batch.insert(Row::Thinned(*segment).key(), bytes.to_be_bytes().to_vec());
+            }
             match self.catalog().commit(batch) {
                 Ok(()) => {}
                 Err(CommitError::Precondition) => continue,
                 Err(error) => return Err(error.into()),
             }
             count += page;
-            let mut table = self.thinned();
-            for location in thinned {
-                let lost = table.entry(SegmentName::from(location)).or_default();
-                *lost = Thinned { bytes: lost.bytes + u64::from(location.bytes), quiet: 0 };
-            }
+            let lost = thinned.into_iter().map(|(segment, bytes)| (segment, Thinned { bytes, quiet: 0 }));
+            self.thinned().extend(lost);
         }
     }
 }
@@ -340,7 +371,7 @@ fn unix_secs(time: WallTime) -> u64 {
     u64::try_from(time.as_millis() / 1000).unwrap_or(0)
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
 ) -> Result<T, StreamError> {
     match tokio::task::spawn_blocking(work).await {

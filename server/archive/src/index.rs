@@ -21,6 +21,7 @@ use crate::error::QueryError;
 use crate::key::Row;
 use crate::limits;
 use crate::live;
+use crate::raise::Raise;
 use crate::stream::{Stream, number_at};
 use crate::streams::Streams;
 use crate::tail::Tail;
@@ -216,7 +217,10 @@ impl Owner for Index {
 
     fn assign(&self, catalog: &dyn Catalog, owner: OwnerId, index: Bytes) -> Result<Bytes, AssignError> {
         let id = owner.number();
-        let mut stored = Stored::decode(&index).ok_or_else(|| Refused("no index entry of a fragment".to_owned()))?;
+        let stored = Stored::decode(&index);
+        if stored.is_none() && Raise::decode(&index).is_none() {
+            return Err(Refused("no index entry of a fragment".to_owned()).into());
+        }
         let known = self.ends().get(&id).cloned();
         let mut end = known.ok_or_else(|| Refused("the stream does not exist any more".to_owned()))?;
         // A batch is overtaken in one of its streams as a rule, and made anew in all.
@@ -231,18 +235,27 @@ impl Owner for Index {
             let (stream, row) = found.ok_or_else(|| Refused("the stream does not exist".to_owned()))?;
             (stream.kept_from, row.clone())
         };
-        let arrived = number_at(stored.arrived);
-        // Never a number that was given up, wherever the clock was set.
-        let next = end.tail.last.map_or(arrived, |last| arrived.max(FragmentNumber(last.number.0 + 1)));
-        stored.number = next.max(kept_from);
-        stored.live = live::place(end.tail.head.as_ref(), &stored.link(), stored.arrived);
-        end.tail = end.tail.with(&stored);
         end.stream.get_or_insert(row);
+        let completed = match stored {
+            Some(mut stored) => {
+                // Never a number that was given up, wherever the clock was set.
+                let arrived = number_at(stored.arrived);
+                let next = end.tail.last.map_or(arrived, |last| arrived.max(FragmentNumber(last.number.0 + 1)));
+                stored.number = next.max(kept_from);
+                stored.live = live::place(end.tail.head.as_ref(), &stored.link(), stored.arrived);
+                end.tail = end.tail.with(&stored);
+                stored.encode()
+            }
+            None => index,
+        };
         self.ends().insert(id, end);
-        Ok(stored.encode())
+        Ok(completed)
     }
 
     fn rows(&self, owner: OwnerId, index: &[u8], location: Location, batch: &mut Batch) {
+        if Raise::decode(index).is_some() {
+            return;
+        }
         let Some(stored) = Stored::decode(index) else {
             tracing::error!(%owner, %location, "a frame's index entry can't be read; it gets no rows");
             return;
@@ -268,13 +281,13 @@ impl Owner for Index {
 
     fn committed(&self, owner: OwnerId, index: &[u8], _location: Location) {
         let stream = owner.number();
-        let Some(stored) = Stored::decode(index) else {
-            return;
-        };
         if let Some(end) = self.ends().get_mut(&stream) {
             end.row = Some(end.tail.encode());
             end.stream = None;
         }
+        let Some(stored) = Stored::decode(index) else {
+            return;
+        };
         if let Some(watch) = self.watches().get(&stream) {
             watch.send_replace(Some(stored.number));
         }
@@ -306,13 +319,20 @@ impl Owner for Index {
     /// came later by their number either.
     fn is_given_up(&self, catalog: &dyn Catalog, owner: OwnerId, index: &[u8]) -> Result<bool, CatalogError> {
         let id = owner.number();
-        let Some(stored) = Stored::decode(index) else { return Ok(false) };
+        let (raise, stored) = (Raise::decode(index), Stored::decode(index));
+        if raise.is_none() && stored.is_none() {
+            return Ok(false);
+        }
         let Some(row) = catalog.get(&Row::Stream(id).key())? else {
             let next = catalog.get(&Row::NextStream.key())?;
             return Ok(next.is_some_and(|next| next > id.to_be_bytes()[..]));
         };
         let stream = Stream::decode(id, &row, self.streams().ceiling);
-        Ok(stream.is_some_and(|(stream, _)| stored.number < stream.kept_from))
+        Ok(stream.is_some_and(|(stream, _)| match (raise, stored) {
+            // Lowered again since.
+            (Some(raise), _) => stream.retention.time() < raise.to,
+            (None, stored) => stored.is_some_and(|stored| stored.number < stream.kept_from),
+        }))
     }
 }
 

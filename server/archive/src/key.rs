@@ -8,12 +8,13 @@
 //! [5][stream: 8][session: 8][sequence: 4]    [number: 8]: what makes a resend recognisable
 //! [6][stream: 8]                             the end of a stream; tail.rs has its value
 //! [7][stream: 8]                             how much of it was removed; tail.rs
+//! [8][expiry slot: 4][segment id: 8]         [bytes: 8]: what a segment lost of its rows before its slot has passed
 //! ```
 //!
 //! A start is stored with its sign bit flipped, so that times before 1970 come first.
 
 use fragment::{FragmentId, FragmentNumber, WallTime};
-use vault::{Key, Space};
+use vault::{ExpirySlot, Key, SegmentId, SegmentName, Space};
 
 /// Every kind of row. The kinds' numbers are stored and never renumbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(crate) enum Row {
     Tail(u64),
     /// How much was removed of a stream.
     Removed(u64),
+    /// A segment that lost rows before its slot has passed.
+    Thinned(SegmentName),
 }
 
 impl Row {
@@ -48,6 +51,7 @@ impl Row {
             }
             Self::Tail(stream) => build(6, &[&stream.to_be_bytes()]),
             Self::Removed(stream) => build(7, &[&stream.to_be_bytes()]),
+            Self::Thinned(segment) => build(8, &[&segment.expiry.0.to_be_bytes(), &segment.id.0.to_be_bytes()]),
         }
     }
 }
@@ -70,6 +74,18 @@ pub(crate) fn times(stream: u64) -> Key {
 /// What all keys of a stream's fragments by identity begin with.
 pub(crate) fn identities(stream: u64) -> Key {
     build(5, &[&stream.to_be_bytes()])
+}
+
+/// What the keys of all segments that lost rows begin with.
+pub(crate) fn thinned() -> Key {
+    build(8, &[])
+}
+
+/// The segment in the key of one that lost rows.
+pub(crate) fn segment_of(key: &Key) -> Option<SegmentName> {
+    let (expiry, id) = key.rest().strip_prefix(&[8])?.split_first_chunk()?;
+    let id = SegmentId(u64::from_be_bytes(id.try_into().ok()?));
+    Some(SegmentName { expiry: ExpirySlot(u32::from_be_bytes(*expiry)), id })
 }
 
 /// The number in a key by number.

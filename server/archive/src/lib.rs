@@ -19,6 +19,7 @@ mod key;
 pub mod limits;
 mod live;
 mod query;
+mod raise;
 mod rebuild;
 mod stream;
 mod streams;

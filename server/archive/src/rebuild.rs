@@ -1,7 +1,7 @@
 //! Making the catalog again out of segments and keys alone.
 //!
 //! Each frame carries its index entry, and each data key the ARN of the stream that it was made for, so fragments and
-//! the names of their streams come back. A stream's retention is what its frames' expiry says. What was never in a
+//! the names of their streams come back. A stream's retention is what its frames' expiry says, and the notes of its being raised. What was never in a
 //! frame does not: streams without fragments, and the rows of others in the catalog (devices have to join again).
 //!
 //! A frame that was stored twice, because a crash came between its sync and its row, gets one set of rows. What was
@@ -18,6 +18,7 @@ use crate::entry::Stored;
 use crate::error::RebuildError;
 use crate::key::Row;
 use crate::limits;
+use crate::raise::Raise;
 use crate::stream::{Retention, State, Stream, parse_arn};
 
 /// What was made.
@@ -60,7 +61,10 @@ impl Archive {
             if owner.domain() == domain
                 && let Some((name, created)) = parse_arn(&resource)
             {
-                streams.insert(owner.number(), Found { name, created, retention: Window::default() });
+                streams.insert(
+                    owner.number(),
+                    Found { name, created, retention: Window::default(), raised_to: Duration::ZERO },
+                );
             }
         }
         Ok(streams)
@@ -72,6 +76,8 @@ struct Found {
     name: StreamName,
     created: WallTime,
     retention: Window,
+    /// The longest that it was raised to.
+    raised_to: Duration,
 }
 
 /// What a stream's retention can have been, in seconds: the part that all of its frames agree on.
@@ -111,6 +117,10 @@ impl Rebuild<'_> {
             return Ok(());
         }
         let stream = header.owner.number();
+        if let (Some(found), Some(raise)) = (self.streams.get_mut(&stream), Raise::decode(&header.index)) {
+            found.raised_to = found.raised_to.max(raise.to);
+            return Ok(());
+        }
         let (Some(found), Some(stored)) = (self.streams.get_mut(&stream), Stored::decode(&header.index)) else {
             self.rebuilt.skipped += 1;
             return Ok(());
@@ -139,6 +149,7 @@ impl Rebuild<'_> {
             let state = if is_taken { State::Deleting } else { State::Active };
             let (name, created) = (found.name.clone(), found.created);
             let retention = found.retention.retention();
+            let retention = Retention::new(retention.time().max(found.raised_to)).unwrap_or(retention);
             let ceiling = self.archive.index().streams().ceiling;
             let stream = Stream { id, name, created, retention, ceiling, kept_from: FragmentNumber(0), sub_of: None };
             batch.insert(Row::Stream(id).key(), stream.encode(state));

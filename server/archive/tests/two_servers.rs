@@ -103,9 +103,9 @@ async fn two_that_change_different_things_of_a_retention_undo_nothing() {
     let (one, two) = (shared.open(), shared.open());
     let stream = front(&one);
     two.refresh().unwrap();
-    one.change_retention(stream.id, |retention| Retention::new(hours(5).time())?.with_bytes(retention.bytes()))
-        .unwrap();
-    two.change_retention(stream.id, |retention| retention.with_bytes(Some(1 << 30))).unwrap();
+    let longer = |retention: Retention| Retention::new(hours(5).time())?.with_bytes(retention.bytes());
+    one.change_retention(stream.id, at(0), longer).await.unwrap();
+    two.change_retention(stream.id, at(0), |retention| retention.with_bytes(Some(1 << 30))).await.unwrap();
     let expected = hours(5).with_bytes(Some(1 << 30)).unwrap();
     assert_eq!(two.stream(stream.id).unwrap().unwrap().retention, expected);
 }
@@ -143,7 +143,7 @@ async fn a_stream_that_one_deletes_takes_nothing_from_the_other_even_before_that
     assert_eq!(two.read(stream.id, number).unwrap(), None);
     let again = front(&two);
     assert_ne!(again.id, stream.id);
-    assert!(matches!(one.set_retention(stream.id, hours(1)), Err(StreamError::NotFound)));
+    assert!(matches!(one.set_retention(stream.id, hours(1), at(0)).await, Err(StreamError::NotFound)));
     one.refresh().unwrap();
     assert_eq!(front(&one).id, again.id);
 }
@@ -158,7 +158,7 @@ async fn a_retention_that_one_changes_holds_for_the_other_and_both_may_delete_wh
         let archive = if sequence % 3 == 0 { &one } else { &two };
         archive.store(stream.id, fragment(1, sequence)).await.unwrap();
     }
-    one.set_retention(stream.id, hours(1)).unwrap();
+    one.set_retention(stream.id, hours(1), at(0)).await.unwrap();
     let number = two.store(stream.id, fragment(2, 1000)).await.unwrap().number;
     two.refresh().unwrap();
     let seen = two.stream(stream.id).unwrap().unwrap().retention;

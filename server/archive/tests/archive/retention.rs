@@ -53,10 +53,10 @@ async fn a_changed_retention_holds_at_once_for_what_is_stored() {
     let archive = bench.open();
     let stream = archive.front();
     let number = archive.store(stream.id, fragment(1, 0, 0)).await.unwrap().number;
-    archive.set_retention(stream.id, hours(168)).unwrap();
+    archive.set_retention(stream.id, hours(168), at(0)).await.unwrap();
     archive.expire(at(3 * 86_400)).await.unwrap();
     assert_eq!(archive.read(stream.id, number).unwrap().unwrap(), payload(1, 0));
-    archive.set_retention(stream.id, hours(1)).unwrap();
+    archive.set_retention(stream.id, hours(1), at(0)).await.unwrap();
     assert_eq!(archive.fragment(stream.id, number, at(3700)).unwrap(), None);
     drop(archive);
     let again = bench.open();
@@ -71,7 +71,7 @@ async fn a_lowered_retention_gives_the_space_back_before_the_time_that_was_set_f
     for sequence in 0..300 {
         archive.store(stream.id, fragment(1, sequence, i64::from(sequence))).await.unwrap();
     }
-    archive.set_retention(stream.id, hours(1)).unwrap();
+    archive.set_retention(stream.id, hours(1), at(0)).await.unwrap();
     // Three slots of two minutes; of the last one, fragments are left.
     let expired = archive.expire(at(3600 + 260)).await.unwrap();
     assert_eq!((expired.fragments, expired.swept.segments), (258, 2));
@@ -91,7 +91,7 @@ async fn the_oldest_of_a_stream_go_when_it_has_more_bytes_than_it_may() {
         archive.store(stream.id, large).await.unwrap();
     }
     let before = bench.segments();
-    archive.set_retention(stream.id, hours(24).with_bytes(Some(70 << 20)).unwrap()).unwrap();
+    archive.set_retention(stream.id, hours(24).with_bytes(Some(70 << 20)).unwrap(), at(0)).await.unwrap();
     let expired = archive.expire(at(1000)).await.unwrap();
     assert_eq!(expired.fragments, 30);
     let kept = archive.extent(stream.id, at(1000)).unwrap().unwrap();
@@ -140,7 +140,7 @@ async fn what_a_raised_retention_kept_is_given_up_piece_by_piece_too() {
     for sequence in 0..10 {
         archive.store(stream.id, fragment(1, sequence, i64::from(sequence) * 1000)).await.unwrap();
     }
-    archive.set_retention(stream.id, hours(168)).unwrap();
+    archive.set_retention(stream.id, hours(168), at(0)).await.unwrap();
     // The slots of all ten have passed by now.
     let now = at(3 * 86_400);
     let made = archive.make_room(1, now).await.unwrap();
@@ -161,6 +161,111 @@ async fn what_arrives_after_the_clock_was_set_back_is_kept_although_later_number
     archive.expire(at(3700)).await.unwrap();
     assert_eq!(archive.read(stream.id, number).unwrap().unwrap(), payload(2, 0));
     assert!(archive.find(stream.id, id(2, 0), at(3700)).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_arrives_after_the_clock_was_set_back_behind_a_sweep_is_stored_and_kept() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.create_stream(&"front".parse().unwrap(), hours(1), at(0)).unwrap();
+    archive.store(stream.id, fragment(1, 0, 5 * 3600)).await.unwrap();
+    archive.expire(at(5 * 3600 + 10)).await.unwrap();
+    // Four hours back: the slot that it would expire in was swept. Then the right time comes again.
+    let number = archive.store(stream.id, fragment(1, 1, 3600)).await.unwrap().number;
+    for now in [at(3700), at(5 * 3600 + 20), at(6 * 3600)] {
+        archive.expire(now).await.unwrap();
+        assert_eq!(archive.read(stream.id, number).unwrap().unwrap(), payload(1, 1));
+    }
+    let checked = archive.check(at(6 * 3600), &mut |finding| panic!("{finding}")).unwrap();
+    assert_eq!((checked.fragments, checked.unreferenced), (2, 0));
+}
+
+#[tokio::test]
+async fn what_a_raised_retention_keeps_is_kept_by_a_rebuilt_index_too_and_goes_at_the_new_time_with_its_key() {
+    for is_lost in [false, true] {
+        let bench = Bench::new();
+        let archive = bench.open();
+        let stream = archive.front();
+        for sequence in 0..3 {
+            archive.store(stream.id, fragment(1, sequence, i64::from(sequence))).await.unwrap();
+        }
+        archive.set_retention(stream.id, hours(72), at(3600)).await.unwrap();
+        drop(archive);
+        if is_lost {
+            bench.lose_catalog();
+        }
+        let archive = bench.open();
+        if is_lost {
+            assert_eq!(archive.rebuild_index().unwrap().fragments, 3);
+            assert_eq!(archive.stream(stream.id).unwrap().unwrap().retention, hours(72));
+        }
+        // The hour of the segments has passed for a day, and the new one has not come.
+        archive.expire(at(2 * 86_400)).await.unwrap();
+        let kept = archive.range(stream.id, at(0)..at(100), 100, at(2 * 86_400)).unwrap();
+        assert_eq!(kept.len(), 3);
+        for stored in kept {
+            assert_eq!(archive.read(stream.id, stored.number).unwrap().unwrap(), payload(1, stored.id.sequence.0));
+        }
+        assert_eq!(archive.expire(at(3 * 86_400 + 10)).await.unwrap().fragments, 3);
+        archive.expire(at(5 * 86_400)).await.unwrap();
+        assert_eq!((bench.segments(), bench.keys_of(stream.id)), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_note_that_a_retention_was_raised_holds_up_no_file_once_it_is_lowered_again() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    archive.set_retention(stream.id, hours(72), at(0)).await.unwrap();
+    archive.store(stream.id, fragment(1, 0, 0)).await.unwrap();
+    assert_eq!(archive.check(at(10), &mut |finding| panic!("{finding}")).unwrap().unreferenced, 0);
+    archive.set_retention(stream.id, hours(1), at(0)).await.unwrap();
+    archive.expire(at(2 * 3600)).await.unwrap();
+    assert_eq!(bench.segments(), 0);
+}
+
+#[tokio::test]
+async fn what_was_given_up_before_a_restart_gives_its_space_back_after_it() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let streams = ["front", "back"].map(|name| archive.find_or_create_stream(&name.parse().unwrap(), at(0)).unwrap());
+    for sequence in 0..20 {
+        for stream in &streams {
+            archive.store(stream.id, fragment(stream.id, sequence, i64::from(sequence))).await.unwrap();
+        }
+    }
+    let (before, now) = (archive.vault().segments().unwrap().len() as u64, at(2 * 3600));
+    archive.set_retention(streams[0].id, hours(1), now).await.unwrap();
+    assert_eq!(archive.expire(now).await.unwrap().fragments, 20);
+    drop(archive);
+    let archive = bench.open();
+    assert_eq!(expire_some_times(&archive, now).await.segments, before, "they were shared, and copied out of");
+    assert_eq!(archive.range(streams[1].id, at(0)..at(100), 100, now).unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn a_stream_that_can_not_be_expired_holds_up_no_other_one() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let streams = ["a", "b", "c"].map(|name| archive.find_or_create_stream(&name.parse().unwrap(), at(0)).unwrap());
+    for stream in &streams {
+        archive.store(stream.id, fragment(stream.id, 0, 0)).await.unwrap();
+        archive.store(stream.id, fragment(stream.id, 1, 1000)).await.unwrap();
+    }
+    let catalog = archive.vault().catalog();
+    let rows = KeyRange::prefix(Key::new(Space::Archive, &[3, 0, 0, 0, 0, 0, 0, 0, 1]));
+    let damaged = catalog.scan(&rows, Direction::Ascending, 1).unwrap().remove(0).key;
+    let mut batch = Batch::new();
+    batch.insert(damaged, Bytes::from_static(b"damaged"));
+    catalog.commit(batch).unwrap();
+
+    let now = at(3 * 86_400);
+    assert!(matches!(archive.expire(now).await, Err(StreamError::Query(_))), "it is told");
+    for stream in &streams[1..] {
+        assert_eq!(archive.extent(stream.id, now).unwrap().unwrap().bytes, 0);
+    }
+    assert_eq!(bench.segments(), 1, "the one that a row leads to which was not reached");
 }
 
 #[tokio::test]
@@ -227,7 +332,7 @@ async fn where_a_retention_was_lowered_the_rest_is_copied_out_of_shared_files() 
     archive.expire(now).await.unwrap();
     assert_eq!(archive.vault().segments().unwrap(), before);
 
-    archive.set_retention(front.id, hours(1)).unwrap();
+    archive.set_retention(front.id, hours(1), at(0)).await.unwrap();
     assert_eq!(archive.expire(now).await.unwrap().fragments, 20);
     let expired = expire_some_times(&archive, now).await;
     assert_eq!(expired.segments, before.len() as u64, "all of them were shared");
@@ -262,7 +367,7 @@ async fn little_that_was_given_up_does_not_make_much_be_copied() {
     }
     let before = archive.vault().segments().unwrap();
     for (lowered, copied) in [(0, false), (1, true)] {
-        archive.set_retention(streams[lowered].id, hours(1)).unwrap();
+        archive.set_retention(streams[lowered].id, hours(1), at(0)).await.unwrap();
         expire_some_times(&archive, at(2 * 3600)).await;
         let names = |files: Vec<SegmentFile>| files.into_iter().map(|file| file.name).collect::<Vec<_>>();
         assert_eq!(names(archive.vault().segments().unwrap()) != names(before.clone()), copied, "{lowered}");
@@ -274,7 +379,7 @@ async fn nothing_is_kept_longer_than_the_servers_ceiling_whatever_its_stream_say
     let bench = Bench::new();
     let archive = bench.open();
     let stream = archive.create_stream(&"front".parse().unwrap(), hours(168), at(0)).unwrap();
-    assert!(matches!(archive.set_retention(stream.id, hours(169)), Err(StreamError::Ceiling { .. })));
+    assert!(matches!(archive.set_retention(stream.id, hours(169), at(0)).await, Err(StreamError::Ceiling { .. })));
     for sequence in 0..4 {
         archive.store(stream.id, fragment(1, sequence, i64::from(sequence) * 3600)).await.unwrap();
     }
@@ -286,14 +391,14 @@ async fn nothing_is_kept_longer_than_the_servers_ceiling_whatever_its_stream_say
     assert_eq!(found.iter().map(|stored| stored.id.sequence.0).collect::<Vec<_>>(), [2, 3]);
     assert_eq!(archive.expire(now).await.unwrap().fragments, 2);
     assert_eq!(archive.extent(stream.id, now).unwrap().unwrap().retention, hours(2));
-    assert!(matches!(archive.set_retention(stream.id, hours(3)), Err(StreamError::Ceiling { .. })));
+    assert!(matches!(archive.set_retention(stream.id, hours(3), at(0)).await, Err(StreamError::Ceiling { .. })));
     let back = archive.find_or_create_stream(&"back".parse().unwrap(), now).unwrap();
     assert_eq!(back.retention, hours(2), "not the day that is usual");
     drop(archive);
 
     let archive = bench.open_under(Duration::from_secs(400 * 3600));
     assert_eq!(archive.extent(stream.id, now).unwrap().unwrap().retention, hours(168), "as it was asked for");
-    archive.set_retention(stream.id, hours(400)).unwrap();
+    archive.set_retention(stream.id, hours(400), at(0)).await.unwrap();
 }
 
 /// As in the minutes that follow.

@@ -70,6 +70,13 @@ impl Bench {
         }
     }
 
+    /// How many data keys of a stream there are.
+    pub(crate) fn keys_of(&self, stream: u64) -> usize {
+        let owner = format!("01{stream:014x}-");
+        let keys = std::fs::read_dir(self.0.path().join("keys")).unwrap();
+        keys.filter(|key| key.as_ref().unwrap().file_name().to_str().unwrap().starts_with(&owner)).count()
+    }
+
     pub(crate) fn segments(&self) -> usize {
         std::fs::read_dir(self.0.path().join("segments")).unwrap().count()
     }

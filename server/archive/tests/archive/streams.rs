@@ -43,7 +43,7 @@ async fn a_sub_stream_is_one_after_a_restart_and_after_its_retention_changed() {
     let stream = archive.front();
     let gate = "gate".parse().unwrap();
     archive.set_sub_of(stream.id, &gate).unwrap();
-    archive.set_retention(stream.id, Retention::DEFAULT).unwrap();
+    archive.set_retention(stream.id, Retention::DEFAULT, at(0)).await.unwrap();
     assert_eq!(archive.overview(at(1)).unwrap()[0].sub_of.as_ref(), Some(&gate));
     drop(archive);
     assert_eq!(bench.open().list_streams()[0].sub_of, Some(gate));
