@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use agent::limits;
 use agent::scribe::Scribe;
 use bytes::Bytes;
-use disk::{Disk, File, OsDisk};
+use disk::testing::{DiskOver, FileOver};
+use disk::{Disk as _, File, OsDisk};
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
 use spool::drops::{self, Reason, Run};
 use spool::{Settings, Spool, Start, WhenFull};
@@ -296,10 +297,7 @@ impl HaltingFile {
     }
 }
 
-impl Disk for Halting {
-    fn create_folder(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_folder(path)
-    }
+impl DiskOver for Halting {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         self.file(path, OsDisk.create(path))
     }
@@ -309,30 +307,13 @@ impl Disk for Halting {
     fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         self.file(path, OsDisk.open_to_cut(path))
     }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        OsDisk.list(folder)
-    }
-    fn file_bytes(&self, path: &Path) -> io::Result<u64> {
-        OsDisk.file_bytes(path)
-    }
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        OsDisk.sync_folder(folder)
-    }
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        OsDisk.free_bytes(path)
-    }
 }
 
-impl File for HaltingFile {
-    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(out, offset)
+impl FileOver for HaltingFile {
+    fn under(&self) -> &dyn File {
+        &*self.file
     }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.pass();
         self.check_room(bytes.len())?;
@@ -341,17 +322,5 @@ impl File for HaltingFile {
     fn sync(&self) -> io::Result<()> {
         self.pass();
         self.file.sync()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-    fn lay_out(&self, from: u64, bytes: u64) -> io::Result<()> {
-        self.file.lay_out(from, bytes)
-    }
-    fn written_end(&self) -> io::Result<u64> {
-        self.file.written_end()
     }
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use archive::{Archive, Fragment, Index, Retention};
 use bytes::Bytes;
-use disk::{Disk, File, OsDisk};
+use disk::testing::{DiskOver, FileOver};
+use disk::{Disk as _, File, OsDisk};
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
 use vault::catalog::FjallCatalog;
 use vault::{Keyring, OsEntropy, Owner, Parts, Vault};
@@ -252,52 +253,20 @@ impl Trouble {
     }
 }
 
-impl Disk for Troubled {
-    fn create_folder(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_folder(path)
-    }
-
+impl DiskOver for Troubled {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         self.0.check_room()?;
         Ok(Arc::new(TroubledFile(OsDisk.create(path)?, self.0.clone())))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        OsDisk.open(path)
-    }
-
-    fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        OsDisk.open_to_cut(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        OsDisk.list(folder)
-    }
-
-    fn file_bytes(&self, path: &Path) -> io::Result<u64> {
-        OsDisk.file_bytes(path)
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        OsDisk.sync_folder(folder)
-    }
-
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        OsDisk.free_bytes(path)
     }
 }
 
 struct TroubledFile(Arc<dyn File>, Arc<Trouble>);
 
-impl File for TroubledFile {
+impl FileOver for TroubledFile {
+    fn under(&self) -> &dyn File {
+        &*self.0
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.1.check_room()?;
         self.1.take_time(bytes.len());
@@ -307,29 +276,5 @@ impl File for TroubledFile {
     fn lay_out(&self, from: u64, bytes: u64) -> io::Result<()> {
         self.1.check_room()?;
         self.0.lay_out(from, bytes)
-    }
-
-    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(out, offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn forget(&self, from: u64, bytes: u64) {
-        self.0.forget(from, bytes);
-    }
-
-    fn written_end(&self) -> io::Result<u64> {
-        self.0.written_end()
     }
 }

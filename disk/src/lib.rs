@@ -6,6 +6,8 @@
 //! power away between any two calls. This crate knows no format: paths and bytes, nothing of what they mean.
 
 mod os;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::io;
 use std::path::Path;

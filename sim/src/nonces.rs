@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use disk::testing::{DiskOver, FileOver};
 use disk::{Disk, File};
 
 use crate::disk::VirtualDisk;
@@ -96,49 +97,17 @@ impl Witness {
     }
 }
 
-impl Disk for Witness {
+impl DiskOver for Witness {
+    fn under(&self) -> &dyn Disk {
+        &self.disk
+    }
+
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let file = self.disk.create(path)?;
         if path.extension().is_none_or(|extension| extension != "seg") {
             return Ok(file);
         }
         Ok(Arc::new(WitnessedFile { file, path: path.to_owned(), written: self.written.clone() }))
-    }
-
-    fn create_folder(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_folder(path)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.disk.open(path)
-    }
-
-    fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.disk.open_to_cut(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(folder)
-    }
-
-    fn file_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.disk.file_bytes(path)
-    }
-
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        self.disk.sync_folder(folder)
-    }
-
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.disk.free_bytes(path)
     }
 }
 
@@ -148,37 +117,13 @@ struct WitnessedFile {
     written: Written,
 }
 
-impl File for WitnessedFile {
+impl FileOver for WitnessedFile {
+    fn under(&self) -> &dyn File {
+        &*self.file
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.written.note(&self.path, bytes, offset);
         self.file.write_at(bytes, offset)
-    }
-
-    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(out, offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn lay_out(&self, from: u64, bytes: u64) -> io::Result<()> {
-        self.file.lay_out(from, bytes)
-    }
-
-    fn forget(&self, from: u64, bytes: u64) {
-        self.file.forget(from, bytes);
-    }
-
-    fn written_end(&self) -> io::Result<u64> {
-        self.file.written_end()
     }
 }

@@ -2,13 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use disk::{Disk, File};
+use disk::testing::Nothing;
 use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, WallTime};
 use peak_alloc::PeakAlloc;
 use spool::{Counters, Settings, Spool, Start, limits};
@@ -53,79 +52,4 @@ fn hold(fragments: u64, of: impl Fn(u64) -> (u64, u64)) -> (u64, Counters) {
     }
     let took = ALLOCATED.current_usage().saturating_sub(before);
     (u64::try_from(took).unwrap(), spool.counters())
-}
-
-/// A disk that takes all and gives nothing back.
-struct Nothing;
-
-impl Disk for Nothing {
-    fn create_folder(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn create(&self, _: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(Nothing))
-    }
-
-    fn open(&self, _: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(Nothing))
-    }
-
-    fn open_to_cut(&self, _: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(Nothing))
-    }
-
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
-        Ok(Vec::new())
-    }
-
-    fn file_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(0)
-    }
-
-    fn sync_folder(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(0)
-    }
-}
-
-impl File for Nothing {
-    fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
-        Ok(0)
-    }
-
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(0)
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn lay_out(&self, _: u64, _: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn written_end(&self) -> io::Result<u64> {
-        Ok(0)
-    }
 }

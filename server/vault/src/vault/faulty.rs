@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use disk::{Disk, File, OsDisk};
+use disk::testing::{DiskOver, FileOver};
+use disk::{Disk as _, File, OsDisk};
 
 /// What fails at present.
 #[derive(Debug, Default)]
@@ -36,37 +37,13 @@ impl FaultyDisk {
     }
 }
 
-impl Disk for FaultyDisk {
-    fn create_folder(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_folder(path)
-    }
-
+impl DiskOver for FaultyDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Ok(self.file(OsDisk.create(path)?))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        OsDisk.open(path)
-    }
-
     fn open_to_cut(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Ok(self.file(OsDisk.open_to_cut(path)?))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        OsDisk.list(folder)
-    }
-
-    fn file_bytes(&self, path: &Path) -> io::Result<u64> {
-        OsDisk.file_bytes(path)
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
@@ -79,9 +56,9 @@ impl Disk for FaultyDisk {
     }
 }
 
-impl File for FaultyFile {
-    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(out, offset)
+impl FileOver for FaultyFile {
+    fn under(&self) -> &dyn File {
+        &*self.0
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -95,21 +72,5 @@ impl File for FaultyFile {
     fn sync(&self) -> io::Result<()> {
         self.1.at_sync()?;
         self.0.sync()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn lay_out(&self, from: u64, bytes: u64) -> io::Result<()> {
-        self.0.lay_out(from, bytes)
-    }
-
-    fn written_end(&self) -> io::Result<u64> {
-        self.0.written_end()
     }
 }

@@ -85,7 +85,7 @@ impl Piece {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use disk::testing::{FileOver, Nothing};
 
     use super::*;
     use crate::id::{ExpirySlot, SegmentId};
@@ -144,37 +144,13 @@ mod tests {
     #[derive(Default)]
     struct Forgetful(Mutex<Vec<Range<u64>>>);
 
-    impl File for Forgetful {
+    impl FileOver for Forgetful {
+        fn under(&self) -> &dyn File {
+            &Nothing
+        }
+
         fn forget(&self, from: u64, bytes: u64) {
             self.0.lock().unwrap().push(from..from + bytes);
-        }
-
-        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
-            Ok(0)
-        }
-
-        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn sync(&self) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn len(&self) -> io::Result<u64> {
-            Ok(0)
-        }
-
-        fn set_len(&self, _: u64) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn lay_out(&self, _: u64, _: u64) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn written_end(&self) -> io::Result<u64> {
-            Ok(0)
         }
     }
 }
