@@ -3,21 +3,35 @@
 use std::time::Duration;
 
 use fragment::ClockQuality;
-use spool::{Now, Spool};
+use spool::{Now, Spool, Tended};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::limits;
 
-/// Tends it until `stop`, and syncs what is left then. The disk may take its time: each look has a thread to wait on.
+/// Tends it until `stop`, and syncs what is left then. The disk may take its time: each look has a thread to wait on. Much that is
+/// too old or too much is dropped in several looks, one behind the other.
 pub async fn run(spool: Spool, clock: Clock, stop: CancellationToken) {
+    let mut is_behind = false;
     while !stop.is_cancelled() {
-        pause(limits::TEND_PAUSE, &stop).await;
+        if !is_behind {
+            pause(limits::TEND_PAUSE, &stop).await;
+        }
         let (spool, now) = (spool.clone(), now(clock));
         let is_last = stop.is_cancelled();
-        let look = tokio::task::spawn_blocking(move || if is_last { spool.flush() } else { spool.tend(now) });
-        if let Err(error) = look.await {
-            tracing::error!(%error, "the spool could not be tended");
+        let look = tokio::task::spawn_blocking(move || {
+            if is_last {
+                spool.flush();
+                return Tended::Whole;
+            }
+            spool.tend(now)
+        });
+        match look.await {
+            Ok(tended) => is_behind = tended == Tended::InPart,
+            Err(error) => {
+                is_behind = false;
+                tracing::error!(%error, "the spool could not be tended");
+            }
         }
     }
 }

@@ -46,6 +46,7 @@ pub use self::index::{Changes, Counters, Entry};
 pub use self::reader::Reader;
 pub use self::settings::{Settings, SyncTime, WhenFull};
 pub use self::streams::Amount;
+pub use self::upkeep::Tended;
 pub use self::writer::Writer;
 
 /// A handle to the spool. Clones share it.

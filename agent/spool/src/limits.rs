@@ -36,6 +36,13 @@ pub const DROPS_UNSYNCED_MAX: Duration = Duration::from_secs(10);
 /// have left them in memory.
 pub const UNSYNCED_FRAGMENTS_MAX: usize = 256;
 
+/// Files that the beginning of a fragment may remove to make room. One large fragment takes the room of several small ones; of a
+/// spool that was made smaller, thousands are to go, on a card that takes tens of milliseconds for each, while live waits for its turn.
+pub const DROPS_PER_BEGINNING_MAX: u32 = 8;
+
+/// Files that are removed in one step of the upkeep: some seconds on such a card, after which what is due is synced.
+pub const DROPS_PER_STEP_MAX: u32 = 64;
+
 /// Old fragments that one write may drop on a disk that is full. Where that makes no room, another program takes
 /// it, and the rest of the spool is not thrown after it.
 pub const DROPS_PER_WRITE_MAX: u32 = 4;

@@ -12,8 +12,8 @@ use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, Sessio
 use upload::{FragmentKey, Trailer};
 
 use super::drops::{self, Drops, Reason};
-use super::limits::{FILES_LOOKED_AT_TOGETHER, REJECTED_FRAGMENTS_MAX};
-use super::{Header, Now, ReadError, Settings, Spool, Start, SyncTime, WhenFull, Writer, recordings};
+use super::limits::{DROPS_PER_BEGINNING_MAX, DROPS_PER_STEP_MAX, FILES_LOOKED_AT_TOGETHER, REJECTED_FRAGMENTS_MAX};
+use super::{Header, Now, ReadError, Settings, Spool, Start, SyncTime, Tended, WhenFull, Writer, recordings};
 
 const CLOSING: Bytes = Bytes::from_static(b"</fragment>");
 const PIECES: [&[u8]; 3] = [b"first unit", b"a second one", b"3"];
@@ -220,6 +220,28 @@ fn who_can_wait_is_told_that_there_is_no_room_before_anything_is_dropped() {
 }
 
 #[test]
+fn a_spool_that_was_made_much_smaller_drops_the_surplus_step_by_step_while_recording_goes_on() {
+    let state = tempfile::tempdir().unwrap();
+    let large = Settings { sync: SyncTime::Interval(Duration::from_secs(60)), ..ROOM.into() };
+    let spool = Spool::open(state.path(), large).unwrap();
+    (0..300).for_each(|sequence| write_whole(&spool, sequence));
+    drop(spool);
+    let spool = Spool::open(state.path(), Settings { bytes_max: 2000, ..large }).unwrap();
+    write_whole(&spool, 300);
+    assert_eq!(spool.counters().dropped, u64::from(DROPS_PER_BEGINNING_MAX), "it does not wait for all the others");
+    let mut before = spool.counters().dropped;
+    for _ in 0..3 {
+        assert_eq!(spool.tend(at(10)), Tended::InPart);
+        let now = spool.counters().dropped;
+        assert_eq!(now - before, u64::from(DROPS_PER_STEP_MAX));
+        before = now;
+    }
+    while spool.tend(at(10)) == Tended::InPart {}
+    assert!(spool.counters().bytes <= 2000 && spool.holds(&key(300)), "{:?}", spool.counters());
+    assert_eq!(spool.tend(at(10)), Tended::Whole);
+}
+
+#[test]
 fn a_repair_counts_what_it_can_not_save() {
     let state = tempfile::tempdir().unwrap();
     let spool = Spool::open(state.path(), ROOM).unwrap();
@@ -415,7 +437,9 @@ fn a_sync_that_is_made_at_intervals_is_due_after_one_and_not_before() {
     let spool = Spool::open(state.path(), settings).unwrap();
     (0..3).for_each(|sequence| write_whole(&spool, sequence));
     assert_eq!((spool.counters().unsynced, spool.counters().spooled), (3, 3), "they may be sent at once");
-    [20, 29].into_iter().for_each(|secs| spool.tend(at(secs)));
+    for secs in [20, 29] {
+        spool.tend(at(secs));
+    }
     assert_eq!(spool.counters().unsynced, 3);
     spool.tend(at(30));
     assert_eq!(spool.counters().unsynced, 0);

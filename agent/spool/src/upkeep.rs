@@ -23,20 +23,40 @@ pub(crate) struct State {
     since: Option<MonotonicTime>,
     /// Since when the list of drops has waited.
     drops_since: Option<MonotonicTime>,
+    /// The spool is far too large, as after a start with a smaller bound: it becomes smaller step by step.
+    is_shrinking: bool,
+}
+
+/// How far [`Spool::tend`] has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tended {
+    /// All is done.
+    Whole,
+    /// There is more to drop: it is to be called again without a pause.
+    InPart,
 }
 
 impl Spool {
-    /// What time brings: drops what has waited for too long, lets go what was kept for long enough, and syncs what is due. To be called
-    /// each second or so. It may wait for the disk.
-    pub fn tend(&self, now: Now) {
-        self.drop_aged(now);
+    /// What time brings: drops what has waited for too long, lets go what was kept for long enough, goes on to make room where a
+    /// beginning has left that to it, and syncs what is due. To be called each second or so. It may wait for the disk, but
+    /// removes no more than a step's number of files.
+    pub fn tend(&self, now: Now) -> Tended {
+        let mut left = limits::DROPS_PER_STEP_MAX;
+        self.drop_aged(now, &mut left);
         let keep = self.shared.settings.keep.unwrap_or_default();
-        while let Some(key) = self.let_go(|index| index.let_go_of_older(keep, now)) {
+        while left > 0
+            && let Some(key) = self.let_go(|index| index.let_go_of_older(keep, now))
+        {
+            left -= 1;
             tracing::debug!(fragment = %key, "a recording was kept for long enough");
+        }
+        if self.upkeep().is_shrinking {
+            self.shrink(&mut left);
         }
         if self.is_due(now.monotonic) {
             self.flush();
         }
+        if left == 0 { Tended::InPart } else { Tended::Whole }
     }
 
     /// Syncs what was finished since the last sync, and the list of drops: (1) each file, (2) each folder, (3) the list.
@@ -115,33 +135,45 @@ impl Spool {
         finished || drops
     }
 
-    /// Makes room for one more fragment, or refuses it.
+    /// Makes room for one more fragment, or refuses it. Where that takes many steps the fragment does not wait for them: it is
+    /// begun above the bound, and [`Self::tend`] does the rest.
     pub(crate) fn make_room(&self) -> Result<(), CreateError> {
-        let bytes_max = self.shared.settings.bytes_max;
-        let mut dropped = 0u64;
-        while self.index().is_over(bytes_max) {
-            if self.let_go(Index::let_go).is_some() {
-                continue;
+        let mut left = limits::DROPS_PER_BEGINNING_MAX;
+        self.shrink(&mut left);
+        let is_refused = left > 0 && self.index().is_over(self.shared.settings.bytes_max);
+        if is_refused && self.shared.settings.when_full == WhenFull::StopRecording {
+            if self.index().note_stopped(true) {
+                let bytes_max = self.shared.settings.bytes_max;
+                tracing::error!(bytes_max, "the spool is full: recording stops until there is room");
             }
-            if self.shared.settings.when_full == WhenFull::StopRecording {
-                if self.index().note_stopped(true) {
-                    tracing::error!(bytes_max, "the spool is full: recording stops until there is room");
-                }
-                return Err(CreateError::Full);
-            }
-            let oldest = self.index().oldest_whole();
-            if !oldest.is_some_and(|oldest| self.drop_one(&oldest, Reason::Quota)) {
-                break;
-            }
-            dropped += 1;
-        }
-        if dropped > 0 {
-            tracing::warn!(dropped, bytes_max, "the spool is full: dropped its oldest fragments");
+            return Err(CreateError::Full);
         }
         if self.index().note_stopped(false) {
             tracing::info!("the spool has room again: recording goes on");
         }
         Ok(())
+    }
+
+    /// Removes what may go of a spool that is too large, with no more than so many steps.
+    fn shrink(&self, left: &mut u32) {
+        let bytes_max = self.shared.settings.bytes_max;
+        let mut dropped = 0u64;
+        let is_over = || self.index().is_over(bytes_max);
+        while *left > 0 && is_over() {
+            if self.let_go(Index::let_go).is_none() {
+                let oldest =
+                    (self.shared.settings.when_full == WhenFull::DropOldest).then(|| self.index().oldest_whole());
+                if !oldest.flatten().is_some_and(|oldest| self.drop_one(&oldest, Reason::Quota)) {
+                    break;
+                }
+                dropped += 1;
+            }
+            *left -= 1;
+        }
+        self.upkeep().is_shrinking = *left == 0 && is_over();
+        if dropped > 0 {
+            tracing::warn!(dropped, bytes_max, "the spool is full: dropped its oldest fragments");
+        }
     }
 
     /// The disk is full: lets something old go, if anything may.
@@ -166,17 +198,18 @@ impl Spool {
         }
     }
 
-    fn drop_aged(&self, now: Now) {
+    fn drop_aged(&self, now: Now, left: &mut u32) {
         let Some(age_max) = self.shared.settings.age_max else {
             return;
         };
         let mut dropped = 0u64;
-        loop {
+        while *left > 0 {
             let oldest = self.index().oldest_whole_beyond(age_max, now);
             if !oldest.is_some_and(|oldest| self.drop_one(&oldest, Reason::Age)) {
                 break;
             }
             dropped += 1;
+            *left -= 1;
         }
         if dropped > 0 {
             tracing::warn!(dropped, ?age_max, "dropped fragments that have waited for too long");
