@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fragment::WallTime;
 use spool::Spool;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use upload::FromAgent;
@@ -30,6 +30,7 @@ use crate::fleet::reporter::Reporter;
 use crate::fleet::store::Store;
 use crate::run::{self, InForce, RunError, Signals};
 use crate::snapshot::Studio;
+use crate::sparing::Sparing;
 use crate::status::Status;
 use crate::uplink::Notice;
 use crate::{VERSION, limits, metrics, upkeep, wanted};
@@ -91,6 +92,9 @@ impl<'a> Device<'a> {
     ) -> Result<Self, RunError> {
         let spool = Spool::open(folder, config.spool).map_err(RunError::Spool)?;
         wanted::tidy_sessions(folder, &spool);
+        let mut sparing = Sparing::new(folder, spool.clone(), clock);
+        // Before a camera may have to make room.
+        block_in_place(|| sparing.look());
         let status = Status::new(folder, spool.clone());
         status.go_by(config.uplink.rules.clone());
         let mut cameras = Cameras::new(spool.clone(), clock, status.clone());
@@ -101,7 +105,7 @@ impl<'a> Device<'a> {
         let stop = CancellationToken::new();
         let status_task = Task { task: tokio::spawn(status.clone().run(stop.clone())), stop };
         let stop = CancellationToken::new();
-        let upkeep = Task { task: tokio::spawn(upkeep::run(spool.clone(), clock, stop.clone())), stop };
+        let upkeep = Task { task: tokio::spawn(upkeep::run(spool.clone(), sparing, clock, stop.clone())), stop };
         let metrics = config.metrics.map(|address| {
             let stop = CancellationToken::new();
             Task { task: tokio::spawn(metrics::serve(address, status.clone(), stop.clone())), stop }

@@ -1,13 +1,13 @@
 //! How much of a range of time the spool holds, found without reading the beginning of each fragment.
 //!
 //! When a fragment began only its file says, and a week of a camera are 300,000 files. But a session's times rise in the
-//! order of capture. So the spool's index is gone through for the stream's sessions, and in each of them the ends of the
-//! range are found by halving, which reads some forty files.
+//! order of capture. So the spool is asked for the stream's sessions, and in each of them the ends of the range are found by
+//! halving, which reads some forty files. The spool is asked for one fragment at a time, and nobody waits for it long.
 
 use std::time::Duration;
 
-use fragment::{SessionId, StreamName, WallTime};
-use spool::{Entry, Spool};
+use fragment::{Sequence, SessionId, StreamName, WallTime};
+use spool::{Entry, Spared, Spool};
 
 use crate::feed::Starts;
 use crate::wanted::Range;
@@ -25,30 +25,30 @@ pub struct Holdings {
     pub growing: bool,
 }
 
-/// A session in the spool, from the place of its first fragment to that of its last.
+/// A session in the spool, from its first fragment to its last, one of which may be being captured.
 #[derive(Debug)]
 struct Run<'a> {
     spool: &'a Spool,
     stream: &'a StreamName,
     session: SessionId,
-    first: u64,
-    last: u64,
+    first: Sequence,
+    last: Entry,
 }
 
 /// What the spool holds of a range.
 pub fn of(spool: &Spool, range: &Range, starts: &mut Starts<'_>) -> Holdings {
     let mut holdings = Holdings::default();
     for run in runs(spool, &range.stream) {
-        let from = run.first_not(starts, |start, duration| start + duration <= range.from);
-        let to = run.first_not(starts, |start, _| start < range.to);
+        let (from, to) = run.within(range, starts);
         for entry in run.between(from, to) {
             holdings.fragments += 1;
             holdings.bytes += entry.bytes;
             holdings.duration += entry.trailer.map_or(Duration::ZERO, |trailer| trailer.duration);
         }
     }
-    let growing = growing(spool, &range.stream).and_then(|entry| starts(&entry.key));
-    holdings.growing = growing.is_some_and(|start| start < range.to);
+    let growing = spool.growing().into_iter().map(|(_, entry)| entry);
+    let mut begun = growing.filter(|entry| entry.key.stream == range.stream).filter_map(|entry| starts(&entry.key));
+    holdings.growing = begun.any(|start| start < range.to);
     holdings
 }
 
@@ -56,8 +56,8 @@ pub fn of(spool: &Spool, range: &Range, starts: &mut Starts<'_>) -> Holdings {
 pub fn extent(spool: &Spool, stream: &StreamName, starts: &mut Starts<'_>) -> Option<(WallTime, WallTime)> {
     let mut extent: Option<(WallTime, WallTime)> = None;
     for run in runs(spool, stream) {
-        let ends = [run.whole(run.first), run.between(run.last, run.last + 1).next().map(|entry| (run.last, entry))];
-        for (_, entry) in ends.into_iter().flatten() {
+        let last = run.last_whole();
+        for entry in [run.whole(run.first), last].into_iter().flatten() {
             let (Some(start), Some(trailer)) = (starts(&entry.key), entry.trailer) else { continue };
             let (from, to) = extent.unwrap_or((start, start));
             extent = Some((from.min(start), to.max(start + trailer.duration)));
@@ -66,77 +66,107 @@ pub fn extent(spool: &Spool, stream: &StreamName, starts: &mut Starts<'_>) -> Op
     extent
 }
 
-/// The stream's sessions, with their whole fragments, in the order of capture.
-fn runs<'a>(spool: &'a Spool, stream: &'a StreamName) -> Vec<Run<'a>> {
-    let mut runs: Vec<Run<'_>> = Vec::new();
-    let mut after = None;
-    while let Some((ordinal, entry)) = spool.next(after) {
-        after = Some(ordinal);
-        if entry.key.stream != *stream || entry.trailer.is_none() {
-            continue;
-        }
-        let session = entry.key.id.session;
-        match runs.last_mut().filter(|run| run.session == session) {
-            Some(run) => run.last = ordinal,
-            None => runs.push(Run { spool, stream, session, first: ordinal, last: ordinal }),
+/// What is to be spared of ranges of one stream. What a session gains belongs to it as long as nothing that it has is behind the
+/// range: so it is to be asked again from time to time.
+pub fn spared(spool: &Spool, stream: &StreamName, ranges: &[Range], starts: &mut Starts<'_>) -> Vec<Spared> {
+    let mut all = Vec::new();
+    for run in runs(spool, stream) {
+        let (begins, ends) = run.ends(starts);
+        let near = ranges.iter().filter(|range| begins.is_none_or(|begins| begins < range.to));
+        for range in near.filter(|range| ends.is_none_or(|ends| range.from < ends)) {
+            let (first, to) = run.within(range, starts);
+            let goes_on = run.whole(to).is_none();
+            let last = if goes_on { Sequence(u32::MAX) } else { Sequence(to.0.saturating_sub(1)) };
+            if first <= last {
+                all.push(Spared { session: run.session, first, last });
+            }
         }
     }
-    runs
+    all
 }
 
-/// The stream's fragment that is being captured.
-fn growing(spool: &Spool, stream: &StreamName) -> Option<Entry> {
+/// The stream's sessions, in no order.
+fn runs<'a>(spool: &'a Spool, stream: &'a StreamName) -> impl Iterator<Item = Run<'a>> {
     let mut after = None;
-    while let Some((ordinal, entry)) = spool.next(after) {
-        after = Some(ordinal);
-        if entry.trailer.is_none() && entry.key.stream == *stream {
-            return Some(entry);
-        }
-    }
-    None
+    std::iter::from_fn(move || {
+        after = spool.next_session(stream, after);
+        after
+    })
+    .filter_map(move |session| {
+        let first = spool.next_in(stream, session, Sequence(0))?.key.id.sequence;
+        Some(Run { spool, stream, session, first, last: spool.last_in(stream, session)? })
+    })
 }
 
 impl Run<'_> {
-    /// The run's first fragment at this place or behind it.
-    fn whole(&self, ordinal: u64) -> Option<(u64, Entry)> {
-        let mut after = ordinal.checked_sub(1);
-        loop {
-            let (found, entry) = self.spool.next(after).filter(|(found, _)| *found <= self.last)?;
-            if entry.trailer.is_some() && entry.key.stream == *self.stream && entry.key.id.session == self.session {
-                return Some((found, entry));
-            }
-            after = Some(found);
-        }
+    /// The run's first whole fragment that has this sequence or a later one.
+    fn whole(&self, from: Sequence) -> Option<Entry> {
+        let entry = self.spool.next_in(self.stream, self.session, from)?;
+        entry.trailer.is_some().then_some(entry)
     }
 
-    /// A place before which `is_before` holds of all of them, and behind which of none.
-    fn first_not(&self, starts: &mut Starts<'_>, is_before: impl Fn(WallTime, Duration) -> bool) -> u64 {
-        let (mut low, mut high) = (self.first, self.last + 1);
+    /// Of one that is being captured the one before it is looked for by halving: there may be a gap.
+    fn last_whole(&self) -> Option<Entry> {
+        if self.last.trailer.is_some() {
+            return Some(self.last.clone());
+        }
+        let (mut low, mut high) = (self.first.0, self.last.key.id.sequence.0);
+        let mut last = None;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.whole(Sequence(middle)) {
+                Some(entry) => {
+                    low = entry.key.id.sequence.0 + 1;
+                    last = Some(entry);
+                }
+                None => high = middle,
+            }
+        }
+        last
+    }
+
+    /// When it begins, if that is known; and when it ends, unless it goes on.
+    fn ends(&self, starts: &mut Starts<'_>) -> (Option<WallTime>, Option<WallTime>) {
+        let begins = self.whole(self.first).and_then(|entry| starts(&entry.key));
+        let ends = self.last.trailer.and_then(|trailer| Some(starts(&self.last.key)? + trailer.duration));
+        (begins, ends)
+    }
+
+    /// The sequences of what overlaps a range, the second excluded.
+    fn within(&self, range: &Range, starts: &mut Starts<'_>) -> (Sequence, Sequence) {
+        let from = self.first_not(starts, |start, duration| start + duration <= range.from);
+        (from, self.first_not(starts, |start, _| start < range.to))
+    }
+
+    /// A sequence before which `is_before` holds of all of them, and behind which of none.
+    fn first_not(&self, starts: &mut Starts<'_>, is_before: impl Fn(WallTime, Duration) -> bool) -> Sequence {
+        let (mut low, mut high) = (self.first.0, self.last.key.id.sequence.0.saturating_add(1));
         while low < high {
             let middle = low + (high - low) / 2;
             // One that can't be read, or has left meanwhile, says no more than the next one does.
-            let mut at = middle;
+            let mut at = Sequence(middle);
             let found = loop {
-                let Some((ordinal, entry)) = self.whole(at) else { break None };
+                let Some(entry) = self.whole(at) else { break None };
+                let sequence = entry.key.id.sequence.0;
                 let duration = entry.trailer.map_or(Duration::ZERO, |trailer| trailer.duration);
                 match starts(&entry.key) {
-                    Some(start) => break Some((ordinal, is_before(start, duration))),
-                    None => at = ordinal + 1,
+                    Some(start) => break Some((sequence, is_before(start, duration))),
+                    None => at = Sequence(sequence.saturating_add(1)),
                 }
             };
             match found {
-                Some((ordinal, true)) => low = ordinal + 1,
+                Some((sequence, true)) => low = sequence.saturating_add(1),
                 Some((_, false)) | None => high = middle,
             }
         }
-        low
+        Sequence(low)
     }
 
-    fn between(&self, from: u64, to: u64) -> impl Iterator<Item = Entry> {
+    fn between(&self, from: Sequence, to: Sequence) -> impl Iterator<Item = Entry> {
         let mut at = from;
         std::iter::from_fn(move || {
-            let (ordinal, entry) = self.whole(at).filter(|(ordinal, _)| *ordinal < to)?;
-            at = ordinal + 1;
+            let entry = self.whole(at).filter(|entry| entry.key.id.sequence < to)?;
+            at = Sequence(entry.key.id.sequence.0.saturating_add(1));
             Some(entry)
         })
     }
@@ -145,7 +175,7 @@ impl Run<'_> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use fragment::{ClockQuality, FragmentId, Sequence};
+    use fragment::{ClockQuality, FragmentId};
     use spool::{Start, Writer};
     use upload::FragmentKey;
 
@@ -199,6 +229,36 @@ mod tests {
         let held = of(&spool, &range("yard", 1_000_000, 1_002_000), &mut starts(&spool));
         assert_eq!((held.fragments, held.growing), (1, true));
         assert!(!of(&spool, &range("yard", 1_000_000, 1_001_000), &mut starts(&spool)).growing);
+    }
+
+    #[test]
+    fn what_is_spared_is_what_overlaps_a_range_and_what_is_captured_of_it_from_now_on() {
+        let (_state, spool) = spool();
+        (0..10).for_each(|sequence| record(&spool, key("yard", 1, sequence), 1000 + u64::from(sequence)));
+        (0..10).for_each(|sequence| record(&spool, key("yard", 2, sequence), 2000 + u64::from(sequence)));
+        (0..10).for_each(|sequence| record(&spool, key("door", 7, sequence), 1000 + u64::from(sequence)));
+        let spared = |ranges: &[(i64, i64)]| -> Vec<(u64, u32, u32)> {
+            let ranges: Vec<_> = ranges.iter().map(|&(from, to)| range("yard", from * 1000, to * 1000)).collect();
+            let found = super::spared(&spool, &"yard".parse().unwrap(), &ranges, &mut starts(&spool));
+            found.into_iter().map(|spared| (spared.session.0, spared.first.0, spared.last.0)).collect()
+        };
+        assert_eq!(spared(&[(1003, 1005), (1007, 1008)]), [(1, 3, 4), (1, 7, 7)]);
+        assert_eq!(spared(&[(1008, 2002)]), [(1, 8, u32::MAX), (2, 0, 1)]);
+        assert_eq!(spared(&[(900, 1000), (1010, 2000), (2010, 9000)]), []);
+        // What is being captured may lie in what is asked for, and so may what follows it.
+        let _writer = begin(&spool, key("yard", 2, 10), 2010);
+        assert_eq!(spared(&[(2008, 2011)]), [(2, 8, u32::MAX)]);
+        assert_eq!(spared(&[(2010, 9000)]), [(2, 10, u32::MAX)]);
+        assert_eq!(spared(&[(2003, 2005)]), [(2, 3, 4)]);
+    }
+
+    #[test]
+    fn the_last_whole_fragment_is_found_behind_a_gap() {
+        let (_state, spool) = spool();
+        (0..3).for_each(|sequence| record(&spool, key("yard", 1, sequence), 1000 + u64::from(sequence)));
+        let _writer = begin(&spool, key("yard", 1, 400), 1400);
+        let extent = extent(&spool, &"yard".parse().unwrap(), &mut starts(&spool)).unwrap();
+        assert_eq!(extent, (WallTime::from_millis(1_000_000), WallTime::from_millis(1_003_000)));
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub mod run;
 pub mod scribe;
 pub mod service;
 pub mod snapshot;
+pub mod sparing;
 pub mod state;
 pub mod status;
 pub mod timekeeper;

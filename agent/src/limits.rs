@@ -180,6 +180,10 @@ pub const SCRIBE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How often the spool is tended: what is too old is dropped, what is due is synced.
 pub const TEND_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often what is wanted is told to the spool again although it is the same: a range that lies in the present gains fragments, and
+/// those of the last seconds are the last to make room anyway.
+pub const SPARING_PAUSE: Duration = Duration::from_secs(10);
+
 /// The longest interval between syncs. The system writes by itself after 30 s, so more would save nothing.
 pub const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(60);
 

@@ -1,4 +1,4 @@
-//! Tends the spool: what is too old, and what is due to be synced.
+//! Tends the spool: what is wanted and is to be spared, what is too old, and what is due to be synced.
 
 use std::time::Duration;
 
@@ -8,26 +8,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::limits;
+use crate::sparing::Sparing;
 
 /// Tends it until `stop`, and syncs what is left then. The disk may take its time: each look has a thread to wait on. Much that is
 /// too old or too much is dropped in several looks, one behind the other.
-pub async fn run(spool: Spool, clock: Clock, stop: CancellationToken) {
+pub async fn run(spool: Spool, mut sparing: Sparing, clock: Clock, stop: CancellationToken) {
     let mut is_behind = false;
     while !stop.is_cancelled() {
         if !is_behind {
             pause(limits::TEND_PAUSE, &stop).await;
         }
-        let (spool, now) = (spool.clone(), now(clock));
+        let (spool, mut looking, now) = (spool.clone(), sparing.clone(), now(clock));
         let is_last = stop.is_cancelled();
         let look = tokio::task::spawn_blocking(move || {
             if is_last {
                 spool.flush();
-                return Tended::Whole;
+                return (looking, false);
             }
-            spool.tend(now)
+            looking.look();
+            let is_behind = spool.tend(now) == Tended::InPart;
+            (looking, is_behind)
         });
         match look.await {
-            Ok(tended) => is_behind = tended == Tended::InPart,
+            Ok(looked) => (sparing, is_behind) = looked,
             Err(error) => {
                 is_behind = false;
                 tracing::error!(%error, "the spool could not be tended");

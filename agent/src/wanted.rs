@@ -17,7 +17,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fragment::{SessionId, StreamName, WallTime};
+use fragment::{Sequence, SessionId, StreamName, WallTime};
 use spool::Spool;
 
 use crate::{limits, state};
@@ -135,15 +135,10 @@ pub fn sessions(state: &Path) -> io::Result<Vec<SessionId>> {
 
 /// Takes away the sessions of earlier runs of which the spool holds nothing any more.
 pub fn tidy_sessions(state: &Path, spool: &Spool) {
-    let mut gone = sessions(state).unwrap_or_default();
-    let mut after = None;
-    while !gone.is_empty()
-        && let Some((ordinal, entry)) = spool.next(after)
-    {
-        gone.retain(|session| *session != entry.key.id.session);
-        after = Some(ordinal);
-    }
-    gone.into_iter().for_each(|session| session_done(state, session));
+    let streams = spool.streams();
+    let is_there = |session| streams.iter().any(|stream| spool.next_in(stream, session, Sequence(0)).is_some());
+    let sessions = sessions(state).unwrap_or_default();
+    sessions.into_iter().filter(|&session| !is_there(session)).for_each(|session| session_done(state, session));
 }
 
 /// All of it is uploaded. Not synced, like [`done`].

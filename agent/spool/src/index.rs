@@ -12,7 +12,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use fragment::{StreamName, WallTime};
+use fragment::{Sequence, SessionId, StreamName, WallTime};
 use upload::{FragmentKey, Trailer};
 
 use self::shelf::Shelf;
@@ -20,6 +20,7 @@ use crate::age::{Ages, Moment, Now};
 use crate::drops::{Drops, Reason};
 use crate::file::{Header, Start};
 use crate::limits;
+use crate::spared::{Spared, Sparings};
 use crate::streams::{Amount, Streams};
 
 pub use self::changes::Changes;
@@ -90,6 +91,10 @@ pub(crate) struct Index {
     /// What is being captured.
     growing: BTreeSet<u64>,
     ages: Ages,
+    /// What gives way last.
+    spared: Sparings,
+    /// Before this place nothing lies that is whole and not spared. It is moved on when somebody has looked.
+    passed: u64,
     changes: Changes,
     /// Of each stream, the newest fragment that was found at the start: its place, when it began, how long it plays.
     recovered: HashMap<StreamName, (u64, Start, Duration)>,
@@ -152,6 +157,21 @@ impl Index {
     /// The streams of which something waits.
     pub(crate) fn streams(&self) -> Vec<StreamName> {
         self.waiting.streams()
+    }
+
+    /// The next session of this stream, by their ids.
+    pub(crate) fn next_session(&self, stream: &StreamName, after: Option<SessionId>) -> Option<SessionId> {
+        self.waiting.next_session(stream, after)
+    }
+
+    /// The first fragment of a session that has this sequence or a later one.
+    pub(crate) fn next_in(&self, stream: &StreamName, session: SessionId, from: Sequence) -> Option<Entry> {
+        self.waiting.next_in(stream, session, from).map(|held| held.entry)
+    }
+
+    /// The last fragment of a session.
+    pub(crate) fn last_in(&self, stream: &StreamName, session: SessionId) -> Option<Entry> {
+        self.waiting.last_in(stream, session).map(|held| held.entry)
     }
 
     /// What the server does not have of these streams.
@@ -384,15 +404,33 @@ impl Index {
         self.kept.first_at(|place| !self.unsettled.contains(&place))
     }
 
-    /// The oldest fragment that is whole: one being captured can't make room.
-    pub(crate) fn oldest_whole(&self) -> Option<FragmentKey> {
-        self.waiting.first_whole(false).map(|(_, held)| held.entry.key)
+    /// From now on these give way last, and no others.
+    pub(crate) fn spare(&mut self, spared: &[Spared]) {
+        self.spared = Sparings::new(spared);
+        self.passed = 0;
     }
 
-    /// The oldest fragment that is whole and can be told to be older than that.
-    pub(crate) fn oldest_whole_beyond(&self, age: Duration, now: Now) -> Option<FragmentKey> {
-        let (_, oldest) = self.waiting.first_whole(true)?;
+    /// The oldest fragment that is whole: one being captured can't make room. One that is spared only if all are.
+    pub(crate) fn oldest_whole(&mut self) -> Option<FragmentKey> {
+        let oldest = self.oldest_not_spared();
+        let oldest = oldest.or_else(|| self.waiting.first_whole(0, false, &Sparings::default()));
+        oldest.map(|(_, held)| held.entry.key)
+    }
+
+    /// The oldest fragment that is whole and can be told to be older than that. None that is spared.
+    pub(crate) fn oldest_whole_beyond(&mut self, age: Duration, now: Now) -> Option<FragmentKey> {
+        let (place, _) = self.oldest_not_spared()?;
+        let (_, oldest) = self.waiting.first_whole(place, true, &self.spared)?;
         (self.ages.age(oldest.moment?, now) >= age).then_some(oldest.entry.key)
+    }
+
+    fn oldest_not_spared(&mut self) -> Option<(u64, Held)> {
+        let oldest = self.waiting.first_whole(self.passed, false, &self.spared);
+        // What is being captured or created is whole later.
+        let later = self.growing.first().into_iter().chain(self.pending.first()).copied();
+        let found = oldest.as_ref().map_or(self.next_ordinal, |&(place, _)| place);
+        self.passed = later.fold(found, u64::min).max(self.passed);
+        oldest
     }
 
     pub(crate) fn count_drop(&mut self, reason: Reason) {

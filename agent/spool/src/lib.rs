@@ -17,6 +17,7 @@ mod reader;
 pub mod recordings;
 mod recovery;
 mod settings;
+mod spared;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use disk::{Disk, OsDisk};
-use fragment::{StreamName, WallTime};
+use fragment::{Sequence, SessionId, StreamName, WallTime};
 use tokio::sync::Notify;
 use upload::{FragmentKey, Trailer};
 
@@ -45,6 +46,7 @@ pub use self::file::{Header, ReadError, Start};
 pub use self::index::{Changes, Counters, Entry};
 pub use self::reader::Reader;
 pub use self::settings::{Settings, SyncTime, WhenFull};
+pub use self::spared::Spared;
 pub use self::streams::Amount;
 pub use self::upkeep::Tended;
 pub use self::writer::Writer;
@@ -279,6 +281,27 @@ impl Spool {
     /// The streams of which something waits.
     pub fn streams(&self) -> Vec<StreamName> {
         self.index().streams()
+    }
+
+    /// The next session of this stream of which something waits, by their ids.
+    pub fn next_session(&self, stream: &StreamName, after: Option<SessionId>) -> Option<SessionId> {
+        self.index().next_session(stream, after)
+    }
+
+    /// The first fragment of a session that has this sequence or a later one, and waits.
+    pub fn next_in(&self, stream: &StreamName, session: SessionId, from: Sequence) -> Option<Entry> {
+        self.index().next_in(stream, session, from)
+    }
+
+    /// The last fragment of a session that waits.
+    pub fn last_in(&self, stream: &StreamName, session: SessionId) -> Option<Entry> {
+        self.index().last_in(stream, session)
+    }
+
+    /// From now on these give way last, and no others: to a full spool or disk only when nothing else is left, and to
+    /// `age_max` not at all. Nobody keeps them for the next start.
+    pub fn spare(&self, spared: &[Spared]) {
+        self.index().spare(spared);
     }
 
     /// How much the spool has of these streams that the server does not.

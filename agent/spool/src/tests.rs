@@ -13,7 +13,7 @@ use upload::{FragmentKey, Trailer};
 
 use super::drops::{self, Drops, Reason};
 use super::limits::{DROPS_PER_BEGINNING_MAX, DROPS_PER_STEP_MAX, FILES_LOOKED_AT_TOGETHER, REJECTED_FRAGMENTS_MAX};
-use super::{Header, Now, ReadError, Settings, Spool, Start, SyncTime, Tended, WhenFull, Writer, recordings};
+use super::{Header, Now, ReadError, Settings, Spared, Spool, Start, SyncTime, Tended, WhenFull, Writer, recordings};
 
 const CLOSING: Bytes = Bytes::from_static(b"</fragment>");
 const PIECES: [&[u8]; 3] = [b"first unit", b"a second one", b"3"];
@@ -206,6 +206,29 @@ fn a_full_spool_drops_its_oldest_fragment_and_counts_it() {
     assert_eq!(counters.fragments + counters.dropped, 20);
     assert_eq!(spool.next(None).unwrap().1.key, key(20 - u32::try_from(counters.fragments).unwrap()));
     assert_eq!(fs::read_dir(state.path().join("spool/front")).unwrap().count() as u64, counters.fragments);
+}
+
+#[test]
+fn what_is_spared_is_not_too_old_and_gives_way_to_a_full_spool_last() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), Settings { age_max: Some(Duration::from_secs(60)), ..600.into() }).unwrap();
+    let kept = |spool: &Spool| (0..30).filter(|&sequence| spool.holds(&key(sequence))).collect::<Vec<_>>();
+    write_whole(&spool, 0);
+    let spare =
+        |first: u32, last: u32| Spared { session: key(0).id.session, first: Sequence(first), last: Sequence(last) };
+    spool.spare(&[spare(0, 1)]);
+    (1..10).for_each(|sequence| write_whole(&spool, sequence));
+    assert_eq!(kept(&spool)[..2], [0, 1], "{:?}", kept(&spool));
+    spool.tend(at(100));
+    assert_eq!(kept(&spool), [0, 1]);
+    // Where all is spared the oldest goes.
+    spool.spare(&[spare(0, u32::MAX)]);
+    (10..20).for_each(|sequence| write_whole(&spool, sequence));
+    assert!(!kept(&spool).contains(&0) && spool.holds(&key(19)));
+    // And what is not spared any more is like all others.
+    spool.spare(&[]);
+    spool.tend(at(100));
+    assert_eq!(kept(&spool), []);
 }
 
 #[test]

@@ -5,12 +5,14 @@
 //! looked for in those that begin within that distance before it, of which there are a few for each camera.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use fragment::{Sequence, SessionId, StreamName};
 use upload::FragmentKey;
 
 use super::stretch::{PLACES_MAX, RECORD_BYTES, Stretch};
 use super::{Entry, Held};
+use crate::spared::Sparings;
 
 /// What a stretch takes beside its fragments: itself and its two entries, in maps that are half full. 215 bytes by
 /// tests/memory.rs, with stretches of one fragment, and what the allocator adds.
@@ -90,22 +92,23 @@ impl Shelf {
         Some((stretch.place_at(at), self.held(stretch, at)))
     }
 
-    /// The first fragment that was captured to its end and, if so wanted, has an age.
-    pub(super) fn first_whole(&self, aged: bool) -> Option<(u64, Held)> {
-        self.first(|stretch, at| stretch.is_whole_at(at) && (stretch.has_moment() || !aged))
+    /// The first fragment at this place or behind it that was captured to its end, is not spared and, if so wanted, has
+    /// an age. What is spared is passed over a stretch at a time.
+    pub(super) fn first_whole(&self, place: u64, aged: bool, spared: &Sparings) -> Option<(u64, Held)> {
+        let (stretch, at) = self.locate_first(place, |stretch, place| {
+            let may_go = stretch.has_moment() || !aged;
+            may_go.then(|| stretch.first_whole(place, spared.of(stretch.session())))?
+        })?;
+        Some((stretch.place_at(at), self.held(stretch, at)))
     }
 
     /// The first fragment of which the place is wanted.
     pub(super) fn first_at(&self, is_wanted: impl Fn(u64) -> bool) -> Option<(u64, Held)> {
-        self.first(|stretch, at| is_wanted(stretch.place_at(at)))
-    }
-
-    fn first(&self, is_wanted: impl Fn(&Stretch, usize) -> bool) -> Option<(u64, Held)> {
         let mut from = 0;
         loop {
             let (stretch, at) = self.locate_at_or_behind(from)?;
             let place = stretch.place_at(at);
-            if is_wanted(stretch, at) {
+            if is_wanted(place) {
                 return Some((place, self.held(stretch, at)));
             }
             from = place + 1;
@@ -143,6 +146,36 @@ impl Shelf {
         (0..).zip(&self.names).filter(|&(number, _)| has_one(number)).map(|(_, name)| name.clone()).collect()
     }
 
+    /// The next session of a stream that has a fragment here, by their ids.
+    pub(super) fn next_session(&self, stream: &StreamName, after: Option<SessionId>) -> Option<SessionId> {
+        let number = *self.numbers.get(stream)?;
+        let from = match after {
+            None => Bound::Included((number, SessionId(0), Sequence(0))),
+            Some(after) => Bound::Excluded((number, after, Sequence(u32::MAX))),
+        };
+        let (&(found, session, _), _) = self.by_key.range((from, Bound::Unbounded)).next()?;
+        (found == number).then_some(session)
+    }
+
+    /// The first fragment of a session that has this sequence or a later one.
+    pub(super) fn next_in(&self, stream: &StreamName, session: SessionId, from: Sequence) -> Option<Held> {
+        let number = *self.numbers.get(stream)?;
+        let behind = (Bound::Excluded((number, session, from)), Bound::Included((number, session, Sequence(u32::MAX))));
+        let before = self.by_key.range((number, session, Sequence(0))..=(number, session, from)).next_back();
+        before.into_iter().chain(self.by_key.range(behind)).find_map(|(_, begins)| {
+            let stretch = &self.stretches[begins];
+            stretch.at_or_behind_sequence(from).map(|at| self.held(stretch, at))
+        })
+    }
+
+    /// The last fragment of a session.
+    pub(super) fn last_in(&self, stream: &StreamName, session: SessionId) -> Option<Held> {
+        let number = *self.numbers.get(stream)?;
+        let all = (number, session, Sequence(0))..=(number, session, Sequence(u32::MAX));
+        let stretch = &self.stretches[self.by_key.range(all).next_back()?.1];
+        stretch.last().map(|at| self.held(stretch, at))
+    }
+
     fn number(&mut self, stream: &StreamName) -> u32 {
         if let Some(&number) = self.numbers.get(stream) {
             return number;
@@ -171,15 +204,17 @@ impl Shelf {
     }
 
     fn locate_at_or_behind(&self, place: u64) -> Option<(&Stretch, usize)> {
-        if let Some(located) = self.locate(place) {
-            return Some(located);
-        }
+        self.locate(place).or_else(|| self.locate_first(place, Stretch::at_or_behind))
+    }
+
+    /// The first of those that each stretch finds in itself at this place or behind it.
+    fn locate_first(&self, place: u64, find: impl Fn(&Stretch, u64) -> Option<usize>) -> Option<(&Stretch, usize)> {
         let mut first: Option<(u64, &Stretch, usize)> = None;
         for (&begins, stretch) in self.stretches.range(place.saturating_sub(PLACES_MAX)..) {
             if first.is_some_and(|(found, ..)| found < begins) {
                 break;
             }
-            if let Some(at) = stretch.at_or_behind(place)
+            if let Some(at) = find(stretch, place)
                 && first.is_none_or(|(found, ..)| stretch.place_at(at) < found)
             {
                 first = Some((stretch.place_at(at), stretch, at));

@@ -11,6 +11,7 @@ use upload::{FragmentKey, Trailer};
 
 use super::{Entry, Held};
 use crate::age::Moment;
+use crate::spared::Spared;
 
 /// Fragments in one at most: what they have in common is little beside so many, and little is moved when one leaves.
 pub(super) const RECORDS_MAX: usize = 256;
@@ -71,9 +72,17 @@ impl Stretch {
         self.place
     }
 
+    pub(super) fn session(&self) -> SessionId {
+        self.session
+    }
+
     /// What it is found by.
     pub(super) fn key(&self) -> (u32, SessionId, Sequence) {
         (self.stream, self.session, self.sequence)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -152,11 +161,33 @@ impl Stretch {
         Some(self.records.partition_point(|record| u64::from(record.place) < distance))
     }
 
+    /// Where the first fragment lies in it that has this sequence or a later one.
+    pub(super) fn at_or_behind_sequence(&self, sequence: Sequence) -> Option<usize> {
+        let at = self.records.partition_point(|record| self.sequence_of(record) < sequence);
+        (at < self.records.len()).then_some(at)
+    }
+
+    /// Where its last fragment lies.
+    pub(super) fn last(&self) -> Option<usize> {
+        self.len().checked_sub(1)
+    }
+
+    /// Where the first fragment lies in it that has this place or a later one, is whole and is not spared.
+    pub(super) fn first_whole(&self, place: u64, spared: &[Spared]) -> Option<usize> {
+        let (from, last) = (self.at_or_behind(place)?, self.last()?);
+        let sequence = |at: usize| self.sequence_of(&self.records[at]);
+        if spared.iter().any(|spared| spared.holds(sequence(from)) && spared.holds(sequence(last))) {
+            return None;
+        }
+        let is_spared = |at: usize| spared.iter().any(|spared| spared.holds(sequence(at)));
+        (from..=last).find(|&at| self.is_whole_at(at) && !is_spared(at))
+    }
+
     pub(super) fn place_at(&self, at: usize) -> u64 {
         self.place + u64::from(self.records[at].place)
     }
 
-    pub(super) fn is_whole_at(&self, at: usize) -> bool {
+    fn is_whole_at(&self, at: usize) -> bool {
         self.records[at].duration() != GROWING
     }
 

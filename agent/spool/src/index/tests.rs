@@ -12,6 +12,7 @@ use super::stretch::RECORDS_MAX;
 use super::{Entry, Index};
 use crate::age::{Ages, Moment, Now};
 use crate::file::{Header, Start};
+use crate::spared::Spared;
 use crate::streams::Amount;
 
 /// What happens to both.
@@ -47,6 +48,8 @@ enum Step {
     LetGo,
     LetGoOfOlder(u32),
     DropOldest(u16),
+    /// Of these sessions so many from this sequence on.
+    Spare(Vec<(u64, u32, u32)>),
     TakeChanges,
     /// The calendar is set, by microseconds.
     SetCalendar(i64),
@@ -72,6 +75,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::LetGo),
         1 => (0..4000u32).prop_map(Step::LetGoOfOlder),
         1 => (0..300u16).prop_map(Step::DropOldest),
+        2 => prop::collection::vec((prop_oneof![0..2u64, Just(7)], 0..2000u32, 0..1000u32), 0..4).prop_map(Step::Spare),
         1 => Just(Step::TakeChanges),
         1 => prop_oneof![-3_000_000..3_000_000i64, -2_000_000_000_000_000..2_000_000_000_000_000i64]
             .prop_map(Step::SetCalendar),
@@ -108,11 +112,11 @@ proptest! {
                 (Header { key: key(camera, 0, i), ordinal, start, closing: Bytes::new() }, is_kept)
             })
             .collect();
-        let in_order = recovered(headers.clone());
+        let mut in_order = recovered(headers.clone());
         let mut shuffled = headers;
         // A simple shuffle, which the seed decides.
         shuffled.sort_by_key(|(header, _)| crc32c::crc32c(&(header.start.wall.as_nanos().cast_unsigned() ^ seed).to_be_bytes()));
-        let shuffled = recovered(shuffled);
+        let mut shuffled = recovered(shuffled);
         prop_assert_eq!(waiting(&in_order), waiting(&shuffled));
         prop_assert_eq!(in_order.next_ordinal(), shuffled.next_ordinal());
         let now = Now { monotonic: MonotonicTime { boot: BootId(99), since_boot: Duration::ZERO }, wall: None };
@@ -201,6 +205,7 @@ struct Plain {
     kept: BTreeMap<u64, (Fragment, bool)>,
     ages: Ages,
     changes: BTreeSet<u64>,
+    spared: Vec<Spared>,
     spooled: u64,
     persisted: u64,
 }
@@ -246,12 +251,22 @@ impl Plain {
     }
 
     fn oldest_whole(&self) -> Option<FragmentKey> {
-        self.whole().next().map(|held| held.entry.key.clone())
+        let oldest = self.not_spared().next().or_else(|| self.whole().next());
+        oldest.map(|held| held.entry.key.clone())
     }
 
     fn oldest_whole_beyond(&self, age: Duration, now: Now) -> Option<FragmentKey> {
-        let (held, moment) = self.whole().find_map(|held| Some((held, held.moment?)))?;
+        let (held, moment) = self.not_spared().find_map(|held| Some((held, held.moment?)))?;
         (self.ages.age(moment, now) >= age).then(|| held.entry.key.clone())
+    }
+
+    fn not_spared(&self) -> impl Iterator<Item = &Fragment> {
+        let is_spared = |id: FragmentId| {
+            self.spared
+                .iter()
+                .any(|spared| spared.session == id.session && (spared.first..=spared.last).contains(&id.sequence))
+        };
+        self.whole().filter(move |held| !is_spared(held.entry.key.id))
     }
 
     fn whole(&self) -> impl Iterator<Item = &Fragment> {
@@ -263,6 +278,7 @@ impl Pair {
     fn take(&mut self, step: &Step) {
         self.now_us += 1_234_567;
         match *step {
+            Step::Spare(ref spared) => self.spare(spared),
             Step::Capture { cameras, count, gap } => self.capture(cameras, count, gap),
             Step::Begin { camera, session, sequence, late } => {
                 let place = if late { self.places.pop() } else { None };
@@ -329,6 +345,16 @@ impl Pair {
                 self.now_us = 5;
             }
         }
+    }
+
+    fn spare(&mut self, spared: &[(u64, u32, u32)]) {
+        let spared = spared.iter().map(|&(session, first, count)| Spared {
+            session: SessionId(session),
+            first: Sequence(first),
+            last: Sequence(first + count),
+        });
+        self.plain.spared = spared.collect();
+        self.index.spare(&self.plain.spared);
     }
 
     fn capture(&mut self, cameras: u8, count: u16, gap: u16) {
@@ -442,7 +468,8 @@ impl Pair {
 
     fn check_ends(&mut self) {
         self.check_streams();
-        let (index, plain) = (&self.index, &self.plain);
+        let now = self.now();
+        let (index, plain) = (&mut self.index, &self.plain);
         let counters = index.counters();
         let told = [counters.fragments, counters.bytes, counters.kept, counters.kept_bytes];
         let bytes = plain.waiting.values().map(|held| held.entry.file_bytes).sum::<u64>();
@@ -452,7 +479,7 @@ impl Pair {
         assert_eq!(index.oldest_whole(), plain.oldest_whole());
         for secs in [0, 10, 1000] {
             let age = Duration::from_secs(secs);
-            assert_eq!(index.oldest_whole_beyond(age, self.now()), plain.oldest_whole_beyond(age, self.now()));
+            assert_eq!(index.oldest_whole_beyond(age, now), plain.oldest_whole_beyond(age, now));
         }
         let growing = plain.waiting.iter().filter(|(_, held)| held.entry.trailer.is_none());
         let growing: Vec<_> = growing.map(|(&place, held)| (place, held.entry.clone())).collect();
@@ -495,6 +522,26 @@ impl Pair {
         }
         let streams: BTreeSet<_> = self.plain.waiting.values().map(|held| held.entry.key.stream.clone()).collect();
         assert_eq!(self.index.streams().into_iter().collect::<BTreeSet<_>>(), streams);
+        streams.iter().for_each(|stream| self.check_sessions(stream));
+    }
+
+    fn check_sessions(&self, stream: &StreamName) {
+        let (index, plain) = (&self.index, &self.plain);
+        let mut sessions: BTreeMap<SessionId, BTreeMap<Sequence, &Entry>> = BTreeMap::new();
+        for entry in plain.waiting.values().map(|held| &held.entry).filter(|entry| entry.key.stream == *stream) {
+            sessions.entry(entry.key.id.session).or_default().insert(entry.key.id.sequence, entry);
+        }
+        let mut after = None;
+        for (&session, entries) in &sessions {
+            after = index.next_session(stream, after);
+            assert_eq!(after, Some(session));
+            assert_eq!(index.last_in(stream, session).as_ref(), entries.values().next_back().copied());
+            for from in entries.keys().flat_map(|&Sequence(at)| [at.saturating_sub(1), at, at.saturating_add(1)]) {
+                let next = entries.range(Sequence(from)..).next().map(|(_, &entry)| entry);
+                assert_eq!(index.next_in(stream, session, Sequence(from)).as_ref(), next);
+            }
+        }
+        assert_eq!(index.next_session(stream, after), None);
     }
 }
 
