@@ -16,7 +16,7 @@ use fragment::cutter::Settings as Cut;
 use fragment::{MediaTime, SessionId, StreamName, WallTime};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipelines::Event;
-use spool::{Settings, Spool, SyncTime};
+use spool::{Amount, Settings, Spool, SyncTime};
 use tokio::sync::Notify;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
@@ -71,12 +71,15 @@ pub enum OnceError {
     Lost(u64),
     /// It would wait for room that never comes.
     #[error(
-        "no room in the spool: {held_bytes} bytes are recordings that are sent only in their hours or when they are asked \
-         for; raise spool.bytes_max, or have them uploaded by `millrace-agent recordings upload`"
+        "no room in the spool: {fragments} fragments of {bytes} bytes are recordings that are sent only in their hours or \
+         when they are asked for; have them uploaded by `millrace-agent recordings upload`, or raise spool.bytes_max if it \
+         is that which they fill: more than about 1.8 million fragments it takes in no case"
     )]
     NoRoom {
+        /// How many.
+        fragments: u64,
         /// What they take.
-        held_bytes: u64,
+        bytes: u64,
     },
     /// A signal came first.
     #[error(
@@ -123,9 +126,10 @@ pub async fn once(config: Config, upload: Upload) -> Result<(), OnceError> {
         Arc::new(move |notice: &Notice| report.note(notice))
     };
     let (rules, now) = (&config.uplink.rules, Some(clock.now().wall));
-    let held = spool.amount_of(|stream| !rules.is_live(stream) || !rules.open(stream, now)).bytes;
-    if !spool.can_have_room_beside(held) {
-        return Err(OnceError::NoRoom { held_bytes: held });
+    let is_held = |stream: &StreamName| !rules.is_live(stream) || !rules.open(stream, now);
+    let Amount { fragments, bytes: held } = spool.amount_of(is_held);
+    if !spool.can_have_room_beside(is_held) {
+        return Err(OnceError::NoRoom { fragments, bytes: held });
     }
     let rules = config.uplink.rules.live(upload.stream.clone());
     let config = Config { uplink: Uplink { rules, ..config.uplink }, ..config };

@@ -134,7 +134,7 @@ async fn it_does_not_wait_for_room_that_recordings_hold_until_they_are_asked_for
     let uplink = Config::parse(text, Path::new("/")).unwrap().uplink;
     let uploaded = tokio::spawn(once(Config { uplink, ..config(&server, state.path(), bytes_max) }, clip()));
     let error = within(uploaded).await.unwrap().unwrap_err();
-    assert!(matches!(error, OnceError::NoRoom { held_bytes } if held_bytes > 9 << 10), "{error}");
+    assert!(matches!(error, OnceError::NoRoom { fragments: 9, bytes } if bytes > 9 << 10), "{error}");
 }
 
 fn stage() -> (Server, tempfile::TempDir) {

@@ -105,8 +105,9 @@ pub(crate) struct Index {
 }
 
 /// Whether a fragment of the largest size fits, or half of a spool that is smaller than two of those.
-pub(crate) fn has_room_beside(bytes: u64, bytes_max: u64) -> bool {
+fn has_room_beside(bytes: u64, index_bytes: u64, bytes_max: u64) -> bool {
     bytes + (fragment::limits::FRAGMENT_BYTES_MAX as u64).min(bytes_max / 2) <= bytes_max
+        && index_bytes < limits::INDEX_BYTES_MAX
 }
 
 /// What was found at the start, in a place that another one has.
@@ -205,7 +206,12 @@ impl Index {
     /// Whether another fragment fits without dropping one: one of the largest size, or half of a spool that is
     /// smaller than two of those. What is kept gives way.
     pub(crate) fn has_room(&self, bytes_max: u64) -> bool {
-        has_room_beside(self.waiting.file_bytes(), bytes_max) && self.waiting.memory_bytes() < limits::INDEX_BYTES_MAX
+        has_room_beside(self.waiting.file_bytes(), self.waiting.memory_bytes(), bytes_max)
+    }
+
+    /// Whether one fits beside what waits of these streams.
+    pub(crate) fn can_have_room_beside(&self, of: &dyn Fn(&StreamName) -> bool, bytes_max: u64) -> bool {
+        has_room_beside(self.streams.amount(of).bytes, self.waiting.memory_bytes_of(of), bytes_max)
     }
 
     pub(crate) fn is_over(&self, bytes_max: u64) -> bool {

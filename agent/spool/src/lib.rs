@@ -248,9 +248,9 @@ impl Spool {
         self.index().has_room(self.shared.settings.bytes_max)
     }
 
-    /// Whether one can fit at all as long as so many bytes of what waits do not leave.
-    pub fn can_have_room_beside(&self, bytes: u64) -> bool {
-        index::has_room_beside(bytes, self.shared.settings.bytes_max)
+    /// Whether one can fit at all as long as what waits of these streams does not leave.
+    pub fn can_have_room_beside(&self, of: impl Fn(&StreamName) -> bool) -> bool {
+        self.index().can_have_room_beside(&of, self.shared.settings.bytes_max)
     }
 
     /// Waits until something changed since [`Self::take_changes`].

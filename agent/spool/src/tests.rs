@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use disk::OsDisk;
+use disk::testing::Nothing;
 use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, WallTime};
 use upload::{FragmentKey, Trailer};
 
@@ -240,6 +242,19 @@ fn who_can_wait_is_told_that_there_is_no_room_before_anything_is_dropped() {
     assert_eq!(spool.counters().dropped, 0);
     spool.remove(&spool.release(&key(0)).unwrap());
     assert!(spool.has_room());
+}
+
+#[test]
+fn what_fills_the_index_leaves_no_room_either() {
+    let spool = Spool::open_on(Arc::new(Nothing), Path::new("state"), u64::MAX / 2).unwrap();
+    // A session for each fragment takes the most of it.
+    for session in (0..).take_while(|_| spool.has_room()) {
+        let id = FragmentId { session: SessionId(session), sequence: Sequence(0) };
+        end(spool.create(FragmentKey { id, ..key(0) }, start(), CLOSING).unwrap());
+    }
+    assert!(spool.counters().fragments > 100_000 && spool.counters().dropped == 0);
+    assert!(!spool.can_have_room_beside(|stream| *stream == key(0).stream));
+    assert!(spool.can_have_room_beside(|stream| *stream != key(0).stream), "it can leave");
 }
 
 #[test]

@@ -46,6 +46,13 @@ impl Shelf {
         (self.len * RECORD_BYTES) as u64 + self.stretches.len() as u64 * STRETCH_BYTES
     }
 
+    /// The same for these streams.
+    pub(super) fn memory_bytes_of(&self, of: &dyn Fn(&StreamName) -> bool) -> u64 {
+        let theirs: Vec<bool> = self.names.iter().map(of).collect();
+        let stretches = self.stretches.values().filter(|stretch| theirs[stretch.key().0 as usize]);
+        stretches.map(|stretch| (stretch.len() * RECORD_BYTES) as u64 + STRETCH_BYTES).sum()
+    }
+
     /// Takes in a fragment at a place that is free. Another one of the same key makes way.
     pub(super) fn insert(&mut self, place: u64, held: &Held) {
         if let Some(other) = self.find(&held.entry.key) {
