@@ -9,7 +9,7 @@
 //! has it at once, and the backlog never waits for a camera to give something. It is also where a fragment is held back
 //! that has become backlog, however that came, at an hour without backlog.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use fragment::{StreamName, WallTime};
@@ -30,6 +30,10 @@ pub struct Feed {
     wanted: Option<u64>,
     /// Whether all that the spool holds has been.
     compared: bool,
+    /// What was told and still captured when it was: whether it is wanted depends on where it ends.
+    straddling: HashSet<u64>,
+    /// Whether the last look ended before it was through.
+    is_halfway: bool,
     /// Fragments from here on begin during this connection: they are live.
     horizon: u64,
 }
@@ -52,7 +56,15 @@ impl Feed {
         // What follows covers everything up to now.
         spool.take_changes();
         let horizon = spool.next_ordinal();
-        let mut feed = Self { told: HashMap::new(), backlog: None, wanted: None, compared: false, horizon };
+        let mut feed = Self {
+            told: HashMap::new(),
+            backlog: None,
+            wanted: None,
+            compared: false,
+            straddling: HashSet::new(),
+            is_halfway: false,
+            horizon,
+        };
         for (ordinal, entry) in spool.growing() {
             if plan.is_live(&entry.key.stream) {
                 feed.tell(sender, ordinal, &entry, Priority::Live, false);
@@ -96,35 +108,50 @@ impl Feed {
         self.backlog = None;
         self.wanted = None;
         self.compared = false;
+        self.straddling.clear();
     }
 
     /// Whether there is more to look through.
     pub fn is_behind(&self, plan: &Plan) -> bool {
-        plan.wants() && !self.compared
+        self.is_halfway || plan.wants() && !self.compared
+    }
+
+    /// Whether the last look passed over as much as one may, and found no end.
+    pub fn is_halfway(&self) -> bool {
+        self.is_halfway
     }
 
     /// Whether all that was wanted of this stream, and is in the spool, has been sent.
     pub fn is_done(&self, stream: &StreamName) -> bool {
-        self.compared && !self.told.values().any(|told| told.wanted && told.key.stream == *stream)
+        let of_it = |told: &Told| told.key.stream == *stream;
+        let straddles = self.straddling.iter().filter_map(|ordinal| self.told.get(ordinal)).any(of_it);
+        self.compared && !straddles && !self.told.values().any(|told| told.wanted && of_it(told))
     }
 
     /// Tells what has changed, and more of the backlog if there is room.
     fn update(&mut self, spool: &Spool, sender: &mut Sender, plan: &mut Plan, starts: &mut Starts<'_>) {
         for ordinal in spool.take_changes() {
             match spool.entry(ordinal) {
-                Some(entry) if self.told.contains_key(&ordinal) => follow(sender, &entry),
+                Some(entry) if self.told.contains_key(&ordinal) => {
+                    follow(sender, &entry);
+                    if entry.trailer.is_some() && self.straddling.remove(&ordinal) {
+                        self.compare(ordinal, &entry, plan, starts);
+                    }
+                }
                 Some(entry) if ordinal >= self.horizon && plan.is_live(&entry.key.stream) => {
                     self.tell(sender, ordinal, &entry, Priority::Live, false);
                 }
                 // What only is recorded is found behind the last one that was looked at, once it is whole.
                 Some(entry) => self.compared &= entry.trailer.is_none(),
                 None => {
+                    self.straddling.remove(&ordinal);
                     if let Some(told) = self.told.remove(&ordinal) {
                         sender.removed(&told.key);
                     }
                 }
             }
         }
+        self.is_halfway = false;
         if plan.wants() {
             self.look_for_wanted(spool, sender, plan, starts);
         }
@@ -147,8 +174,13 @@ impl Feed {
     /// Tells what is wanted first. Ends at the first fragment that is still captured and may be wanted.
     fn look_for_wanted(&mut self, spool: &Spool, sender: &mut Sender, plan: &Plan, starts: &mut Starts<'_>) {
         let mut room = sender.backlog_wanted();
-        let mut looks = limits::STARTS_READ_MAX;
-        while room > 0 && looks > 0 {
+        let (mut looks, mut steps) = (limits::STARTS_READ_MAX, limits::STEPS_MAX);
+        while room > 0 {
+            if looks == 0 || steps == 0 {
+                self.is_halfway = true;
+                return;
+            }
+            steps -= 1;
             let Some((ordinal, entry)) = spool.next(self.wanted) else {
                 self.compared = true;
                 return;
@@ -160,7 +192,13 @@ impl Feed {
                 let duration = entry.trailer.map_or(Duration::ZERO, |trailer| trailer.duration);
                 let wanted = start.is_some_and(|start| plan.wants_at(stream, start, duration));
                 match self.told.get_mut(&ordinal) {
-                    Some(told) => told.wanted |= wanted,
+                    Some(told) => {
+                        told.wanted |= wanted;
+                        let may_be = start.is_some_and(|start| plan.wants_behind(stream, start));
+                        if entry.trailer.is_none() && !wanted && may_be {
+                            self.straddling.insert(ordinal);
+                        }
+                    }
                     None if entry.trailer.is_none() && start.is_some_and(|start| plan.wants_behind(stream, start)) => {
                         return;
                     }
@@ -175,10 +213,23 @@ impl Feed {
         }
     }
 
+    /// What was told while it was captured is whole now.
+    fn compare(&mut self, ordinal: u64, entry: &Entry, plan: &Plan, starts: &mut Starts<'_>) {
+        let (start, duration) = (starts(&entry.key), entry.trailer.map_or(Duration::ZERO, |trailer| trailer.duration));
+        if let Some(told) = self.told.get_mut(&ordinal) {
+            told.wanted |= start.is_some_and(|start| plan.wants_at(&entry.key.stream, start, duration));
+        }
+    }
+
     /// Ends at the first fragment that is still captured and not sent meanwhile, so that it is found when it is whole.
     fn top_up(&mut self, spool: &Spool, sender: &mut Sender, plan: &mut Plan) {
-        let mut room = sender.backlog_wanted();
+        let (mut room, mut steps) = (sender.backlog_wanted(), limits::STEPS_MAX);
         while room > 0 {
+            if steps == 0 {
+                self.is_halfway = true;
+                return;
+            }
+            steps -= 1;
             let Some((ordinal, entry)) = spool.next(self.backlog) else {
                 return;
             };

@@ -106,6 +106,10 @@ pub const LOOK: Duration = Duration::from_secs(1);
 /// Spool files of which the beginning is read in one go, to find what is wanted: some milliseconds, in which live waits.
 pub const STARTS_READ_MAX: usize = 64;
 
+/// Fragments of the spool's index that are passed over in one go, in search of those that may be sent: some milliseconds, in which
+/// live waits. 1.8 million take ten seconds.
+pub const STEPS_MAX: usize = 8192;
+
 /// How often it is looked, while there is no connection, whether the device has got another address: then the pause ends.
 pub const WAY_LOOK: Duration = Duration::from_millis(500);
 

@@ -1,15 +1,19 @@
 //! What reaches the sender, over a real spool and a server that acknowledges all.
 
 use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use disk::testing::Nothing;
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
 use spool::{Spool, Start, Writer};
 use upload::{Ack, AckKind, Action, FragmentKey, FromServer, Priority, Sender, Welcome, limits};
 
 use super::Feed;
 use crate::hours::Hours;
+use crate::limits::STEPS_MAX;
 use crate::plan::{Plan, Rules};
 use crate::wanted::Range;
 
@@ -204,6 +208,62 @@ fn a_week_of_recordings_that_no_one_wants_costs_the_sender_nothing() {
     assert_eq!(world.opened(), []);
     assert!(world.feed.told.is_empty());
     assert_eq!(world.sender.backlog_wanted(), limits::BACKLOG_LOOKAHEAD);
+}
+
+#[test]
+fn what_is_captured_across_the_beginning_of_a_range_belongs_to_it_once_it_is_whole() {
+    let mut world = World::new(0);
+    let mut writer = create(&world.spool, 0);
+    writer.append(Duration::from_millis(40), &[Bytes::from_static(b"a unit")]).unwrap();
+    world.at(12, &[range(20, 60)]);
+    world.opened();
+    assert!(!world.feed.is_done(&key(0).stream), "it may come to lie in the range");
+    writer.finish(Duration::from_millis(40)).unwrap();
+    assert!(world.next().is_some() && world.feed.told.values().all(|told| told.wanted));
+    world.opened();
+    assert!(world.feed.is_done(&key(0).stream) && world.spool.next(None).is_none());
+    // And one that ends before it does not.
+    let mut writer = create(&world.spool, 1);
+    writer.append(Duration::from_millis(40), &[Bytes::from_static(b"a unit")]).unwrap();
+    world.at(12, &[range(1500, 1600)]);
+    world.opened();
+    writer.finish(Duration::from_millis(40)).unwrap();
+    assert!(world.next().is_some() && !world.feed.told.values().any(|told| told.wanted));
+}
+
+#[test]
+fn a_week_of_recordings_is_passed_over_a_step_at_a_time_with_what_is_wanted_and_what_is_open_behind_it() {
+    let spool = Spool::open_on(Arc::new(Nothing), Path::new("state"), u64::MAX / 2).unwrap();
+    let record = |stream: &str, sequence| {
+        let key = FragmentKey { stream: stream.parse().unwrap(), ..key(sequence) };
+        let start = Start { monotonic: None, wall: WallTime::from_millis(1), quality: ClockQuality::Given };
+        let mut writer = spool.create(key, start, Bytes::new()).unwrap();
+        writer.append(Duration::from_millis(40), &[Bytes::from_static(b"a unit")]).unwrap();
+        writer.finish(Duration::from_millis(40)).unwrap();
+    };
+    let steps = u32::try_from(STEPS_MAX).unwrap();
+    (0..3 * steps).for_each(|sequence| record("held", sequence));
+    record("front", 0);
+    let mut rules = Rules::default();
+    rules.set("held".parse().unwrap(), Some(Hours::never()));
+    for wanted in [vec![], vec![range(0, 10)]] {
+        let (mut sender, mut plan) = (Sender::new(1), Plan::new(rules.clone()));
+        let mut feed = Feed::new(&spool, &mut sender, &plan);
+        welcome(&mut sender, 8);
+        plan.turn(WallTime::from_millis(0), wanted, Vec::new());
+        let mut starts = |_: &FragmentKey| Some(WallTime::from_millis(0));
+        let mut polls = 0;
+        while feed.is_behind(&plan) || polls == 0 {
+            polls += 1;
+            let action = feed.poll_action(&spool, &mut sender, &mut plan, &mut starts, Duration::ZERO);
+            assert_eq!(action.is_some(), polls == 4, "{action:?}");
+            let far = polls * u64::from(steps);
+            assert!(feed.backlog.max(feed.wanted).is_none_or(|place| place < far), "{feed:?}");
+            assert!(polls < 10);
+        }
+        assert_eq!(polls, 4);
+        assert!(feed.told.values().all(|told| told.key == key(0) && told.wanted == plan.wants()));
+    }
 }
 
 /// A spool, its feed and its sender, and a server that stores what it is sent.

@@ -193,7 +193,7 @@ impl<'a> Line<'a> {
         if self.way.has_changed() {
             self.move_over();
         }
-        now + limits::LOOK
+        now + if self.feed.is_halfway() { limits::FEED_PAUSE } else { limits::LOOK }
     }
 
     /// The time that hours go by: that of a synchronised clock, or the server's.
