@@ -90,8 +90,14 @@ impl Desk {
         Ok(Fetched { fragments: held.fragments, bytes: held.bytes, duration: held.duration, more })
     }
 
+    /// The streams of cameras, and those of which something else waits.
     fn known(&self) -> String {
-        if self.streams.is_empty() { "none".to_owned() } else { self.streams.join(", ") }
+        let recorded = self.spool.streams();
+        let mut known: Vec<&str> = self.streams.iter().map(String::as_str).collect();
+        known.extend(recorded.iter().map(StreamName::as_str));
+        known.sort_unstable();
+        known.dedup();
+        if known.is_empty() { "none".to_owned() } else { known.join(", ") }
     }
 }
 
@@ -153,6 +159,14 @@ mod tests {
             assert!(refused.contains(said), "{refused}");
         }
         assert_eq!(wanted::list(&desk.state).unwrap(), []);
+    }
+
+    #[test]
+    fn a_stream_of_which_only_recordings_are_left_is_named_too() {
+        let (_folder, desk) = desk(1);
+        let desk = Desk { streams: vec!["gate".to_owned()], ..desk };
+        let refused = desk.fetch("attic", at(1000), at(1001)).unwrap_err().to_string();
+        assert!(refused.contains("no recordings of it; it has gate, yard"), "{refused}");
     }
 
     #[test]
