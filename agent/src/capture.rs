@@ -171,6 +171,13 @@ pub fn pipeline(source: &Source) -> Result<pipelines::Source, NoStream> {
         Source::Onvif { place, profile, transport, credentials, latency, trust } => {
             let user = credentials.clone().map(|(user, password)| onvif::Credentials { user, password: password.0 });
             let url = crate::discover::stream_of(&place, &profile, user)?;
+            if trust.is_in_vain(&url) {
+                tracing::warn!(
+                    place = ?place,
+                    "tls_ca, tls_fingerprint or tls_insecure has no effect: the camera streams in the clear; switch RTSP over \
+                     TLS on in its settings, or remove the key"
+                );
+            }
             // Datagrams would go in the clear.
             let transport = if url.starts_with("rtsps://") { Transport::Tcp } else { transport };
             return pipeline(&Source::Rtsp { url, transport, credentials, latency, trust });

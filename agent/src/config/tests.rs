@@ -144,6 +144,13 @@ fn a_camera_over_tls_is_believed_by_its_fingerprint_or_by_none_but_not_by_two_th
     let asked =
         parse("[[camera]]\nstream = \"a\"\nonvif = \"c\"\ntls_insecure = true").unwrap().cameras.remove(0).source;
     assert!(matches!(asked, Source::Onvif { trust: TlsTrust::Anyone, .. }), "{asked:?}");
+    for (trust, url, in_vain) in [
+        (TlsTrust::Anyone, "rtsp://c/1", true),
+        (TlsTrust::Fingerprint([0; 32]), "rtsps://c/1", false),
+        (TlsTrust::System, "rtsp://c/1", false),
+    ] {
+        assert_eq!(trust.is_in_vain(url), in_vain, "{trust:?} of a camera that says by ONVIF that it streams at {url}");
+    }
     let both = format!("tls_insecure = true\ntls_fingerprint = \"{}\"", "ab".repeat(32));
     let message = camera(&both).unwrap_err().to_string();
     assert!(message.contains("exclude each other"), "{message}");

@@ -20,6 +20,13 @@ pub enum TlsTrust {
     Anyone,
 }
 
+impl TlsTrust {
+    /// Whether something is said of the certificate of a camera that streams at `url` in the clear.
+    pub fn is_in_vain(&self, url: &str) -> bool {
+        *self != Self::System && !url.starts_with("rtsps://")
+    }
+}
+
 /// The keys as they are written.
 pub(super) struct Raw<'a> {
     pub(super) ca: Option<&'a Path>,
