@@ -51,7 +51,7 @@ use crate::limits;
 pub use aws::Aws;
 pub use camera::{Camera, Secret, Source, Transport, V4l2Format};
 pub use fleet::Fleet;
-pub use problems::Problems;
+pub use problems::{LeftOut, Problems};
 pub use pushed::Local;
 pub use tls::TlsTrust;
 pub use uplink::{Congestion, Uplink};

@@ -46,7 +46,7 @@ pub enum Next {
 
 /// The device at work.
 pub struct Device<'a> {
-    local: &'a Local,
+    local: &'a mut Local,
     store: &'a mut Store,
     config: Config,
     folder: PathBuf,
@@ -61,8 +61,8 @@ pub struct Device<'a> {
     /// While connected.
     say: Option<mpsc::Sender<FromAgent>>,
     trial_ends: Option<Instant>,
-    /// What is pushed names files that could not be read.
-    waits_for_files: bool,
+    /// Files that could not be read; without them a camera is left out, or what is pushed does not count.
+    missing: Problems,
     status_task: Task,
     upkeep: Task,
     metrics: Option<Task>,
@@ -84,18 +84,20 @@ impl Task {
 impl<'a> Device<'a> {
     /// Starts everything that the configuration says. The caller has locked the state folder.
     pub async fn start(
-        local: &'a Local,
+        local: &'a mut Local,
         store: &'a mut Store,
-        InForce { config, waits_for_files }: InForce,
+        in_force: InForce,
         folder: &Path,
         clock: Clock,
     ) -> Result<Self, RunError> {
-        let spool = Spool::open(folder, config.spool).map_err(RunError::Spool)?;
+        let spool = Spool::open(folder, in_force.config.spool).map_err(RunError::Spool)?;
         wanted::tidy_sessions(folder, &spool);
         let mut sparing = Sparing::new(folder, spool.clone(), clock);
         // Before a camera may have to make room.
         block_in_place(|| sparing.look());
         let status = Status::new(folder, spool.clone());
+        status.leave_out(in_force.left_out());
+        let InForce { config, missing } = in_force;
         status.go_by(config.uplink.rules.clone());
         let mut cameras = Cameras::new(spool.clone(), clock, status.clone());
         if config.cameras.is_empty() {
@@ -128,7 +130,7 @@ impl<'a> Device<'a> {
             heard,
             say: None,
             trial_ends,
-            waits_for_files,
+            missing,
             status_task,
             upkeep,
             metrics,
@@ -239,7 +241,7 @@ impl<'a> Device<'a> {
     }
 
     async fn confirm(&mut self, Confirmation { version }: Confirmation) -> Option<Next> {
-        if self.waits_for_files {
+        if !self.missing.is_empty() {
             // The server was heard under another one.
             return None;
         }
@@ -258,16 +260,29 @@ impl<'a> Device<'a> {
         }
         // A smaller spool counts from now on. Everything else does already, and goes on.
         match run::in_force(self.local, self.store) {
-            Ok(InForce { config, waits_for_files: false }) if config != self.config => self.adopt(config).await,
+            Ok(InForce { config, missing }) if missing.is_empty() && config != self.config => self.adopt(config).await,
             Ok(_) | Err(_) => None,
         }
     }
 
     /// Looks again for files that could not be read.
     async fn look_for_files(&mut self) -> Option<Next> {
-        let pushed = self.store.pushed().in_force().filter(|_| self.waits_for_files)?;
-        if self.local.with(&pushed.toml).is_err_and(|problems| problems.may_pass()) {
+        if self.missing.is_empty() {
             return None;
+        }
+        self.local.look_again();
+        let on_top = run::on_top(self.local, self.store);
+        let can_be_tried = matches!(on_top, Some((_, Ok(_)))) && self.store.pushed().on_trial().is_some();
+        let missing = match on_top {
+            Some((_, Err(problems))) if problems.may_pass() => problems,
+            Some(_) => Problems::default(),
+            None => self.local.missing().clone(),
+        };
+        if missing == self.missing {
+            return None;
+        }
+        if can_be_tried {
+            self.trial_ends = Some(Instant::now() + self.local.fleet().trial);
         }
         self.adopt_what_is_in_force().await
     }
@@ -275,7 +290,12 @@ impl<'a> Device<'a> {
     /// The trial's time is over.
     async fn roll_back(&mut self) -> Option<Next> {
         let trial = humantime::format_duration(self.local.fleet().trial);
-        let why = format!("the server did not confirm it over a connection made with it within {trial}");
+        let why = if self.missing.is_empty() {
+            format!("the server did not confirm it over a connection made with it within {trial}")
+        } else {
+            let missing = self.missing.join("; ");
+            format!("it could not be tried within {trial}, for a file that it names: {missing}; then push it again")
+        };
         if let Err(error) = self.store.change(|pushed| pushed.roll_back(&why)) {
             tracing::error!(%error, "a configuration can't be rolled back; trying again");
             self.trial_ends = Some(Instant::now() + limits::PAUSE_MAX);
@@ -288,9 +308,10 @@ impl<'a> Device<'a> {
 
     async fn adopt_what_is_in_force(&mut self) -> Option<Next> {
         match run::in_force(self.local, self.store) {
-            Ok(InForce { config, waits_for_files }) => {
-                self.waits_for_files = waits_for_files;
-                self.adopt(config).await
+            Ok(in_force) => {
+                self.status.leave_out(in_force.left_out());
+                self.missing = in_force.missing;
+                self.adopt(in_force.config).await
             }
             Err(error) => {
                 tracing::error!(%error, "the device starts again");

@@ -98,7 +98,7 @@ fn discover(arguments: cli::Discover) -> anyhow::Result<ExitCode> {
 
 /// Runs, and says to the service manager whether another start would do better.
 async fn run(config: &Path) -> anyhow::Result<ExitCode> {
-    let (error, needs_a_person) = match Local::load(config) {
+    let (error, needs_a_person) = match Local::load_with_what_can_be_read(config) {
         Err(error) => {
             let needs_a_person = !error.may_pass();
             (error.into(), needs_a_person)

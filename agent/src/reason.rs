@@ -44,13 +44,15 @@ pub enum Reason {
     PacketsLost,
     /// It sends nothing that can be recorded.
     Unusable,
+    /// A file that its configuration names can't be read.
+    FileMissing,
     /// The pipeline failed for another reason.
     PipelineFailed,
 }
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NoAnswer,
         Self::Refused,
         Self::Unauthorized,
@@ -67,6 +69,7 @@ impl Reason {
         Self::Paused,
         Self::PacketsLost,
         Self::Unusable,
+        Self::FileMissing,
         Self::PipelineFailed,
     ];
 
@@ -89,6 +92,7 @@ impl Reason {
             Self::Paused => "paused",
             Self::PacketsLost => "packets-lost",
             Self::Unusable => "unusable",
+            Self::FileMissing => "file-missing",
             Self::PipelineFailed => "pipeline-failed",
         }
     }

@@ -3,10 +3,11 @@
 //! Order of stopping: cameras first, so that their last fragments are ended and synced; then the uplink.
 //! What is not persisted by then stays in the spool for the next start. [`crate::device`] is what runs meanwhile.
 
+use fragment::StreamName;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::config::{Config, Local, Problems};
+use crate::config::{Config, LeftOut, Local, Problems};
 use crate::device::{Device, Next};
 use crate::enrol::{self, EnrolError};
 use crate::fleet::store::Store;
@@ -49,7 +50,7 @@ impl RunError {
 }
 
 /// Captures and uploads until SIGTERM or SIGINT.
-pub async fn run(local: Local) -> Result<(), RunError> {
+pub async fn run(mut local: Local) -> Result<(), RunError> {
     let folder = StateFolder::open(&local.config().state)?;
     let mut store = Store::open(folder.path()).unwrap_or_else(|error| {
         tracing::error!(%error, "the configuration of this device alone counts");
@@ -57,7 +58,7 @@ pub async fn run(local: Local) -> Result<(), RunError> {
     });
     store.change(|pushed| pushed.start()).map_err(RunError::Pushed)?;
     let mut in_force = in_force(&local, &mut store)?;
-    if in_force.config.cameras.is_empty() && !in_force.waits_for_files && !local.fleet().waits {
+    if in_force.config.cameras.is_empty() && !in_force.waits_for_files() && !local.fleet().waits {
         return Err(RunError::NoCamera);
     }
     // Anything else that is wrong here may be mended while the cameras are recorded.
@@ -71,7 +72,7 @@ pub async fn run(local: Local) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signal)?;
     loop {
         let feeding = service::starting_again();
-        let mut device = Device::start(&local, &mut store, in_force, folder.path(), clock).await?;
+        let mut device = Device::start(&mut local, &mut store, in_force, folder.path(), clock).await?;
         drop(feeding);
         service::ready();
         let next = device.work(&mut signals).await;
@@ -81,7 +82,10 @@ pub async fn run(local: Local) -> Result<(), RunError> {
         device.stop().await;
         match next {
             Next::End => return Ok(()),
-            Next::Again => in_force = self::in_force(&local, &mut store)?,
+            Next::Again => {
+                local.look_again();
+                in_force = self::in_force(&local, &mut store)?;
+            }
         }
     }
 }
@@ -91,8 +95,25 @@ pub async fn run(local: Local) -> Result<(), RunError> {
 pub struct InForce {
     /// The configuration.
     pub config: Config,
-    /// What is pushed names files that can't be read now, and is not in it: it is to be looked again.
-    pub waits_for_files: bool,
+    /// Files that can't be read now, and what they are needed for is not in it: it is to be looked again.
+    pub missing: Problems,
+}
+
+impl InForce {
+    fn whole(config: Config) -> Self {
+        Self { config, missing: Problems::default() }
+    }
+
+    /// Whether it is to be looked again.
+    pub fn waits_for_files(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// The cameras that are not recorded for it.
+    pub fn left_out(&self) -> impl Iterator<Item = &LeftOut> {
+        let is_there = |stream: &StreamName| self.config.cameras.iter().any(|camera| camera.stream == *stream);
+        self.missing.left_out().iter().filter(move |left_out| !is_there(&left_out.stream))
+    }
 }
 
 /// The device's own file with what is pushed on top. What is pushed and does not go with the file any more is given up; but not for
@@ -102,11 +123,11 @@ pub(crate) fn in_force(local: &Local, store: &mut Store) -> Result<InForce, RunE
         match config {
             Ok(config) => {
                 tracing::info!(version, "a configuration that the server has pushed is in force");
-                return Ok(InForce { config, waits_for_files: false });
+                return Ok(InForce::whole(config));
             }
             Err(problems) if problems.may_pass() => {
                 tracing::error!(version, ?problems, "the pushed configuration can't be used yet; it is tried again");
-                return Ok(InForce { config: without_trial(local, store), waits_for_files: true });
+                return Ok(InForce { config: without_trial(local, store), missing: problems });
             }
             Err(problems) => {
                 tracing::error!(version, ?problems, "the pushed configuration does not go with this device's own");
@@ -114,7 +135,11 @@ pub(crate) fn in_force(local: &Local, store: &mut Store) -> Result<InForce, RunE
             }
         }
     }
-    Ok(InForce { config: local.config().clone(), waits_for_files: false })
+    let missing = local.missing().clone();
+    if !missing.is_empty() {
+        tracing::error!(why = missing.join("; "), "a camera is left out; its file is looked for again");
+    }
+    Ok(InForce { config: local.config().clone(), missing })
 }
 
 /// The version that is pushed, and the device's own file with it on top, if anything is pushed that counts.
@@ -195,7 +220,9 @@ mod tests {
         std::fs::remove_file(&password).unwrap();
 
         let waiting = in_force(&local, &mut store).unwrap();
-        assert!(waiting.waits_for_files && waiting.config.cameras.is_empty(), "{waiting:?}");
+        assert!(waiting.waits_for_files() && waiting.config.cameras.is_empty(), "{waiting:?}");
+        let left_out: Vec<_> = waiting.left_out().map(|left_out| left_out.stream.as_str()).collect();
+        assert_eq!(left_out, ["front"]);
         // What else it says counts, and so do its other cameras.
         let more = "[spool]\nbytes_max = \"64 GiB\"\n[uplink]\nmode = \"record\"\n[[camera]]\nstream = \"back\"\nurl = \"rtsp://camera/2\"\n";
         std::fs::write(&password, "hush").unwrap();
@@ -203,7 +230,7 @@ mod tests {
         store.change(|pushed| pushed.confirm(2)).unwrap();
         std::fs::remove_file(&password).unwrap();
         let (waiting, readable) = (in_force(&local, &mut store).unwrap(), local.with(more).unwrap());
-        assert!(waiting.waits_for_files);
+        assert!(waiting.waits_for_files());
         assert_eq!((waiting.config.spool, &waiting.config.cameras), (readable.spool, &readable.cameras));
         assert!(!waiting.config.uplink.rules.is_live(&"front".parse().unwrap()), "what it has recorded stays");
         store.change(|pushed| pushed.begin(given(3, camera))).unwrap();
@@ -215,13 +242,46 @@ mod tests {
         assert_eq!(*Store::open(folder.path()).unwrap().pushed(), kept);
         std::fs::write(&password, "hush").unwrap();
         let found = in_force(&local, &mut store).unwrap();
-        assert_eq!((found.waits_for_files, found.config.cameras.len()), (false, 1));
+        assert_eq!((found.waits_for_files(), found.config.cameras.len()), (false, 1));
         // What else is wrong does not pass.
         std::fs::remove_file(&password).unwrap();
         let wrong = format!("{camera}fragment_seconds = 99\n");
         store.change(|pushed| pushed.begin(given(5, &wrong))).unwrap();
         in_force(&local, &mut store).unwrap();
         assert_eq!(store.pushed().on_trial(), None);
+    }
+
+    #[test]
+    fn a_camera_of_the_devices_own_that_names_a_missing_file_is_left_out_until_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let front = "[[camera]]\nstream = \"front\"\nurl = \"rtsp://camera/1\"\nuser = \"me\"\npassword_file = \"front.pass\"\n";
+        let text = format!("{OWN}{front}[[camera]]\nstream = \"back\"\nurl = \"rtsp://camera/2\"\n");
+        assert!(Local::parse(&text, folder.path()).is_err(), "a check says so");
+        let mut local = Local::parse_what_can_be_read(&text, folder.path()).unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        let streams = |config: &Config| -> Vec<String> {
+            config.cameras.iter().map(|camera| camera.stream.as_str().to_owned()).collect()
+        };
+        let waiting = in_force(&local, &mut store).unwrap();
+        assert_eq!(streams(&waiting.config), ["back"]);
+        let left_out: Vec<_> = waiting.left_out().cloned().collect();
+        assert!(left_out.len() == 1 && left_out[0].stream.as_str() == "front", "{left_out:?}");
+        assert!(left_out[0].why.contains("front.pass can't be read"), "{left_out:?}");
+
+        local.look_again();
+        assert_eq!(streams(local.config()), ["back"]);
+        std::fs::write(folder.path().join("front.pass"), "hush").unwrap();
+        local.look_again();
+        let found = in_force(&local, &mut store).unwrap();
+        assert_eq!((streams(&found.config).len(), found.waits_for_files()), (2, false));
+        // What else is wrong is no missing file.
+        std::fs::remove_file(folder.path().join("front.pass")).unwrap();
+        assert!(Local::parse_what_can_be_read(&format!("{text}fps = 7\n"), folder.path()).is_err());
+        let token = text.replacen("address", "token_file = \".\"\nserver.address", 1);
+        assert!(
+            Local::parse_what_can_be_read(&token.replacen("token_file", "server.token_file", 1), folder.path())
+                .is_err()
+        );
     }
 
     /// A state folder, what the device's own file there says, and nothing pushed.

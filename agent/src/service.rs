@@ -47,6 +47,11 @@ impl Pulse {
         self.beat.store(Self::REST, Relaxed);
     }
 
+    /// Whether the part has nothing to do.
+    pub(crate) fn rests(&self) -> bool {
+        self.beat.load(Relaxed) == Self::REST
+    }
+
     /// Whether the part hangs.
     pub fn stands_still(&self, now: Instant) -> bool {
         let silence = Duration::from_millis(self.millis(now).saturating_sub(self.beat.load(Relaxed)));

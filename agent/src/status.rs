@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use spool::{Amount, Counters, Entry, Spool};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::LeftOut;
 use crate::plan::Rules;
+use crate::reason::Reason;
 use crate::service::{Pulse, Report};
 use crate::uplink::Notice;
 
@@ -60,6 +62,8 @@ pub struct Status {
     cameras: Arc<Mutex<Vec<Arc<CameraStatus>>>>,
     /// Those that did not end when they were told to: what they write may not be at its end.
     left: Arc<Mutex<Vec<Arc<CameraStatus>>>>,
+    /// Those that the configuration has and that can't be recorded for a file that is missing.
+    left_out: Arc<Mutex<Vec<Arc<CameraStatus>>>>,
     latest: Arc<Mutex<Snapshot>>,
     connection: Arc<Mutex<Connection>>,
     uplink: Arc<Pulse>,
@@ -72,8 +76,8 @@ pub struct Status {
 impl Status {
     /// Counters that are to be written to `status.json` in the folder `state`.
     pub fn new(state: &std::path::Path, spool: Spool) -> Self {
-        let (cameras, left, latest, connection, uplink, rules) = Default::default();
-        Self { cameras, left, latest, connection, uplink, rules, spool, path: state.join("status.json") }
+        let (cameras, left, left_out, latest, connection, uplink, rules) = Default::default();
+        Self { cameras, left, left_out, latest, connection, uplink, rules, spool, path: state.join("status.json") }
     }
 
     /// From now on these rules say which streams are held.
@@ -90,6 +94,16 @@ impl Status {
     /// From now on these are the cameras.
     pub fn watch(&self, cameras: Vec<Arc<CameraStatus>>) {
         *self.cameras.lock().unwrap_or_else(PoisonError::into_inner) = cameras;
+    }
+
+    /// From now on these cameras are left out.
+    pub fn leave_out<'a>(&self, cameras: impl Iterator<Item = &'a LeftOut>) {
+        let left_out = cameras.map(|camera| {
+            let status = CameraStatus::new(camera.stream.as_str());
+            status.noted(Reason::FileMissing, &camera.why);
+            Arc::new(status)
+        });
+        *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = left_out.collect();
     }
 
     /// This camera was told to end, and is not waited for any more.
@@ -110,7 +124,8 @@ impl Status {
         if let Some((part, _)) = parts.find(|(_, pulse)| pulse.stands_still(now)) {
             return Some(part.to_owned());
         }
-        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|camera| !camera.is_over());
         let hanging = cameras.iter().chain(left.iter()).find(|camera| camera.scribe_hangs(now))?;
         Some(format!("writing {} to the disk", hanging.stream()))
     }
@@ -168,8 +183,9 @@ impl Status {
     fn snapshot(&self, before: &mut HashMap<String, Before>, interval: Duration) -> Snapshot {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = self.cameras.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut earlier = std::mem::take(before);
-        let cameras = watched.iter().map(|camera| {
+        let cameras = watched.iter().chain(&left_out).map(|camera| {
             let mut last = earlier.remove(camera.stream()).unwrap_or_default();
             let snapshot = camera.snapshot(&mut last, interval);
             before.insert(camera.stream().to_owned(), last);
@@ -248,6 +264,7 @@ mod tests {
     use upload::FragmentKey;
 
     use super::*;
+    use crate::config::Local;
     use crate::hours::Hours;
     use crate::limits;
 
@@ -310,10 +327,35 @@ mod tests {
         assert_eq!(status.hangs(later).as_deref(), Some("writing garden to the disk"));
         status.watch(Vec::new());
         assert_eq!(status.hangs(later), None);
-        status.leave(garden);
+        status.leave(garden.clone());
         assert_eq!(status.hangs(later).as_deref(), Some("writing garden to the disk"));
         scribe.rest();
         assert_eq!(status.hangs(later), None);
+        // Once it has ended after all nobody remembers it.
+        assert_eq!(Arc::strong_count(&garden), 2);
+        garden.over();
+        assert_eq!((status.hangs(later), Arc::strong_count(&garden)), (None, 1));
+    }
+
+    #[test]
+    fn a_camera_that_is_left_out_is_one_that_gives_nothing_and_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "server.address = \"s:1\"\n[[camera]]\nstream = \"front\"\nurl = \"rtsp://camera/1\"\nuser = \"me\"\n\
+                    password_file = \"front.pass\"\n";
+        let local = Local::parse_what_can_be_read(text, folder.path()).unwrap();
+        let status = Status::new(folder.path(), Spool::open(folder.path(), limits::SPOOL_BYTES_MIN).unwrap());
+        status.leave_out(local.missing().left_out().iter());
+        let snapshot = status.snapshot(&mut HashMap::new(), Duration::ZERO);
+        let [camera] = &snapshot.cameras[..] else { panic!("{snapshot:?}") };
+        assert_eq!((camera.stream.as_str(), camera.up), ("front", false));
+        let trouble = camera.last_trouble.as_ref().unwrap();
+        assert!(
+            trouble.reason == Reason::FileMissing && trouble.words.contains("front.pass can't be read"),
+            "{trouble:?}"
+        );
+        assert_eq!(status.hangs(Instant::now()), None);
+        status.leave_out(std::iter::empty());
+        assert!(status.snapshot(&mut HashMap::new(), Duration::ZERO).cameras.is_empty());
     }
 
     fn record(spool: &Spool, stream: &str, sequence: u32) {

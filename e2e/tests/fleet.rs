@@ -137,6 +137,57 @@ fn a_file_that_can_not_be_read_at_a_start_gives_no_configuration_up_and_is_looke
 }
 
 #[test]
+fn a_trial_that_waits_for_a_file_for_too_long_ends_with_that_as_its_reason() {
+    let mut stage = Stage::start(&["yard"]);
+    stage.records("yard", 1);
+    let password = stage.folder().join("agent/yard.pass");
+    fs::write(&password, "correct-horse").expect("it can be written");
+    let camera = stage.camera("yard", "user = \"me\"\npassword_file = \"yard.pass\"\n");
+    // It can't be confirmed before the file is gone.
+    stage.push(&format!("server.address = \"127.0.0.1:9\"\n{camera}"));
+    until("the trial is on disk", SOON, || stage.pushed().filter(|pushed| pushed["trial"].is_object()));
+    stage.agent.kill();
+    fs::remove_file(&password).expect("it is there");
+    stage.agent.restart();
+    let failed = stage.fails(AFTER_THE_TRIAL);
+    assert_eq!(failed["state"], "rolled_back");
+    let problems = failed["problems"].to_string();
+    assert!(problems.contains("yard.pass can't be read") && problems.contains("push it again"), "{problems}");
+    assert!(!problems.contains("confirm"), "{problems}");
+}
+
+#[test]
+fn a_camera_whose_password_file_is_missing_is_left_out_until_it_is_there_and_the_others_are_recorded() {
+    let mut stage = Stage::start(&["yard", "door"]);
+    stage.records("yard", 1);
+    stage.records("door", 1);
+    stage.agent.stop();
+    let config = stage.folder().join("agent/agent.toml");
+    let text = fs::read_to_string(&config).expect("it was written");
+    let own = stage.camera("door", "");
+    let text = text.replace(&own, &stage.camera("door", "user = \"me\"\npassword_file = \"door.pass\"\n"));
+    assert!(text.contains("door.pass"), "{text}");
+    fs::write(&config, text).expect("it can be written");
+    let before = stage.server.everything("door").segments.len();
+    stage.agent.restart();
+    stage.records("yard", stage.server.everything("yard").segments.len() + 2);
+    let told = |device: &Value| {
+        let cameras = device["status"]["cameras"].as_array().cloned().unwrap_or_default();
+        let door = cameras.into_iter().find(|camera| camera["stream"] == "door")?;
+        let why = door["last_failure"].as_str().is_some_and(|why| why.contains("file-missing"));
+        (door["up"] == false && why).then_some(())
+    };
+    until("the server is told why there is no door", SOON, || told(&stage.show()));
+    assert!(stage.agent.logged().contains("door.pass can't be read"));
+    let everything = stage.server.everything("yard").segments.len();
+
+    fs::write(stage.folder().join("agent/door.pass"), "correct-horse").expect("it can be written");
+    stage.records("door", before + 2);
+    stage.records("yard", everything + 2);
+    assert_eq!(stage.agent.logged().matches("starting the camera stream=yard").count(), 2, "the yard went on");
+}
+
+#[test]
 fn a_smaller_spool_counts_once_its_configuration_is_kept() {
     let stage = Stage::start(&["yard"]);
     stage.records("yard", 1);

@@ -205,6 +205,11 @@ impl Raw {
         }
     }
 
+    /// The stream that it feeds, if it names one.
+    pub(super) fn stream(&self) -> Option<StreamName> {
+        self.stream.as_ref()?.parse().ok()
+    }
+
     /// What it says of its uploads and those of its smaller stream, which `[uplink]` completes.
     pub(super) fn modes(&self, index: usize) -> Vec<uplink::OfCamera> {
         let of = |stream: Option<String>| uplink::OfCamera {

@@ -22,23 +22,61 @@ pub struct Local {
     folder: PathBuf,
     config: Config,
     fleet: Fleet,
+    /// What keeps some of its cameras out of `config`.
+    missing: Problems,
 }
 
 impl Local {
     /// Reads and checks a file. Paths in it, and in what is pushed, are relative to it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with_what_can_be_read(path)?.without_missing()
+    }
+
+    /// The same, without the cameras that name a file which can't be read now: for one of those the others are not given up.
+    pub fn load_with_what_can_be_read(path: &Path) -> Result<Self, ConfigError> {
         let text = super::read(path)?;
-        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
+        Self::parse_what_can_be_read(&text, path.parent().unwrap_or(Path::new(".")))
     }
 
     /// Checks a text. Paths in it are relative to `folder`.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
-        let config = Config::parse(text, folder)?;
+        Self::parse_what_can_be_read(text, folder)?.without_missing()
+    }
+
+    /// The same, without the cameras that name a file which can't be read now.
+    pub fn parse_what_can_be_read(text: &str, folder: &Path) -> Result<Self, ConfigError> {
         let syntax = |error: toml::de::Error| ConfigError::Syntax(error.to_string());
         let raw: raw::Config = toml::from_str(text).map_err(syntax)?;
-        // Its problems were told by the line before.
+        let table = toml::from_str(text).map_err(syntax)?;
+        // Its problems are told with all others.
         let fleet = raw.fleet.resolve(&mut Problems::default());
-        Ok(Self { table: toml::from_str(text).map_err(syntax)?, folder: folder.to_owned(), config, fleet })
+        let mut missing = Problems::default();
+        match raw.resolve(folder, &mut missing) {
+            Some(config) if missing.is_empty() || missing.only_leave_out() => {
+                Ok(Self { table, folder: folder.to_owned(), config, fleet, missing })
+            }
+            _ => Err(ConfigError::Wrong(missing)),
+        }
+    }
+
+    fn without_missing(self) -> Result<Self, ConfigError> {
+        if self.missing.is_empty() { Ok(self) } else { Err(ConfigError::Wrong(self.missing)) }
+    }
+
+    /// Looks again for files that could not be read.
+    pub fn look_again(&mut self) {
+        let raw = self.table.clone().try_into::<raw::Config>();
+        let mut missing = Problems::default();
+        if let Some(config) = raw.ok().and_then(|raw| raw.resolve(&self.folder, &mut missing))
+            && (missing.is_empty() || missing.only_leave_out())
+        {
+            (self.config, self.missing) = (config, missing);
+        }
+    }
+
+    /// Why some of its cameras are not there.
+    pub fn missing(&self) -> &Problems {
+        &self.missing
     }
 
     /// What the file says by itself.

@@ -143,18 +143,19 @@ fn refuse_standstill(spool: &Settings, uplink: &super::Uplink, problems: &mut Pr
 
 fn resolve_cameras(raw: Vec<camera::Raw>, folder: &Path, problems: &mut Problems) -> Vec<Camera> {
     let mut cameras: Vec<Camera> = Vec::new();
-    let mut take = |raw: camera::Raw, place: &str, sub_of: Option<StreamName>| match raw.resolve(folder) {
-        Ok(camera) if cameras.iter().any(|before| before.stream == camera.stream) => {
+    let mut take = |raw: camera::Raw, place: &str, sub_of: Option<StreamName>| match (raw.stream(), raw.resolve(folder))
+    {
+        (_, Ok(camera)) if cameras.iter().any(|before| before.stream == camera.stream) => {
             problems.push(format!("{place}: another camera has this stream; give each its own"));
             None
         }
-        Ok(camera) => {
+        (_, Ok(camera)) => {
             let stream = camera.stream.clone();
             cameras.push(Camera { sub_of, ..camera });
             Some(stream)
         }
-        Err(found) => {
-            problems.found(place, found);
+        (stream, Err(found)) => {
+            problems.found(place, stream, found);
             None
         }
     };
@@ -163,7 +164,7 @@ fn resolve_cameras(raw: Vec<camera::Raw>, folder: &Path, problems: &mut Problems
         let place = raw.place(i);
         let mut found = Problems::default();
         let sub = raw.take_sub(&mut found);
-        of_subs.found(&place, found);
+        of_subs.found(&place, None, found);
         let main = take(raw, &place, None);
         if let Some(sub) = sub {
             take(sub, &format!("{place}, sub"), main);

@@ -156,6 +156,11 @@ impl CameraStatus {
         self.pulse.rest();
     }
 
+    /// Whether its thread has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.pulse.rests()
+    }
+
     /// Whether its thread works.
     pub(super) fn pulse(&self) -> &Pulse {
         &self.pulse
