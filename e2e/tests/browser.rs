@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Agent, Camera, Segment, Server, TwoCameras, root, until};
+use e2e::{Agent, Camera, Segment, Server, Source, TwoCameras, root, until};
 use serde_json::{Value, json};
 
 #[test]
@@ -72,6 +72,26 @@ fn a_main_and_a_sub_stream_are_one_camera_and_neither_stops_with_the_other() {
 fn why_a_camera_has_no_picture_now_is_said_in_the_servers_words() {
     let TwoCameras { server, .. } = &TwoCameras::start();
     watch("snapshot.test.mjs", server, "STREAM", &json!("yard"));
+}
+
+#[test]
+fn a_range_of_what_a_camera_only_records_is_fetched_with_the_form_of_the_page() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(folder.path());
+    let yard = [("yard", Source::Loop("h264-aac.mp4"))];
+    let home = folder.path().join("agent");
+    let mut agent = Agent::configured(&home, &server, &server.upload_address(), &yard);
+    let text = std::fs::read_to_string(home.join("agent.toml")).expect("it was written");
+    std::fs::write(home.join("agent.toml"), text + "mode = \"record\"\n").expect("it can be written");
+    agent.restart();
+    until("something is recorded", Duration::from_secs(60), || (agent.spooled().len() >= 4).then_some(()));
+    assert!(server.try_everything("yard").is_none(), "no one has asked for it");
+
+    watch("fetch.test.mjs", &server, "STREAM", &json!("yard"));
+    until("what was asked for arrives", Duration::from_secs(60), || {
+        server.try_everything("yard").filter(|playlist| playlist.segments.len() >= 3)
+    });
+    agent.stop();
 }
 
 /// Changes one bit of a fragment on the disk; says what can't be seen any more.
