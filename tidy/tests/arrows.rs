@@ -15,7 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("disk", &[]),
     ("vault", &["disk"]),
     ("archive", &["vault", "fragment"]),
-    ("millrace", &["vault", "archive", "upload", "hls", "fragment"]),
+    ("millrace", &["vault", "archive", "sigv4", "upload", "hls", "fragment"]),
+    ("sigv4", &[]),
     ("spool", &["disk", "upload", "fragment"]),
     ("onvif", &[]),
     ("millrace-agent", &["pipelines", "onvif", "spool", "disk", "upload", "fragment"]),
@@ -47,7 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FOR_TESTS: &[&str] = &["samples", "services", "disk"];
 
 /// Crates that decide and do no I/O.
-const PURE: &[&str] = &["fragment", "upload", "hls"];
+const PURE: &[&str] = &["fragment", "upload", "hls", "sigv4"];
 
 /// A runtime, a socket, a clock or GStreamer: the beginnings of names that a pure crate must not reach.
 const IMPURE: &[&str] = &[
