@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use archive::{Archive, Fragment, Index, Retention};
 use bytes::Bytes;
 use disk::testing::{DiskOver, FileOver};
-use disk::{Disk as _, File, OsDisk};
+use disk::{Disk, File, OsDisk};
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
 use vault::catalog::FjallCatalog;
 use vault::{Keyring, OsEntropy, Owner, Parts, Vault};
