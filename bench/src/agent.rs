@@ -25,6 +25,16 @@ pub(crate) struct Args {
     /// Leave out the instructions, which valgrind counts.
     #[arg(long)]
     no_instructions: bool,
+    /// Pictures per second of the cameras whose instructions are counted. The default is a third of what they are elsewhere, since
+    /// valgrind is slow; what is done by time and not by picture, the sound among it, then weighs three times as much.
+    #[arg(long, default_value_t = 10)]
+    rate: u32,
+    /// Keep callgrind's dumps in this folder, for a look with `callgrind_annotate`.
+    #[arg(long)]
+    profiles: Option<PathBuf>,
+    /// Count the agent's instructions only.
+    #[arg(long)]
+    no_bare: bool,
 }
 
 /// What a process uses.
@@ -65,7 +75,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if !args.no_instructions {
         println!();
-        instructions::run(folder.path())?;
+        instructions::run(args, folder.path())?;
     }
     Ok(())
 }

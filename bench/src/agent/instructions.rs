@@ -11,48 +11,46 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use e2e::{Camera, Process, Server};
 
+use super::Args;
 use crate::{figures, media, process};
 
 /// Before counting begins: translating the program takes valgrind a while.
 const SETTLING: Duration = Duration::from_secs(30);
 const COUNTING: Duration = Duration::from_secs(20);
-/// Pictures per second of the cameras: a third of what they are elsewhere, since valgrind is slow. What is done by time and not by
-/// picture, the sound among it, weighs three times as much.
-const RATE: u32 = 10;
 /// With more than this of its one core, valgrind may not keep up with the cameras.
 const BUSY_MAX: f64 = 0.95;
 
-pub(crate) fn run(folder: &Path) -> anyhow::Result<()> {
-    let clip = media::clip_of(folder, 10, RATE)?;
+pub(super) fn run(args: &Args, folder: &Path) -> anyhow::Result<()> {
+    let clip = media::clip_of(folder, 10, args.rate)?;
     let camera = &Camera::start(clip.to_str().context("path")?, folder);
     figures::row(&[
-        "instructions per frame of 1080p at 10 frames/s, user space (callgrind)",
+        &format!("instructions per frame of 1080p at {} frames/s, user space (callgrind)", args.rate),
         "one camera",
         "each more",
     ]);
     figures::row(&["---"; 3]);
-    let bare = both(
-        |cameras, folder| {
-            let mut command = valgrind(folder);
-            command.arg("gst-launch-1.0").args(super::launch(camera, cameras, folder));
-            count(command, folder)
-        },
-        folder,
-    )?;
-    row("gst-launch-1.0 to a file", bare);
-    let ours = both(
-        |cameras, folder| {
-            let server = Server::start(folder);
-            let agent = super::agent(camera, cameras, folder, &server);
-            let plain = agent.command();
-            let mut command = valgrind(folder);
-            command.arg(plain.get_program()).args(plain.get_args());
-            count(command, folder)
-        },
-        folder,
-    )?;
+    let bare = |cameras, folder: &Path| {
+        let mut command = valgrind(folder);
+        command.arg("gst-launch-1.0").args(super::launch(camera, cameras, folder));
+        count(command, folder)
+    };
+    let ours = |cameras, folder: &Path| {
+        let server = Server::start(folder);
+        let agent = super::agent(camera, cameras, folder, &server);
+        let plain = agent.command();
+        let mut command = valgrind(folder);
+        command.arg(plain.get_program()).args(plain.get_args());
+        count(command, folder)
+    };
+    let bare = if args.no_bare { None } else { Some(both(bare, "bare", args, folder)?) };
+    if let Some(bare) = bare {
+        row("gst-launch-1.0 to a file", bare);
+    }
+    let ours = both(ours, "ours", args, folder)?;
     row("millrace-agent", ours);
-    figures::row(&["ratio", &format!("{:.2}", ours[0] / bare[0]), &format!("{:.2}", ours[1] / bare[1])]);
+    if let Some(bare) = bare {
+        figures::row(&["ratio", &format!("{:.2}", ours[0] / bare[0]), &format!("{:.2}", ours[1] / bare[1])]);
+    }
     Ok(())
 }
 
@@ -62,12 +60,21 @@ fn row(name: &str, figures: [f64; 2]) {
 }
 
 /// Per frame: of one camera, and of a second one.
-fn both(count: impl Fn(u32, &Path) -> anyhow::Result<f64>, folder: &Path) -> anyhow::Result<[f64; 2]> {
+fn both(
+    count: impl Fn(u32, &Path) -> anyhow::Result<f64>,
+    name: &str,
+    args: &Args,
+    folder: &Path,
+) -> anyhow::Result<[f64; 2]> {
     let measured = |cameras| {
         let folder = tempfile::tempdir_in(folder)?;
-        count(cameras, folder.path())
+        let count = count(cameras, folder.path())?;
+        if let Some(profiles) = &args.profiles {
+            std::fs::copy(dump(folder.path()), profiles.join(format!("{name}-{cameras}.callgrind")))?;
+        }
+        anyhow::Ok(count)
     };
-    let frames = f64::from(RATE) * COUNTING.as_secs_f64();
+    let frames = f64::from(args.rate) * COUNTING.as_secs_f64();
     let (one, two) = (measured(1)?, measured(2)?);
     Ok([one / frames, (two - one) / frames])
 }
@@ -82,6 +89,11 @@ fn out(folder: &Path) -> PathBuf {
     folder.join("callgrind.out")
 }
 
+/// The first dump: they are numbered behind the file's name.
+fn dump(folder: &Path) -> PathBuf {
+    out(folder).with_extension("out.1")
+}
+
 /// Runs the program, and counts for a while.
 fn count(mut command: Command, folder: &Path) -> anyhow::Result<f64> {
     let program = Process::start("valgrind", &mut command, &folder.join("valgrind.log"));
@@ -92,9 +104,8 @@ fn count(mut command: Command, folder: &Path) -> anyhow::Result<f64> {
     control(&["--dump"], program.id())?;
     let busy = (process::cpu(program.id())? - before).as_secs_f64() / COUNTING.as_secs_f64();
     ensure!(busy < BUSY_MAX, "valgrind does not keep up on this machine: it took {:.0} % of a core", busy * 100.0);
-    // Dumps are numbered behind the file's name.
-    let dump = std::fs::read_to_string(out(folder).with_extension("out.1"));
-    let dump = dump.with_context(|| format!("callgrind made no dump: {}", program.output()))?;
+    let dump = std::fs::read_to_string(dump(folder))
+        .with_context(|| format!("callgrind made no dump: {}", program.output()))?;
     let total = dump.lines().find_map(|line| line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: ")));
     Ok(total.context("a dump of callgrind without its total")?.trim().parse()?)
 }
