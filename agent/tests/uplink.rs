@@ -144,6 +144,26 @@ async fn what_is_captured_goes_before_the_backlog() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_comes_at_once_goes_in_large_packets_and_each_once() {
+    let (server, state, spool) = stage();
+    let mut uplink = Uplink::start(&server, state.path(), &spool, None);
+    let mut line = server.upload().await;
+    // A large key frame each: more than the system takes at a time.
+    let media: &[u8] = vec![7; 100_000].leak();
+    let bursts = 20;
+    for sequence in 0..bursts {
+        write_whole(&spool, sequence, media);
+        line.store().await;
+        uplink.until(persisted).await;
+    }
+    let received = line.connection.stats().udp_rx;
+    let bytes = u64::from(bursts) * media.len() as u64;
+    assert!(received.bytes < bytes + bytes / 5, "much was sent again: {received:?}");
+    assert!(received.datagrams < bytes / 4_000, "its packets are small: {received:?}");
+    uplink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_servers_window_holds_back_what_is_begun() {
     let (server, state, spool) = stage();
     (0..20).for_each(|sequence| assert_eq!(write_whole(&spool, sequence, b"media"), key(sequence)));

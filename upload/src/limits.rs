@@ -51,9 +51,10 @@ pub const FRAGMENTS_IN_FLIGHT: u32 = 1024;
 /// 1 Gbit/s is 125 MB; 64 MiB keeps such a link half busy at 250 ms and the memory bounded.
 pub const BYTES_IN_FLIGHT: u64 = 64 * 1024 * 1024;
 
-/// The largest UDP payload that either end is prepared for: an Ethernet jumbo frame of 9,000 bytes, less the headers
-/// of IPv6 and UDP. QUIC finds out by itself what the path carries; each larger packet spares both ends work.
-pub const UDP_PAYLOAD_BYTES_MAX: u16 = 8_952;
+/// The largest UDP payload that either end is prepared for. QUIC finds out by itself what the path carries; each larger packet spares both
+/// ends work. quinn hands the system up to ten packets at a time, and Linux takes no more than 65,507 bytes: what is more it refuses as
+/// a whole, quinn takes that for a loss, and after some of them goes back to packets of 1,200 bytes.
+pub const UDP_PAYLOAD_BYTES_MAX: u16 = 6_550;
 
 /// Packets that the server may receive before it acknowledges them, if nothing is lost (the extension
 /// draft-ietf-quic-ack-frequency). Every second packet, QUIC's own habit, makes a third of all packets acks; at

@@ -1,7 +1,7 @@
 //! The other end of the uplink, in the hands of a test: it accepts the agent's connections and says and does to them
 //! exactly what the test wants, right or wrong. It stores nothing and parses no Matroska.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,9 @@ use agent::uplink::{self, Notice};
 use bytes::Bytes;
 use fragment::{FragmentNumber, WallTime};
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig};
+use quinn::{
+    Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime, TransportConfig,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, date_time_ymd,
@@ -82,7 +84,10 @@ impl Server {
         let issuer = Issuer::from_ca_cert_der(&ca, key).unwrap();
         let mut config = config(&ca, &issuer);
         config.transport_config(Arc::new(transport));
-        let endpoint = Endpoint::server(config, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let socket = UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let mut large_packets = EndpointConfig::default();
+        large_packets.max_udp_payload_size(limits::UDP_PAYLOAD_BYTES_MAX).unwrap();
+        let endpoint = Endpoint::new(large_packets, Some(config), socket, Arc::new(TokioRuntime)).unwrap();
         Self { endpoint, issuer, ca }
     }
 
