@@ -9,7 +9,7 @@ mod os;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,6 +58,13 @@ pub trait File: Send + Sync {
 
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `pieces`, joined, at `offset`: one write, as if they were one piece.
+    fn write_pieces_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let mut joined = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+        pieces.iter().for_each(|piece| joined.extend_from_slice(piece));
+        self.write_at(&joined, offset)
+    }
 
     /// Puts what was written, and the length, on disk.
     fn sync(&self) -> io::Result<()>;

@@ -1,7 +1,7 @@
 //! The machine's own file system.
 
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -13,6 +13,9 @@ use super::{Disk, File, folder_of};
 
 /// A page of memory, or a divisor of it.
 const PAGE_BYTES: u64 = 4096;
+
+/// Linux takes no more pieces in one write.
+const PIECES_MAX: usize = 1024;
 
 /// The machine's own file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,6 +98,23 @@ impl File for fs::File {
         self.write_all_at(bytes, offset)
     }
 
+    fn write_pieces_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let mut written = match rustix::io::pwritev(self, &pieces[..pieces.len().min(PIECES_MAX)], offset) {
+            Ok(written) => written,
+            Err(rustix::io::Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        // Mostly that was all of it; what is left of it is written piece by piece.
+        let mut at = offset;
+        for piece in pieces {
+            let done = written.min(piece.len());
+            self.write_all_at(&piece[done..], at + done as u64)?;
+            written -= done;
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         // fdatasync: the data, and of the file's description what is needed to read it, which is its length.
         self.sync_data()
@@ -160,6 +180,21 @@ mod tests {
         for path in [&folder, folder_of(&folder)] {
             let mode = fs::metadata(path).expect("it was made").permissions().mode();
             assert_eq!(mode & 0o777, 0o700, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn pieces_are_written_one_behind_the_other_however_many_there_are() {
+        let root = tempfile::tempdir().expect("a folder for the test");
+        for count in [0, 1, 3, PIECES_MAX, 2 * PIECES_MAX + 1] {
+            let pieces: Vec<Vec<u8>> = (0..count).map(|at| b"pieces"[..at % 7 % 6].to_vec()).collect();
+            let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+            let file = OsDisk.create(&root.path().join(count.to_string())).expect("it can be created");
+            file.write_at(b"before", 0).expect("it can be written");
+            file.write_pieces_at(&slices, 6).expect("it can be written");
+            let mut bytes = vec![0; 20_000];
+            let read = file.read_at(&mut bytes, 0).expect("it can be read");
+            assert_eq!(bytes[..read], [b"before".to_vec(), pieces.concat()].concat());
         }
     }
 

@@ -18,6 +18,7 @@
 //! fragments by capture, across boots with wrong clocks.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, Sessio
 use prost::Message as _;
 use upload::{FragmentKey, Trailer};
 
+use crate::checksum::append_to_each;
 use crate::limits;
 
 /// What a spool file begins with.
@@ -35,7 +37,11 @@ pub(crate) const MAGIC: [u8; 5] = *b"MRSP\x01";
 pub(crate) const RECORD_HEAD_BYTES: usize = 9;
 /// Always the same, so that it can be looked for at a file's end.
 pub(crate) const TRAILER_RECORD_BYTES: usize = RECORD_HEAD_BYTES + 20;
+/// Where the checksum stands in a record.
+const CHECKSUM: Range<usize> = 5..RECORD_HEAD_BYTES;
 const ELAPSED_BYTES: usize = 8;
+/// What stands before the payload of a chunk.
+pub(crate) const CHUNK_HEAD_BYTES: usize = RECORD_HEAD_BYTES + ELAPSED_BYTES;
 
 const KIND_HEADER: u8 = b'H';
 const KIND_CHUNK: u8 = b'C';
@@ -122,19 +128,42 @@ pub(crate) fn encode_header(header: &Header) -> Bytes {
     };
     let mut out = BytesMut::with_capacity(256);
     out.put_slice(&MAGIC);
-    put_record(&mut out, KIND_HEADER, &[&body.encode_to_vec()]);
+    put_record(&mut out, KIND_HEADER, &body.encode_to_vec());
     out.freeze()
 }
 
 pub(crate) fn encode_chunk(elapsed: Duration, pieces: &[Bytes]) -> Bytes {
-    let elapsed = nanos(elapsed).to_be_bytes();
-    let payload: usize = pieces.iter().map(Bytes::len).sum();
-    let mut out = BytesMut::with_capacity(RECORD_HEAD_BYTES + ELAPSED_BYTES + payload);
-    let mut body: Vec<&[u8]> = Vec::with_capacity(pieces.len() + 1);
-    body.push(&elapsed);
-    body.extend(pieces.iter().map(Bytes::as_ref));
-    put_record(&mut out, KIND_CHUNK, &body);
+    let head = ChunkHead::new(elapsed, pieces.iter().map(|piece| piece.len() as u64).sum());
+    let [checksum] = append_to_each([head.crc32c()], pieces);
+    let mut out = BytesMut::from(&head.with(checksum)[..]);
+    pieces.iter().for_each(|piece| out.put_slice(piece));
     out.freeze()
+}
+
+/// What stands before a chunk's payload, without the checksum.
+pub(crate) struct ChunkHead([u8; CHUNK_HEAD_BYTES]);
+
+impl ChunkHead {
+    pub(crate) fn new(elapsed: Duration, payload_bytes: u64) -> Self {
+        let mut head = [0; CHUNK_HEAD_BYTES];
+        let mut out = &mut head[..];
+        out.put_u8(KIND_CHUNK);
+        out.put_u32(record_length(ELAPSED_BYTES as u64 + payload_bytes));
+        out.put_u32(0);
+        out.put_u64(nanos(elapsed));
+        Self(head)
+    }
+
+    /// The checksum of this much of the record. The payload is to be appended to it.
+    pub(crate) fn crc32c(&self) -> u32 {
+        crc32c::crc32c_append(crc32c::crc32c(&self.0[..CHECKSUM.start]), &self.0[CHECKSUM.end..])
+    }
+
+    /// Complete, with the checksum of the whole record.
+    pub(crate) fn with(mut self, crc32c: u32) -> [u8; CHUNK_HEAD_BYTES] {
+        self.0[CHECKSUM].copy_from_slice(&crc32c.to_be_bytes());
+        self.0
+    }
 }
 
 pub(crate) fn encode_trailer(trailer: &Trailer) -> Bytes {
@@ -143,7 +172,7 @@ pub(crate) fn encode_trailer(trailer: &Trailer) -> Bytes {
     body.put_u64(trailer.bytes);
     body.put_u32(trailer.crc32c);
     let mut out = BytesMut::with_capacity(TRAILER_RECORD_BYTES);
-    put_record(&mut out, KIND_TRAILER, &[&body]);
+    put_record(&mut out, KIND_TRAILER, &body);
     out.freeze()
 }
 
@@ -221,16 +250,17 @@ fn parse_header(body: Bytes) -> Option<Header> {
     })
 }
 
-fn put_record(out: &mut BytesMut, kind: u8, body: &[&[u8]]) {
-    let length: usize = body.iter().map(|piece| piece.len()).sum();
-    let length = u32::try_from(length).expect("a record is smaller than a fragment, which is at most 50 MiB");
+fn put_record(out: &mut BytesMut, kind: u8, body: &[u8]) {
     let start = out.len();
     out.put_u8(kind);
-    out.put_u32(length);
-    let checksum =
-        body.iter().fold(crc32c::crc32c(&out[start..]), |checksum, piece| crc32c::crc32c_append(checksum, piece));
+    out.put_u32(record_length(body.len() as u64));
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&out[start..]), body);
     out.put_u32(checksum);
-    body.iter().for_each(|piece| out.put_slice(piece));
+    out.put_slice(body);
+}
+
+fn record_length(bytes: u64) -> u32 {
+    u32::try_from(bytes).expect("a record is smaller than a fragment, which is at most 50 MiB")
 }
 
 fn short(error: io::Error) -> ReadError {

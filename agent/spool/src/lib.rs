@@ -9,6 +9,7 @@
 //! Start reading at [`Spool`], then [`Writer`], `upkeep.rs` and `recovery.rs`.
 
 mod age;
+mod checksum;
 pub mod drops;
 mod file;
 mod index;

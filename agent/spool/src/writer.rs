@@ -1,6 +1,6 @@
 //! Appends to the spool file of one fragment while it is captured.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use disk::File;
 use upload::Trailer;
 
 use super::{Spool, recovery};
-use crate::file::{self, Header};
+use crate::checksum::append_to_each;
+use crate::file::{self, ChunkHead, Header};
 use crate::limits;
 
 /// A fragment that is being captured. Dropped before [`Self::finish`], it is ended at its last whole
@@ -53,14 +54,17 @@ impl Writer {
 
     /// Appends whole Matroska elements. With them the fragment plays for `elapsed`.
     pub fn append(&mut self, elapsed: Duration, pieces: &[Bytes]) -> io::Result<()> {
-        let record = file::encode_chunk(elapsed, pieces);
-        self.write(&record)?;
-        for piece in pieces {
-            self.bytes += piece.len() as u64;
-            self.crc32c = crc32c::crc32c_append(self.crc32c, piece);
-        }
+        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let head = ChunkHead::new(elapsed, bytes);
+        let [checksum, crc32c] = append_to_each([head.crc32c(), self.crc32c], pieces);
+        let head = head.with(checksum);
+        let record: Vec<IoSlice<'_>> =
+            std::iter::once(&head[..]).chain(pieces.iter().map(Bytes::as_ref)).map(IoSlice::new).collect();
+        let record_bytes = self.write(&record)?;
+        self.bytes += bytes;
+        self.crc32c = crc32c;
         self.elapsed = self.elapsed.max(elapsed);
-        self.spool.note_grown(self.header.ordinal, self.bytes, record.len() as u64);
+        self.spool.note_grown(self.header.ordinal, self.bytes, record_bytes);
         Ok(())
     }
 
@@ -70,14 +74,13 @@ impl Writer {
         let closing = self.header.closing.clone();
         self.append(duration, std::slice::from_ref(&closing))?;
         let trailer = Trailer { duration, bytes: self.bytes, crc32c: self.crc32c };
-        let record = file::encode_trailer(&trailer);
-        self.write(&record)?;
+        let record_bytes = self.write(&[IoSlice::new(&file::encode_trailer(&trailer))])?;
         if self.spool.syncs_each() {
             self.file.sync()?;
             self.spool.shared.disk.sync_folder(disk::folder_of(&self.path))?;
         }
         self.state = State::Finished;
-        self.spool.note_finished(&self.header, trailer, record.len() as u64);
+        self.spool.note_finished(&self.header, trailer, record_bytes);
         self.spool.note_unsynced(self.header.ordinal);
         Ok(trailer)
     }
@@ -87,13 +90,13 @@ impl Writer {
         self.state = State::Discarded;
     }
 
-    /// On a disk that is full, others make way as far as they are to.
-    fn write(&mut self, record: &[u8]) -> io::Result<()> {
-        let mut written = self.file.write_at(record, self.end);
+    /// Writes a record; answers its size. On a disk that is full, others make way as far as they are to.
+    fn write(&mut self, record: &[IoSlice<'_>]) -> io::Result<u64> {
+        let mut written = self.file.write_pieces_at(record, self.end);
         for _ in 0..limits::DROPS_PER_WRITE_MAX {
             match &written {
                 Err(error) if disk::is_full(error) && self.spool.give_way() => {
-                    written = self.file.write_at(record, self.end);
+                    written = self.file.write_pieces_at(record, self.end);
                 }
                 _ => break,
             }
@@ -102,8 +105,9 @@ impl Writer {
             self.state = State::Discarded;
         }
         written?;
-        self.end += record.len() as u64;
-        Ok(())
+        let bytes = record.iter().map(|piece| piece.len() as u64).sum();
+        self.end += bytes;
+        Ok(bytes)
     }
 }
 
