@@ -23,7 +23,7 @@ use bytes::Bytes;
 use disk::Disk as _;
 use fastrand::Rng;
 use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, SessionId, StreamName, WallTime};
-use spool::{Entry, Now, ReadError, Settings, Spool, Start, SyncTime, WhenFull, Writer};
+use spool::{Entry, Now, ReadError, Reader, Settings, Spool, Start, SyncTime, WhenFull, Writer};
 use upload::FragmentKey;
 
 use crate::disk::{Faults, VirtualDisk};
@@ -73,6 +73,8 @@ struct Bench {
     spool: Spool,
     writers: BTreeMap<StreamName, Writer>,
     open: BTreeMap<StreamName, FragmentKey>,
+    /// Who reads along while it is captured, and how far they are.
+    along: BTreeMap<FragmentKey, (Reader, usize)>,
 }
 
 impl<'a> Run<'a> {
@@ -202,7 +204,7 @@ impl<'a> Run<'a> {
             Err(_) if self.is_faulty() => return Ok(None),
             Err(error) => return Err(Violation::Closed(error.to_string())),
         };
-        let bench = Bench { spool, writers: BTreeMap::new(), open: BTreeMap::new() };
+        let bench = Bench { spool, writers: BTreeMap::new(), open: BTreeMap::new(), along: BTreeMap::new() };
         self.check_found(&bench, failed_syncs)?;
         Ok(Some(bench))
     }
@@ -400,7 +402,7 @@ impl<'a> Run<'a> {
     }
 
     /// Reads one, also while it is being captured.
-    fn read_one(&mut self, bench: &Bench) -> Result<(), Violation> {
+    fn read_one(&mut self, bench: &mut Bench) -> Result<(), Violation> {
         let held = entries(&bench.spool);
         if held.is_empty() {
             return Ok(());
@@ -416,7 +418,31 @@ impl<'a> Run<'a> {
                 changed("it is not the first of its chunks and their end")
             }
             Err(error) if !self.disk.is_off() => changed(&error.to_string()),
-            _ => Ok(()),
+            _ => self.read_along(bench, entry),
+        }
+    }
+
+    /// Reads what one has gained since this was done last.
+    fn read_along(&self, bench: &mut Bench, entry: &Entry) -> Result<(), Violation> {
+        let along = bench.along.remove(&entry.key).map(Ok);
+        let along = along.unwrap_or_else(|| bench.spool.read(&entry.key).map(|reader| (reader, 0)));
+        let changed = |how: &str| Err(Violation::Changed(entry.key.to_string(), how.to_owned()));
+        let bytes = usize::try_from(entry.bytes).expect("fragments of a simulation are small");
+        let read = along.and_then(|(mut reader, at)| {
+            let gained: Vec<u8> = reader.read(bytes.saturating_sub(at))?.into_iter().flatten().collect();
+            Ok((reader, at, gained))
+        });
+        match read {
+            Ok((reader, at, gained)) => {
+                let whole = self.fragments[&entry.key].payload();
+                if entry.trailer.is_none() && !whole[at..].starts_with(&gained) {
+                    return changed("who reads along has something else");
+                }
+                bench.along.insert(entry.key.clone(), (reader, bytes));
+                Ok(())
+            }
+            Err(error) if !self.disk.is_off() => changed(&error.to_string()),
+            Err(_) => Ok(()),
         }
     }
 }

@@ -89,6 +89,11 @@ impl InOrder {
     pub(crate) fn new(file: Arc<dyn File>, at: u64) -> Self {
         Self { file, at }
     }
+
+    /// Where it reads next.
+    pub(crate) fn place(&self) -> u64 {
+        self.at
+    }
 }
 
 impl Read for InOrder {

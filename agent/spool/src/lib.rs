@@ -20,6 +20,7 @@ mod recovery;
 mod settings;
 mod spared;
 mod streams;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -41,6 +42,7 @@ use upload::{FragmentKey, Trailer};
 use self::drops::{List, Reason, Run};
 use self::index::Index;
 use self::recovery::{Recovered, Whole};
+use self::tail::Tails;
 
 pub use self::age::Now;
 pub use self::file::{Header, ReadError, Start};
@@ -64,6 +66,8 @@ struct Shared {
     rejected: PathBuf,
     settings: Settings,
     index: Mutex<Index>,
+    /// What is being captured, for who reads along.
+    tails: Arc<Tails>,
     /// Not locked while the index is.
     drops: Mutex<List>,
     upkeep: Mutex<upkeep::State>,
@@ -130,6 +134,7 @@ impl Spool {
                 rejected,
                 settings: settings.into(),
                 index: Mutex::new(index),
+                tails: Arc::default(),
                 drops: Mutex::new(drops),
                 upkeep: Mutex::default(),
                 folders: Mutex::default(),
@@ -177,7 +182,7 @@ impl Spool {
 
     /// Reads a fragment from its beginning.
     pub fn read(&self, key: &FragmentKey) -> Result<Reader, ReadError> {
-        Reader::open(&*self.shared.disk, &self.path(key))
+        Ok(Reader::open(&*self.shared.disk, &self.path(key))?.along(self.shared.tails.clone()))
     }
 
     /// Whether this run of the agent captured it.

@@ -13,6 +13,10 @@ pub const HEADER_BYTES_MAX: usize = 4 * 1024;
 /// One record of a spool file: an access unit is never cut, and none is larger than a fragment.
 pub const RECORD_BYTES_MAX: usize = fragment::limits::FRAGMENT_BYTES_MAX + 1024;
 
+/// What is kept in memory of a fragment that is sent while it is captured: half a second at 8 Mbit/s, or a large key frame. The uplink is
+/// behind by less, and where the line is too slow it reads from the file.
+pub const TAIL_BYTES_MAX: usize = 512 * 1024;
+
 /// Of so many files and more, the ends are read by several threads at the start, so many files at a time. Fewer are read before
 /// the threads have begun.
 pub const FILES_LOOKED_AT_TOGETHER: usize = 1024;

@@ -14,7 +14,9 @@ use fragment::{BootId, ClockQuality, FragmentId, MonotonicTime, Sequence, Sessio
 use upload::{FragmentKey, Trailer};
 
 use super::drops::{self, Drops, Reason};
-use super::limits::{DROPS_PER_BEGINNING_MAX, DROPS_PER_STEP_MAX, FILES_LOOKED_AT_TOGETHER, REJECTED_FRAGMENTS_MAX};
+use super::limits::{
+    DROPS_PER_BEGINNING_MAX, DROPS_PER_STEP_MAX, FILES_LOOKED_AT_TOGETHER, REJECTED_FRAGMENTS_MAX, TAIL_BYTES_MAX,
+};
 use super::{Header, Now, ReadError, Settings, Spared, Spool, Start, SyncTime, Tended, WhenFull, Writer, recordings};
 
 const CLOSING: Bytes = Bytes::from_static(b"</fragment>");
@@ -79,6 +81,51 @@ fn a_growing_fragment_can_be_read_as_far_as_it_has_grown() {
         let got: BytesMut = reader.read(piece.len()).unwrap().into_iter().flatten().collect();
         assert_eq!(&got[..], piece);
     }
+}
+
+#[test]
+fn who_reads_along_has_the_next_chunk_from_memory() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    let mut writer = spool.create(key(0), start(), CLOSING).unwrap();
+    let mut reader = spool.read(&key(0)).unwrap();
+    writer.append(Duration::from_millis(40), &[Bytes::from_static(PIECES[0])]).unwrap();
+    reader.read(PIECES[0].len()).unwrap();
+    writer.append(Duration::from_millis(80), &[Bytes::new(), Bytes::from_static(PIECES[1])]).unwrap();
+    let mut bytes = fs::read(path_in(state.path(), 0)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path_in(state.path(), 0), bytes).unwrap();
+    let got: BytesMut = reader.read(PIECES[1].len()).unwrap().into_iter().flatten().collect();
+    assert_eq!(&got[..], PIECES[1]);
+    let from_the_file = spool.read(&key(0)).unwrap().read(PIECES[0].len() + PIECES[1].len());
+    assert!(matches!(from_the_file, Err(ReadError::Damaged(_))), "its bytes were changed");
+}
+
+#[test]
+fn who_falls_behind_or_is_not_alone_reads_the_file_and_then_along_again() {
+    let state = tempfile::tempdir().unwrap();
+    let spool = Spool::open(state.path(), ROOM).unwrap();
+    let mut writer = spool.create(key(0), start(), CLOSING).unwrap();
+    let mut readers = [spool.read(&key(0)).unwrap(), spool.read(&key(0)).unwrap()];
+    let mut written = BytesMut::new();
+    let mut read = [BytesMut::new(), BytesMut::new()];
+    // Once in a while one of them takes what there is, or a part; meanwhile more comes than is kept in memory.
+    for turn in 0..40_u8 {
+        let chunk = Bytes::from(vec![turn; TAIL_BYTES_MAX / 3 + usize::from(turn)]);
+        written.extend_from_slice(&chunk);
+        writer.append(Duration::from_millis(40), &[chunk.slice(..7), chunk.slice(7..)]).unwrap();
+        let which = usize::from(turn % 2);
+        let missing = written.len() - read[which].len();
+        let bytes = [0, missing, missing / 2, missing][usize::from(turn / 3 % 4)];
+        read[which].extend(readers[which].read(bytes).unwrap().into_iter().flatten());
+    }
+    let trailer = writer.finish(Duration::from_secs(2)).unwrap();
+    written.extend_from_slice(&CLOSING);
+    for (reader, read) in readers.iter_mut().zip(&mut read) {
+        read.extend(reader.read(written.len() - read.len()).unwrap().into_iter().flatten());
+        assert!(*read == written, "what was read is not what was written");
+    }
+    assert_eq!((trailer.bytes, trailer.crc32c), (written.len() as u64, crc32c::crc32c(&written)));
 }
 
 #[test]

@@ -49,6 +49,7 @@ impl Writer {
             return Err(error);
         }
         let end = record.len() as u64;
+        spool.shared.tails.begin(header.ordinal);
         Ok(Self { spool, header, path, file, end, bytes: 0, crc32c: 0, elapsed: Duration::ZERO, state: State::Open })
     }
 
@@ -61,6 +62,7 @@ impl Writer {
         let record: Vec<IoSlice<'_>> =
             std::iter::once(&head[..]).chain(pieces.iter().map(Bytes::as_ref)).map(IoSlice::new).collect();
         let record_bytes = self.write(&record)?;
+        self.spool.shared.tails.push(self.header.ordinal, self.bytes, pieces);
         self.bytes += bytes;
         self.crc32c = crc32c;
         self.elapsed = self.elapsed.max(elapsed);
@@ -113,6 +115,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        self.spool.shared.tails.end(self.header.ordinal);
         match self.state {
             State::Finished => {}
             State::Open => {

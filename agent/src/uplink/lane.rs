@@ -94,7 +94,7 @@ impl Work {
         Err(LaneError::Gone)
     }
 
-    /// One chunk: its head and its bytes. What is live was written a moment ago and is in the page cache; only
+    /// One chunk: its head and its bytes. What is live was written a moment ago and is in memory, or in the page cache; only
     /// backlog waits for the disk, and other tasks must not wait with it. Handing them to another thread costs
     /// more than a cached read, so it is done for backlog alone.
     fn read(&mut self, bytes: usize) -> Result<Vec<Bytes>, LaneError> {
