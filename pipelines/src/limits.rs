@@ -47,3 +47,7 @@ pub(crate) const ENCODER_LEFT_OUT: Duration = Duration::from_secs(600);
 
 /// What a camera that sends JPEG is taken to send a second if it does not say: it only sets the bit rate.
 pub(crate) const JPEG_FPS_DEFAULT: u32 = 15;
+
+/// Units that are smaller are copied out of GStreamer's memory: sound, which often is a small part of a packet. The larger ones are handed on as
+/// they are.
+pub(crate) const COPIED_BYTES_MAX: usize = 4096;

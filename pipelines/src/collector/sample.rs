@@ -7,6 +7,7 @@ use fragment::codec::{InvalidConfig, aac, h264, h265};
 use fragment::{Codec, TrackKind};
 
 use super::Timed;
+use crate::limits;
 
 /// Why a sample cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub(super) fn unit(
     last: Option<i64>,
     arrived: Instant,
 ) -> Result<Option<Timed>, Unusable> {
-    let Some(buffer) = sample.buffer().filter(|buffer| buffer.size() > 0) else { return Ok(None) };
+    let Some(buffer) = sample.buffer_owned().filter(|buffer| buffer.size() > 0) else { return Ok(None) };
     let running = |time: Option<gst::ClockTime>| {
         let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
         signed(segment.to_running_time_full(time?)?)
@@ -54,12 +55,35 @@ pub(super) fn unit(
         dts,
         duration: buffer.duration().map(|duration| Duration::from_nanos(duration.nseconds())),
         key: kind == TrackKind::Audio || !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
-        data: bytes(buffer)?,
+        data: unit_bytes(buffer)?,
         arrived,
     }))
 }
 
-/// A copy of the buffer: GStreamer's may belong to a driver's pool, which must get it back soon.
+/// The buffer's bytes: as they are where nothing else waits for them or lies beside them, so that a picture is not copied; otherwise
+/// a copy.
+fn unit_bytes(buffer: gst::Buffer) -> Result<Bytes, Unusable> {
+    if buffer.size() < limits::COPIED_BYTES_MAX || is_lent(&buffer) {
+        return bytes(&buffer);
+    }
+    let map = buffer.into_mapped_buffer_readable().map_err(|_| Unusable::Unreadable)?;
+    Ok(Bytes::from_owner(map))
+}
+
+/// Whether the buffer belongs to a pool, such as a driver's, which must get it back soon; or is a small part of memory that
+/// would be held on to as a whole.
+fn is_lent(buffer: &gst::BufferRef) -> bool {
+    #[expect(unsafe_code, reason = "no safe call tells a buffer's pool")]
+    // SAFETY: the reference is to a valid buffer, whose fields nobody changes while it is shared.
+    let has_pool = unsafe { !(*buffer.as_ptr()).pool.is_null() };
+    let is_system = |memory: &gst::MemoryRef| memory.is_type("SystemMemory");
+    has_pool
+        || buffer.meta::<gst::ParentBufferMeta>().is_some()
+        || !buffer.iter_memories().all(is_system)
+        || buffer.maxsize() > 2 * buffer.size()
+}
+
+/// A copy of the buffer.
 fn bytes(buffer: &gst::BufferRef) -> Result<Bytes, Unusable> {
     let map = buffer.map_readable().map_err(|_| Unusable::Unreadable)?;
     Ok(Bytes::copy_from_slice(&map))
