@@ -4,6 +4,7 @@
 //! is started again after a pause; only a file that is not looped has an end. design/capture.md has the faults in a
 //! table. The server plays no part here: nothing in this file knows whether there is one.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use fragment::cutter::Settings;
@@ -11,6 +12,7 @@ use pipelines::file::Pace;
 use pipelines::{ClockReading, Event, Handle, Pipeline, Receiver, file, libcamera, rtsp, test_pattern, v4l2};
 use spool::Spool;
 use tokio::runtime;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{Backoff, Worked};
@@ -54,7 +56,8 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
             Ok(source) => {
                 let (handle, events) = Pipeline::start(source);
                 let watchdog = Watchdog::new(camera.frozen_picture);
-                let ended = record(events, &mut recorder, clock, watchdog, &mut worked, status, stop);
+                let recording = record(events, &mut recorder, clock, watchdog, &mut worked, status, stop);
+                let ended = runtime::Handle::current().block_on(recording);
                 recorder.end();
                 handle.stop();
                 ended
@@ -80,7 +83,7 @@ pub fn run(camera: &Camera, spool: &Spool, clock: Clock, status: &CameraStatus, 
 }
 
 /// Records until the pipeline ends. Answers how it ended; the recorder's last fragment is still open.
-fn record(
+async fn record(
     mut events: Receiver<Event>,
     recorder: &mut Recorder,
     clock: Clock,
@@ -89,26 +92,28 @@ fn record(
     status: &CameraStatus,
     stop: &CancellationToken,
 ) -> Ended {
-    let runtime = runtime::Handle::current();
+    // Made once, and not for each unit: a timer that is set and taken back costs more than what is done with a piece of sound.
+    let mut stopped = pin!(stop.cancelled());
+    let mut look = tokio::time::interval(limits::LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let next = runtime.block_on(async {
-            tokio::select! {
-                event = tokio::time::timeout(limits::LOOK, events.recv()) => Some(event),
-                () = stop.cancelled() => None,
-            }
-        });
+        let next = tokio::select! {
+            biased;
+            () = &mut stopped => return Ended::Stopped,
+            event = events.recv() => Some(event),
+            _ = look.tick() => None,
+        };
         let finding = match next {
-            None => return Ended::Stopped,
-            Some(Err(_)) => None,
-            Some(Ok(None)) => {
+            None => None,
+            Some(None) => {
                 return Ended::Failed(Reason::PipelineFailed, "its pipeline stopped by itself".to_owned());
             }
-            Some(Ok(Some(Event::Tracks(tracks)))) => {
+            Some(Some(Event::Tracks(tracks))) => {
                 recorder.tracks(&tracks);
                 status.up(&tracks);
                 watchdog.tracks(&tracks)
             }
-            Some(Ok(Some(Event::Unit(unit)))) => {
+            Some(Some(Event::Unit(unit))) => {
                 let now = Instant::now();
                 let finding = watchdog.unit(&unit, now);
                 status.came(&unit);
@@ -117,21 +122,21 @@ fn record(
                 status.recorded(recorder.recorded());
                 finding
             }
-            Some(Ok(Some(Event::Lost(_, loss)))) => {
+            Some(Some(Event::Lost(_, loss))) => {
                 status.lost(loss.packets, loss.units);
                 watchdog.lost(loss.packets, loss.units, Instant::now())
             }
-            Some(Ok(Some(Event::Clock(ClockReading::Arrival { media, at })))) => {
+            Some(Some(Event::Clock(ClockReading::Arrival { media, at }))) => {
                 recorder.arrived(media, clock.monotonic_at(at));
                 status.clock(recorder.clock_reading());
                 None
             }
-            Some(Ok(Some(Event::Clock(ClockReading::Camera { media, wall })))) => {
+            Some(Some(Event::Clock(ClockReading::Camera { media, wall }))) => {
                 recorder.camera_said(media, wall);
                 None
             }
-            Some(Ok(Some(Event::EndOfStream))) => return Ended::EndOfStream,
-            Some(Ok(Some(Event::Failed(error)))) => return Ended::Failed(Reason::from(&error), error.to_string()),
+            Some(Some(Event::EndOfStream)) => return Ended::EndOfStream,
+            Some(Some(Event::Failed(error))) => return Ended::Failed(Reason::from(&error), error.to_string()),
         };
         match finding.or_else(|| watchdog.look(recorder.open(), Instant::now())) {
             Some(Finding::Failed(reason, why)) => return Ended::Failed(reason, why),

@@ -228,7 +228,7 @@ pub const SNAPSHOT_WIDTH_MAX: u32 = 8192;
 /// or a dial, with the pause behind it, and a write to a card that stalls, each well below a minute.
 pub const PULSE_MAX: Duration = Duration::from_secs(180);
 
-/// How often the uplink's loop turns when nothing happens, to show that it can.
+/// How often a part that only waits turns, to show that it can.
 pub const TURN_MAX: Duration = Duration::from_secs(10);
 
 /// How long the agent may take to start again by itself: as long as the unit allows for its first start.

@@ -340,6 +340,8 @@ impl Queue {
         if !inner.closed {
             inner.bytes += order.weight();
             inner.orders.push_back(order);
+            // Who is woken wants the lock.
+            drop(inner);
             self.news.notify_one();
         }
     }

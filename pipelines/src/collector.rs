@@ -59,6 +59,8 @@ struct Inner {
     timeline: Timeline,
     /// The tracks that were told last.
     told: Option<Tracks>,
+    /// Whether a codec has come since.
+    has_news: bool,
     /// When media time zero was given out, for a file in real time.
     began: Option<Instant>,
     clock_told: Option<MediaTime>,
@@ -85,6 +87,7 @@ impl Collector {
             gathering: Some(Gathering::default()),
             timeline: Timeline::default(),
             told: None,
+            has_news: false,
             began: None,
             clock_told: None,
             arrivals: Arrivals::default(),
@@ -266,10 +269,12 @@ impl Inner {
     /// The sample's unit, and its lane's codec brought up to date.
     fn unit(&mut self, kind: TrackKind, sample: &gst::Sample, arrived: Instant) -> Result<Option<Timed>, Unusable> {
         let lane = self.lane(kind);
-        let caps = sample.caps().ok_or(Unusable::NoCaps)?;
-        if lane.caps.as_deref() != Some(caps) {
-            lane.codec = Some(sample::codec(caps)?);
-            lane.caps = Some(caps.to_owned());
+        // The same ones, and not a copy: then they are the same as the next sample's without a look inside.
+        let caps = sample.caps_owned().ok_or(Unusable::NoCaps)?;
+        if lane.caps.as_ref() != Some(&caps) {
+            lane.codec = Some(sample::codec(&caps)?);
+            lane.caps = Some(caps);
+            self.has_news = true;
         }
         let last = self.timeline.last(kind);
         sample::unit(kind, sample, last, arrived)
@@ -297,12 +302,8 @@ impl Inner {
     }
 
     fn give(&mut self, collector: &Collector, unit: Timed) -> Result<(), Closed> {
-        let tracks = self.tracks();
-        if self.told != tracks {
-            self.told.clone_from(&tracks);
-            if let Some(tracks) = tracks {
-                collector.push(Event::Tracks(tracks))?;
-            }
+        if std::mem::take(&mut self.has_news) {
+            self.tell_tracks(collector)?;
         }
         let pts = self.timeline.place(unit.kind, unit.pts, unit.duration);
         if self.pace == Pace::RealTime {
@@ -318,6 +319,15 @@ impl Inner {
         let track = number_of(unit.kind);
         let unit = AccessUnit { track, pts, duration: unit.duration, key: unit.key, data: unit.data };
         collector.push(Event::Unit(unit))
+    }
+
+    fn tell_tracks(&mut self, collector: &Collector) -> Result<(), Closed> {
+        let tracks = self.tracks();
+        if self.told == tracks {
+            return Ok(());
+        }
+        self.told.clone_from(&tracks);
+        tracks.map_or(Ok(()), |tracks| collector.push(Event::Tracks(tracks)))
     }
 
     fn tracks(&self) -> Option<Tracks> {

@@ -360,9 +360,8 @@ impl Shared {
     fn watch_for_loss(self: &Arc<Self>, pad: &gst::Pad, kind: TrackKind) {
         let (shared, watch) = (Arc::downgrade(self), Mutex::new(LossWatch::default()));
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-            let header =
-                info.buffer().and_then(|packet| packet.map_readable().ok()).and_then(|map| Header::parse(&map));
-            if let Some(loss) = header.and_then(|header| lock(&watch).push(header))
+            if let Some(loss) =
+                info.buffer().and_then(|packet| header(packet)).and_then(|header| lock(&watch).push(header))
                 && let Some(shared) = shared.upgrade()
             {
                 // A closed queue is found by the next sample as well.
@@ -454,6 +453,11 @@ impl Shared {
         let offers = if offers.is_empty() { "nothing".to_owned() } else { offers.join(", ") };
         Error::NothingUsable { what: self.what.clone(), offers }
     }
+}
+
+/// The header of a packet. It lies in the first part of its memory, which is mapped with less work than all of it, for each packet.
+fn header(packet: &gst::BufferRef) -> Option<Header> {
+    Header::parse(&packet.iter_memories().next()?.map_readable().ok()?)
 }
 
 /// What these locks guard is replaced in one step, so a panic of another thread leaves it whole.

@@ -63,6 +63,7 @@ impl<T: Weight> Sender<T> {
             return Err(Closed);
         }
         inner.put(item);
+        wake(inner);
         Ok(())
     }
 
@@ -93,7 +94,7 @@ impl<T: Weight> Sender<T> {
             inner.put(last);
         }
         inner.ended = true;
-        inner.wake();
+        wake(inner);
         self.0.room.notify_all();
     }
 }
@@ -161,7 +162,6 @@ impl<T> Inner<T> {
         let weight = item.weight();
         self.bytes += weight;
         self.items.push_back((weight, item));
-        self.wake();
     }
 
     fn take(&mut self) -> Option<T> {
@@ -169,11 +169,14 @@ impl<T> Inner<T> {
         self.bytes -= weight;
         Some(item)
     }
+}
 
-    fn wake(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
+/// Wakes the reader, once it can have the lock: otherwise it would only wait for that.
+fn wake<T>(mut inner: MutexGuard<'_, Inner<T>>) {
+    let reader = inner.reader.take();
+    drop(inner);
+    if let Some(reader) = reader {
+        reader.wake();
     }
 }
 

@@ -134,17 +134,19 @@ impl<'a> Line<'a> {
                     Err(quinn::ReadError::ConnectionLost(error)) => return Err(explain(&address, &error)),
                     Err(error) => return Err(DialError::Failed { address, why: error.to_string() }),
                 },
-                report = self.reports.recv() => {
-                    if let Some(report) = report {
-                        self.take_report(report);
+                mut report = self.reports.recv() => {
+                    // Those of other cameras come at the same time.
+                    while let Some(next) = report {
+                        self.take_report(next);
+                        report = self.reports.try_recv().ok();
                     }
                 }
                 // What changed is told before the next action.
                 () = changed(&self.settings.spool, self.looked + limits::FEED_PAUSE) => {
                     self.looked = tokio::time::Instant::now();
                 }
+                // A second at most, so that the loop shows that it can turn.
                 () = tokio::time::sleep_until(timeout) => {}
-                () = tokio::time::sleep(limits::TURN_MAX) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }
         }
