@@ -17,7 +17,9 @@ mod network;
 mod playlist;
 mod process;
 mod server;
+mod small_disk;
 mod spool;
+pub mod stored;
 mod two_cameras;
 mod wait;
 
@@ -31,6 +33,7 @@ pub use network::{Line, Network};
 pub use playlist::{Playlist, Segment};
 pub use process::{Process, binary};
 pub use server::{Answer, Playback, Server};
+pub use small_disk::SmallDisk;
 pub use spool::Spooled;
 pub use two_cameras::TwoCameras;
 pub use wait::{until, within};

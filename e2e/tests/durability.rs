@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use e2e::frames::Kind;
-use e2e::{Agent, Persisted, Playlist, Server, Source, Spooled, clip, frames, until};
+use e2e::{Agent, Persisted, Playlist, Server, Source, Spooled, clip, frames, stored, until};
 use jiff::Timestamp;
 
 /// How often each test kills; KILLS=n for another number, as in `make torture`.
@@ -51,7 +51,7 @@ fn killing_the_server_again_and_again_loses_and_doubles_nothing() {
         check_acknowledged(&server, &acknowledged, &mut read);
     }
 
-    settle(&mut agent);
+    stored::settle(&mut agent);
     check_acknowledged(&server, &agent.persisted(), &mut read);
     for (stream, source) in STREAMS {
         let playlist = check_stream(&server, stream, &agent);
@@ -89,7 +89,7 @@ fn killing_the_agent_again_and_again_loses_nothing_that_was_spooled() {
         agent.restart();
     }
 
-    settle(&mut agent);
+    stored::settle(&mut agent);
     for (stream, _) in STREAMS {
         let held = spooled.keys().filter(|(of, _)| of == stream).count();
         // Some kills fall between two fragments.
@@ -109,14 +109,6 @@ fn start_agent(folder: &Path, server: &Server) -> Agent {
         STREAMS.iter().all(|(stream, _)| server.try_everything(stream).is_some()).then_some(())
     });
     agent
-}
-
-/// Waits until everything that is in the spool now has arrived, and stops the agent.
-fn settle(agent: &mut Agent) {
-    let waiting = agent.spooled();
-    until("the spool empties", Duration::from_secs(60), || waiting.iter().all(|file| !file.exists()).then_some(()));
-    agent.stop();
-    assert_eq!(agent.rejected(), 0, "the server refused fragments for good");
 }
 
 /// Everything acknowledged is there under its stream and number, and can be read: the same bytes each time.
@@ -140,23 +132,7 @@ fn check_acknowledged(
 
 /// Each fragment is stored once, and everything that is stored can be read to its last frame.
 fn check_stream(server: &Server, stream: &str, agent: &Agent) -> Playlist {
-    let persisted = agent.persisted();
-    let playlist = server.everything(stream);
-    let mut ids: BTreeMap<&str, u64> = BTreeMap::new();
-    for fragment in persisted.iter().filter(|fragment| fragment.stream == stream) {
-        let number = *ids.entry(&fragment.id).or_insert(fragment.number);
-        assert_eq!(number, fragment.number, "{stream}/{} is stored twice", fragment.id);
-    }
-    let stored: BTreeSet<u64> = playlist.segments.iter().map(|segment| segment.number()).collect();
-    assert_eq!(stored.len(), playlist.segments.len(), "{stream}: a fragment is listed twice");
-    let acknowledged: BTreeSet<u64> = ids.into_values().collect();
-    let gone: Vec<_> = acknowledged.difference(&stored).collect();
-    assert!(gone.is_empty(), "{stream}: acknowledged and gone: {gone:?}");
-    // The agent stopped before it heard of the last one, and still has it.
-    let unheard =
-        agent.spooled().iter().filter(|path| Spooled::read(path).is_some_and(|held| held.stream == stream)).count();
-    let more: Vec<_> = stored.difference(&acknowledged).collect();
-    assert!(more.len() <= unheard, "{stream}: stored and never acknowledged: {more:?}");
+    let playlist = stored::once(server, stream, &[agent]);
     let reading = frames::ffprobe(&server.whole(stream), None);
     assert!(reading.success && reading.complaints.is_empty(), "{stream}: {:?}", reading.complaints);
     playlist

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use self::batch::Work;
 use crate::catalog::{Batch, Catalog};
 use crate::data_keys::{Demand, SealingKey};
-use crate::error::{CommitError, KeyError, PutError};
+use crate::error::{CatalogError, CommitError, KeyError, PutError};
 use crate::id::{ExpirySlot, KeyScope, Location, OwnerId};
 use crate::key_use::Usage;
 use crate::limits;
@@ -214,6 +214,9 @@ impl Committer {
     fn store(&mut self, works: &mut [Work]) -> Result<Batch, Failure> {
         let shared = self.shared.clone();
         shared.poison.check()?;
+        if !shared.catalog.has_room() {
+            return Err(PutError::DiskFull.into());
+        }
         // Step 4: every key that seals this batch is on disk.
         let keys = self.keys(works)?;
         // Step 5: each frame has its place; new segments are named on disk.
@@ -231,6 +234,7 @@ impl Committer {
         match shared.catalog.commit(rows.clone()) {
             Ok(()) => {}
             Err(CommitError::Precondition) => return Err(Failure::Overtaken),
+            Err(CommitError::NotCommitted(CatalogError::Full)) => return Err(PutError::DiskFull.into()),
             Err(CommitError::NotCommitted(e)) => return Err(PutError::Catalog(e.to_string()).into()),
             Err(CommitError::Unknown(e)) => {
                 self.unsettled = true;

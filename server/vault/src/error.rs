@@ -351,6 +351,9 @@ pub enum CatalogError {
     /// It can't be reached, or is busy. Trying again later helps; a snapshot has to be taken anew.
     #[error("the catalog is unavailable, try again: {0}")]
     Unavailable(String),
+    /// Its disk has no space left for a commit. Trying again when there is space helps.
+    #[error("the disk is full; the catalog takes nothing until there is space")]
+    Full,
     /// It failed, and trying again without a change of something else fails again.
     #[error("the catalog failed: {0}")]
     Failed(String),
@@ -381,7 +384,7 @@ impl CatalogError {
 
     /// Whether the same call may succeed if it is tried again later.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Full)
     }
 }
 

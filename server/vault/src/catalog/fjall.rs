@@ -13,13 +13,14 @@ mod reader;
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ::fjall::config::PartitioningPolicy;
 use ::fjall::{Database, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use bytes::Bytes;
+use disk::{Disk as _, OsDisk};
 
 use self::commits::{Answered, Commit};
 use self::journal::OnDamage;
@@ -36,6 +37,7 @@ const ANSWERED: &str = "answered";
 
 /// A fjall database in a folder. fjall's own lock keeps a second process out.
 pub struct FjallCatalog {
+    folder: PathBuf,
     database: Database,
     rows: Keyspace,
     commits: Mutex<Commits>,
@@ -122,7 +124,12 @@ impl FjallCatalog {
         let last = rows.get(commits::KEY)?.and_then(|value| Commit::decode(&value));
         let made = last.unwrap_or_default().number;
         let commits = Mutex::new(Commits { made, answered: None });
-        Ok((Self { database, rows, commits, damage: Damage::default() }, lost))
+        Ok((Self { folder: folder.to_owned(), database, rows, commits, damage: Damage::default() }, lost))
+    }
+
+    /// Whether so much of the disk is free. Asked before a commit: fjall stops for good at one for which there is none.
+    fn has_free(&self, bytes: u64) -> bool {
+        OsDisk.free_bytes(&self.folder).is_ok_and(|free| free >= bytes)
     }
 }
 
@@ -151,6 +158,10 @@ impl Catalog for FjallCatalog {
         Box::new(FjallSnapshot { snapshot, rows, damage: self.damage.clone() })
     }
 
+    fn has_room(&self) -> bool {
+        self.has_free(limits::CATALOG_ROOM_BYTES)
+    }
+
     fn damaged_reads(&self) -> u64 {
         self.damage.0.load(Ordering::Relaxed)
     }
@@ -160,6 +171,10 @@ impl Catalog for FjallCatalog {
         batch.check(|key| self.get(key))?;
         if batch.changes.is_empty() {
             return Ok(());
+        }
+        let least = if batch.removes() { limits::CATALOG_REMOVING_BYTES } else { limits::CATALOG_ROOM_BYTES };
+        if !self.has_free(least) {
+            return Err(CommitError::NotCommitted(CatalogError::Full));
         }
         // fdatasync puts the data and the length of the file on disk, which is all that recovery reads.
         let mut changes = self.database.batch().durability(Some(PersistMode::SyncData));

@@ -101,6 +101,12 @@ pub trait Catalog: Send + Sync {
     /// preconditions hold at the moment when the changes appear, also against other processes.
     fn commit(&self, batch: Batch) -> Result<(), CommitError>;
 
+    /// Whether there is space for the rows of new entries. Without it, a commit that adds rows is refused as
+    /// [`CatalogError::Full`].
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// Whether a read may take longer than a thread with other work should wait.
     fn is_remote(&self) -> bool {
         false
@@ -135,6 +141,10 @@ impl<C: Catalog + ?Sized> Catalog for Arc<C> {
 
     fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         (**self).commit(batch)
+    }
+
+    fn has_room(&self) -> bool {
+        (**self).has_room()
     }
 
     fn settle(&self) -> Result<(), CatalogError> {
