@@ -1,12 +1,14 @@
 /*
- * A slow disk for one process: loaded before the C library, it holds up each sync of a segment file for as long as a
- * disk of that rate would take for what was written to it since the last one.
+ * A slow or a broken disk for one process: loaded before the C library, it holds up each sync of a segment file for as
+ * long as a disk of that rate would take for what was written to it since the last one, or fails it.
  *
  * The rate, in bytes a second, is the text of the file that SLOW_DISK_RATE names. It is read again while a sync waits,
- * so that a test can make the disk quick at once: without the file, or with 0 in it, nothing is held up.
+ * so that a test can make the disk quick at once: without the file, or with 0 in it, nothing is held up. With a rate
+ * below 0 each sync fails, and does nothing.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +42,12 @@ static long long rate(void)
     return bytes;
 }
 
+/* Whether the sync of this file is to fail. */
+static int is_broken(int fd)
+{
+    return is_segment(fd) && rate() < 0;
+}
+
 static void wait_for_disk(int fd)
 {
     if (!is_segment(fd))
@@ -69,6 +77,10 @@ ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset)
 int fdatasync(int fd)
 {
     int (*next)(int) = dlsym(RTLD_NEXT, "fdatasync");
+    if (is_broken(fd)) {
+        errno = EIO;
+        return -1;
+    }
     wait_for_disk(fd);
     return next(fd);
 }
@@ -76,6 +88,10 @@ int fdatasync(int fd)
 int fsync(int fd)
 {
     int (*next)(int) = dlsym(RTLD_NEXT, "fsync");
+    if (is_broken(fd)) {
+        errno = EIO;
+        return -1;
+    }
     wait_for_disk(fd);
     return next(fd);
 }

@@ -24,6 +24,7 @@ mod two_cameras;
 mod wait;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub use agent::{Agent, Persisted, Source};
 pub use camera::Camera;
@@ -49,4 +50,15 @@ pub fn clip(name: &str) -> PathBuf {
 pub fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().expect("e2e lies one folder below the root").to_owned()
+}
+
+/// A clip of 7 MB/s: nothing is as hard to code as noise.
+pub fn noise(folder: &Path) -> PathBuf {
+    let clip = folder.join("noise.mkv");
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "640x360", "-r", "25"]);
+    command.args(["-i", "/dev/urandom", "-t", "4", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "22"]);
+    command.args(["-g", "25", "-bf", "0"]).arg(&clip);
+    assert!(command.status().expect("ffmpeg can be run").success(), "ffmpeg can't make a clip");
+    clip
 }

@@ -1,7 +1,7 @@
 //! The server's disk is slower than the cameras: the device keeps what the disk has not taken, the server's memory stays
-//! flat, and its counters say why.
+//! flat, and its counters say why. Or it breaks: a sync fails, and nothing more is written until the server is started again.
 //!
-//! `slow_disk.c` makes the disk slow. The cameras give ten times what it takes.
+//! `slow_disk.c` makes the disk slow, or breaks it. The cameras give ten times what a slow one takes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Agent, Server, Source, root, until};
+use e2e::{Agent, Server, Source, noise, root, stored, until};
 
 const STREAMS: &[&str] = &["yard", "door", "hall", "roof", "gate", "shed"];
 
@@ -70,6 +70,52 @@ fn a_slow_disk_makes_the_device_wait_and_costs_neither_memory_nor_video() {
     }
 }
 
+#[test]
+fn a_failed_sync_ends_writing_and_nothing_else_until_the_next_start() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let disk = SlowDisk::new(folder.path());
+    disk.make_quick();
+    let mut server = Server::start_with(folder.path(), &[], &disk.environment());
+    let mut agent = Agent::start(&folder.path().join("agent"), &server, &[("yard", Source::Loop("h264-aac.mp4"))]);
+    until("something is stored", Duration::from_secs(60), || (agent.persisted().len() >= 3).then_some(()));
+    assert_eq!(server.try_metric("millrace_vault_poisoned"), Some(0.0));
+    assert_eq!(server.get_as_stranger("/healthz").status, 200);
+
+    disk.fail();
+    let health = until("/healthz tells", Duration::from_secs(60), || {
+        Some(server.get_as_stranger("/healthz")).filter(|health| health.status != 200)
+    });
+    assert_eq!(health.status, 503);
+    let said = health.text();
+    assert!(said.contains("syncing a segment failed") && said.contains("Input/output error"), "{said}");
+    assert_eq!(server.try_metric("millrace_vault_poisoned"), Some(1.0));
+    // The disk is well again, and what it has lost nobody knows.
+    disk.make_quick();
+    until("the device is told why", Duration::from_secs(60), || {
+        let logged = agent.logged();
+        let told = logged.lines().find(|line| line.contains("refuses writes until restarted"))?;
+        assert!(told.contains("ARCHIVAL_ERROR"), "{told}");
+        Some(())
+    });
+    let acknowledged = agent.persisted();
+    until("it keeps what it has", Duration::from_secs(60), || (agent.spooled().len() >= 6).then_some(()));
+    assert_eq!(agent.persisted(), acknowledged, "something was stored after a failed sync");
+    assert_eq!(server.get_as_stranger("/healthz").status, 503);
+    let read: Vec<_> = acknowledged.iter().map(|it| (it, segment(&server, &it.stream, it.number))).collect();
+
+    server.stop();
+    server.restart();
+    assert_eq!(server.try_metric("millrace_vault_poisoned"), Some(0.0));
+    stored::settle(&mut agent);
+    for (it, bytes) in read {
+        assert!(bytes == segment(&server, &it.stream, it.number), "{it:?} is not what it was");
+    }
+    let playlist = stored::once(&server, "yard", &[&agent]);
+    let (gaps, overlaps) = (playlist.gaps(SLACK), playlist.overlaps(SLACK));
+    assert!(gaps.is_empty() && overlaps.is_empty(), "dropped: {gaps:#?}, twice: {overlaps:#?}");
+    assert!(agent.persisted().len() >= acknowledged.len() + 6, "it stores again");
+}
+
 /// Whether the device has so many bytes that it must keep.
 fn spools(agent: &Agent, bytes: u64) -> Option<()> {
     let files = agent.spooled();
@@ -127,7 +173,7 @@ fn check_stream(server: &Server, stream: &str, agent: &Agent) {
     assert!(overlaps.is_empty(), "{stream}: something came twice: {overlaps:#?}");
 }
 
-/// A disk whose syncs of segments take their time.
+/// A disk whose syncs of segments take their time, or fail.
 struct SlowDisk {
     library: PathBuf,
     rate: PathBuf,
@@ -153,15 +199,9 @@ impl SlowDisk {
     fn make_quick(&self) {
         fs::remove_file(&self.rate).expect("the rate was written");
     }
-}
 
-/// A clip of 7 MB/s: nothing is as hard to code as noise.
-fn noise(folder: &Path) -> PathBuf {
-    let clip = folder.join("noise.mkv");
-    let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", "640x360", "-r", "25"]);
-    command.args(["-i", "/dev/urandom", "-t", "4", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "22"]);
-    command.args(["-g", "25", "-bf", "0"]).arg(&clip);
-    assert!(command.status().expect("ffmpeg can be run").success(), "ffmpeg can't make a clip");
-    clip
+    /// From now on its syncs fail.
+    fn fail(&self) {
+        fs::write(&self.rate, "-1").expect("the rate can be written");
+    }
 }
