@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::calendar::Calendar;
 use crate::kinesis_video::KinesisVideo;
 use crate::process::{Process, binary};
 use crate::server::Server;
@@ -38,6 +39,7 @@ pub struct Persisted {
 pub struct Agent {
     folder: PathBuf,
     environment: Vec<(String, String)>,
+    calendar: Option<Calendar>,
     process: Option<Process>,
 }
 
@@ -68,7 +70,7 @@ impl Agent {
         environment: &[(&str, &str)],
         streams: &[(&str, Source)],
     ) -> Agent {
-        let mut agent = Agent { folder: folder.to_owned(), environment: Vec::new(), process: None };
+        let mut agent = Agent { folder: folder.to_owned(), environment: Vec::new(), calendar: None, process: None };
         fs::create_dir_all(folder).expect("the folder can be made");
         let text = format!(
             "state = {:?}\ndestination = \"aws\"\n\n[aws]\nregion = \"eu-central-1\"\nendpoint = {:?}\nstream_prefix = \"e2e-\"\n",
@@ -110,7 +112,7 @@ impl Agent {
 
     /// The same, with another way to the server than the straight one.
     pub fn enrolled_at(folder: &Path, server: &Server, address: &str) -> Agent {
-        let agent = Agent { folder: folder.to_owned(), environment: Vec::new(), process: None };
+        let agent = Agent { folder: folder.to_owned(), environment: Vec::new(), calendar: None, process: None };
         fs::create_dir_all(folder).expect("the folder can be made");
         // Each folder is a device of its own.
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -141,28 +143,15 @@ impl Agent {
 
     /// From its next start on its calendar says what [`Agent::set_clock`] told it; its monotonic clock goes on.
     pub fn with_calendar(&mut self, says: &str) {
-        self.set_clock(says);
-        let (library, file) = (faketime(), self.calendar().to_string_lossy().into_owned());
-        self.environment.extend(
-            [
-                ("LD_PRELOAD", &*library),
-                ("FAKETIME_TIMESTAMP_FILE", &*file),
-                ("FAKETIME_NO_CACHE", "1"),
-                ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
+        let calendar = Calendar::new(&self.folder, says);
+        let environment = calendar.environment().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.environment.extend(environment);
+        self.calendar = Some(calendar);
     }
 
-    /// Sets its calendar, in the words of faketime(1): `@1970-01-01 00:00:10` counts from its start on, `+1d` is a day ahead.
+    /// Sets its calendar, in the words of [`Calendar::set`].
     pub fn set_clock(&self, says: &str) {
-        let beside = self.folder.join("calendar.new");
-        fs::write(&beside, says).expect("the calendar can be written");
-        fs::rename(beside, self.calendar()).expect("the calendar can be replaced");
-    }
-
-    fn calendar(&self) -> PathBuf {
-        self.folder.join("calendar")
+        self.calendar.as_ref().expect("the agent has a calendar of its own").set(says);
     }
 
     /// What `status.json` says.
@@ -259,14 +248,6 @@ impl Agent {
     fn log(&self) -> PathBuf {
         self.folder.join("agent.log")
     }
-}
-
-/// The library that shows a process another time.
-fn faketime() -> String {
-    let machine = std::env::consts::ARCH;
-    let library = format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1");
-    assert!(Path::new(&library).exists(), "{library} is missing: install the package faketime");
-    library
 }
 
 impl Persisted {

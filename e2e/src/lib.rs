@@ -8,6 +8,7 @@
 //! `cargo build --workspace --bins` comes first, as `make test` does.
 
 mod agent;
+mod calendar;
 mod camera;
 pub mod frames;
 mod kinesis_video;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use agent::{Agent, Persisted, Source};
+pub use calendar::Calendar;
 pub use camera::Camera;
 pub use kinesis_video::{Arrived, KinesisVideo};
 pub use link::Link;
