@@ -27,6 +27,8 @@ pub struct Server {
     host: String,
     /// Given to the server and to every command.
     arguments: Vec<String>,
+    /// How much of the disk it keeps free.
+    keep_free: Option<String>,
     environment: Vec<(String, String)>,
     process: Option<Process>,
 }
@@ -74,6 +76,18 @@ impl Server {
         server
     }
 
+    /// Starts one with these variables that deletes the oldest to keep so much of its disk free.
+    pub fn start_keeping_free(folder: &Path, size: &str, environment: &[(&str, &str)]) -> Server {
+        let mut server = Server {
+            log: folder.join("server.log"),
+            keep_free: Some(size.to_owned()),
+            environment: environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            ..Server::of_others(&folder.join("data"))
+        };
+        server.restart();
+        server
+    }
+
     /// Starts one that listens for devices at another address of this machine than 127.0.0.1.
     pub fn start_at(folder: &Path, host: &str) -> Server {
         let mut server = Server { host: host.to_owned(), ..Server::of_others(&folder.join("data")) };
@@ -101,6 +115,7 @@ impl Server {
             quic: free_udp_port(),
             host: "127.0.0.1".to_owned(),
             arguments: Vec::new(),
+            keep_free: None,
             environment: Vec::new(),
             process: None,
         }
@@ -113,6 +128,7 @@ impl Server {
         command.arg("serve");
         command.args(["--http", &self.http_address()]);
         command.args(["--quic", &self.upload_address()]);
+        command.args(self.keep_free.iter().flat_map(|size| ["--keep-free", size]));
         let mut process = Process::start("millrace", &mut command, &self.log);
         let health = self.address("/healthz");
         until("the server is healthy", START, || {

@@ -1,11 +1,12 @@
-//! What is over goes: out of every answer to the second, and from the disk soon after. The server's calendar is set ahead; its tasks run as they always do.
+//! What is over goes: out of every answer to the second, from the disk soon after, and the oldest earlier where space is to
+//! be kept free. The server's calendar is set ahead; its tasks run as they always do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use e2e::{Agent, Calendar, Server, stored, until};
+use e2e::{Agent, Calendar, Server, SmallDisk, noise, stored, until};
 use jiff::{SignedDuration, Timestamp};
 
 /// For what the server does every minute.
@@ -85,6 +86,39 @@ fn what_has_expired_is_in_no_answer_a_second_later_and_its_files_go_without_a_re
         let fragments = deleted("millrace_fragments_expired_total");
         (fragments == segments.len() as f64 && deleted("millrace_bytes_deleted_total") > 100_000.0).then_some(())
     });
+    assert!(server.admin(&["check"]).contains("agree"));
+}
+
+#[test]
+fn the_oldest_goes_where_space_is_to_be_kept_free_and_what_is_younger_than_an_hour_stays() {
+    const KEPT_FREE: u64 = 300 << 20;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some(disk) = SmallDisk::try_new(&folder.path().join("data"), 512 << 20) else { return };
+    let calendar = Calendar::new(folder.path(), "+0");
+    let server = Server::start_keeping_free(folder.path(), "300MiB", &calendar.environment());
+    let clip = noise(folder.path());
+    for (stream, ahead) in [("oldest", "+0"), ("middle", "+30m"), ("newest", "+3h")] {
+        calendar.set(ahead);
+        upload(&server, &folder.path().join(stream), &clip, stream);
+    }
+    let [oldest, middle, newest] =
+        ["oldest", "middle", "newest"].map(|stream| server.everything(stream).segments.len());
+    assert!(disk.free() > KEPT_FREE, "there is space for all of it");
+    let log = || fs::read_to_string(folder.path().join("server.log")).expect("the server has a log");
+
+    disk.fill(KEPT_FREE - (10 << 20));
+    until("there is space again", Duration::from_secs(30), || (disk.free() >= KEPT_FREE).then_some(()));
+    let left = ["oldest", "middle", "newest"].map(|stream| server.try_everything(stream).map(|it| it.segments.len()));
+    assert_eq!(left, [None, Some(middle), Some(newest)], "the oldest goes, and no more than that");
+    assert_eq!(server.try_metric("millrace_fragments_given_up_total"), Some(oldest as f64));
+    assert!(log().contains("deleted the oldest before its time"), "{}", log());
+
+    disk.fill(KEPT_FREE - (100 << 20));
+    until("the server says that there is nothing to delete", Duration::from_secs(30), || {
+        log().contains("there is nothing to delete over an hour old").then_some(())
+    });
+    assert!(server.try_everything("middle").is_none());
+    assert_eq!(stored::bytes(&server, "newest").len(), newest);
     assert!(server.admin(&["check"]).contains("agree"));
 }
 
