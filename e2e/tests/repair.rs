@@ -1,4 +1,7 @@
-//! The index is lost, and made again: everything plays as before.
+//! What the disk has changed or lost: a damaged fragment is named and left out, and a lost index is made again.
+
+use std::fs;
+use std::path::PathBuf;
 
 use e2e::{Agent, Server};
 
@@ -15,13 +18,58 @@ fn a_lost_index_is_made_again_and_everything_plays_as_before() {
     assert!(server.admin(&["check"]).contains("agree"));
 
     server.stop();
-    std::fs::remove_dir_all(server.data().join("vault/catalog")).expect("the catalog is a folder");
+    fs::remove_dir_all(server.data().join("vault/catalog")).expect("the catalog is a folder");
     let said = server.admin(&["rebuild-index"]);
     assert!(said.contains("of 2 streams have their rows again"), "{said}");
     server.restart();
 
     assert_eq!([bytes(&server, "yard"), bytes(&server, "door")], before);
     assert!(server.admin(&["check"]).contains("agree"));
+}
+
+#[test]
+fn one_flipped_bit_costs_one_fragment_which_the_log_names() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut server = Server::start_with(folder.path(), &[], &[("NO_COLOR", "1")]);
+    let agent = Agent::enrolled(&folder.path().join("agent"), &server);
+    let uploaded = agent.once(&e2e::clip("h264-aac.mp4"), "yard");
+    assert!(uploaded.status.success(), "{}", String::from_utf8_lossy(&uploaded.stderr));
+    let before = server.everything("yard").segments;
+    let played = bytes(&server, "yard");
+    server.stop();
+    flip_a_bit_in_the_middle(&server);
+    server.restart();
+
+    let answers: Vec<_> = server.everything("yard").segments.iter().map(|it| server.get_as_stranger(&it.uri)).collect();
+    let damaged: Vec<_> = (0..answers.len()).filter(|i| answers[*i].status != 200).collect();
+    let [damaged] = damaged[..] else { panic!("one is damaged, and not {damaged:?}") };
+    assert_eq!(answers[damaged].status, 404);
+    assert!(answers[damaged].text().contains("damaged"), "{}", answers[damaged].text());
+    for (i, answer) in answers.iter().enumerate().filter(|(i, _)| *i != damaged) {
+        assert!(answer.body == played[i], "segment {i} is another one");
+    }
+    let number = before[damaged].number();
+    let log = fs::read_to_string(folder.path().join("server.log")).expect("the server has a log");
+    let named: Vec<_> = log.lines().filter(|line| line.contains("a fragment is damaged")).collect();
+    assert_eq!(named.len(), 1, "{named:?}");
+    for word in ["ERROR", "stream=yard", &format!("number={number}"), "segment "] {
+        assert!(named[0].contains(word), "no {word} in {}", named[0]);
+    }
+    assert_eq!(server.try_metric("millrace_fragments_damaged_total"), Some(1.0));
+    let (agrees, said) = server.try_admin(&["check"]);
+    assert!(!agrees && said.contains(&format!("fragment {number}:")), "{said}");
+}
+
+/// Of the largest segment.
+fn flip_a_bit_in_the_middle(server: &Server) {
+    let segments = fs::read_dir(server.data().join("vault/segments")).expect("the vault has segments");
+    let files = segments.map(|file| file.expect("it can be listed").path());
+    let bytes = |path: &PathBuf| fs::metadata(path).expect("it is there").len();
+    let path = files.max_by_key(bytes).expect("something is stored");
+    let mut segment = fs::read(&path).expect("it can be read");
+    let middle = segment.len() / 2;
+    segment[middle] ^= 1;
+    fs::write(&path, segment).expect("it can be written");
 }
 
 /// Every segment of a stream, as it is played.

@@ -145,14 +145,14 @@ impl Library {
     /// The stored bytes of a fragment: a Matroska document.
     pub(crate) async fn read(&self, stream: &Stream, fragment: &Fragment) -> Result<Bytes, Problem> {
         let (id, number) = (stream.id, fragment.entry.number);
-        let damage = self.damage.clone();
+        let (name, damage) = (stream.name.clone(), self.damage.clone());
         let read = move |archive: &Archive| {
             let read = archive.read(id, number);
             if let Err(ReadError::Vault(error)) = &read
                 && error.is_damage()
                 && damage.note(id, number)
             {
-                tracing::error!(stream = id, %number, %error, "a fragment is damaged; it is left out from now on");
+                tracing::error!(stream = %name, %number, %error, "a fragment is damaged; it is left out from now on");
                 telemetry::damaged();
             }
             read
