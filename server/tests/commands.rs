@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -134,6 +135,51 @@ fn a_second_server_on_the_same_folder_is_refused_while_the_first_one_serves() {
     assert!(!second.status.success());
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains("in use by another millrace"), "{said}");
+}
+
+// --- Where master keys come from
+
+#[test]
+fn a_keyring_and_a_passphrase_among_systemds_credentials_are_used_and_never_changed() {
+    let place = tempfile::tempdir().unwrap();
+    let credentials = Credentials::new(place.path(), "correct horse");
+    let keyring = fs::read(credentials.0.join("millrace.keyring")).unwrap();
+    let data = place.path().join("data");
+
+    let mut server = Running(credentials.millrace(&data, SERVE).stdout(Stdio::piped()).spawn().unwrap());
+    server.wait_until_it_serves();
+    succeeds(&data, &["stream", "create", "yard"]);
+    drop(server);
+    assert!(!data.join("vault/master.keyring").exists(), "another keyring was made");
+    let listed = credentials.millrace(&data, &["stream", "list"]).env("MILLRACE_PASSPHRASE", "wrong").output().unwrap();
+    assert!(listed.status.success(), "a credential comes before a variable: {listed:?}");
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("yard"));
+    for change in [&["key", "rotate"][..], &["key", "disable", &credentials.master(&data)]] {
+        let refused = credentials.millrace(&data, change).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("can't be changed where it lies"), "{said}");
+    }
+    assert!(fs::read(credentials.0.join("millrace.keyring")).unwrap() == keyring, "the credential was changed");
+    assert!(fails(&data, &["stream", "list"]).contains("is missing"), "without the credential");
+}
+
+#[test]
+fn a_passphrase_in_the_environment_opens_a_keyring_and_another_does_not() {
+    let place = tempfile::tempdir().unwrap();
+    let credentials = Credentials::new(place.path(), "correct horse");
+    fs::remove_file(credentials.0.join("millrace.passphrase")).unwrap();
+    let data = place.path().join("data");
+    let with = |passphrase: &str| {
+        let mut command = credentials.millrace(&data, &["stream", "create", "yard"]);
+        command.env("MILLRACE_PASSPHRASE", passphrase).output().unwrap()
+    };
+    let without = credentials.millrace(&data, &["stream", "create", "yard"]).output().unwrap();
+    for refused in [without, with("wrong horse")] {
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("passphrase") && !said.contains("horse"), "{said}");
+    }
+    let created = with("correct horse");
+    assert!(created.status.success(), "{created:?}");
 }
 
 // --- Keys stay in memory
@@ -338,6 +384,37 @@ fn row(table: &str, name: &str) -> Vec<String> {
     let columns = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let found = table.lines().map(columns).find(|columns| columns.first().is_some_and(|first| first == name));
     found.unwrap_or_else(|| panic!("no line of {name} in\n{table}"))
+}
+
+/// A folder as systemd makes it for a service, with a keyring and its passphrase: readable by a group too.
+struct Credentials(PathBuf);
+
+impl Credentials {
+    fn new(place: &Path, passphrase: &str) -> Self {
+        let folder = place.join("credentials");
+        fs::create_dir(&folder).unwrap();
+        let keyring = folder.join("millrace.keyring");
+        let mut made = millrace(&place.join("maker"), &["--keyring", keyring.to_str().unwrap(), "stream", "list"]);
+        assert!(made.env("MILLRACE_PASSPHRASE", passphrase).output().unwrap().status.success());
+        fs::write(folder.join("millrace.passphrase"), format!("{passphrase}\n")).unwrap();
+        for file in files(&folder) {
+            fs::set_permissions(file, fs::Permissions::from_mode(0o440)).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn millrace(&self, data: &Path, arguments: &[&str]) -> Command {
+        let mut command = millrace(data, arguments);
+        command.env("CREDENTIALS_DIRECTORY", &self.0);
+        command
+    }
+
+    /// The id of the master key.
+    fn master(&self, data: &Path) -> String {
+        let listed = self.millrace(data, &["key", "list"]).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        listed.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
+    }
 }
 
 /// A child that ends with its handle.
