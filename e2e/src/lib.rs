@@ -11,6 +11,7 @@ mod agent;
 mod calendar;
 mod camera;
 pub mod frames;
+pub mod keys;
 mod kinesis_video;
 pub mod kms;
 mod link;
