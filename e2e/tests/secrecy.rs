@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use e2e::{Agent, Server, clip};
+use e2e::{Agent, Server, clip, keys, stored};
 
 const CLIPS: &[&str] =
     &["h264-aac.mp4", "h264-aac.ts", "h264-bframes.mp4", "h264-g711.mkv", "h264-vfr.mkv", "h265-aac.mp4"];
@@ -27,6 +27,46 @@ fn nothing_of_the_media_is_readable_in_the_data_folder() {
     server.restart();
     server.stop();
     search.finds_nothing_in(&server.data(), "after an orderly stop");
+}
+
+#[test]
+fn no_key_of_a_local_keyring_is_in_a_log_a_metric_or_a_file_but_the_keyring() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut server = Server::start_with(folder.path(), &[], &[("RUST_LOG", "trace")]);
+    let agent = Agent::enrolled(&folder.path().join("agent"), &server);
+    let keyring = server.data().join("vault/master.keyring");
+    let mut keys = Vec::new();
+    let mut said = String::new();
+    for stream in ["yard", "door"] {
+        let output = agent.once(&clip("h264-aac.mp4"), stream);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(!stored::bytes(&server, stream).is_empty());
+        let master = keys::master(&keyring);
+        keys.extend(keys::data_keys(&server.data().join("vault"), &master));
+        keys.push(master);
+        // The next round is under another master key, and after a start that unwraps everything anew.
+        said += &server.admin(&["key", "rotate"]);
+        said += &server.admin(&["key", "list"]);
+        server.stop();
+        server.restart();
+        assert!(!stored::bytes(&server, stream).is_empty());
+    }
+    keys.push(keys::master(&keyring));
+    assert!(keys.len() >= (2 + 1) + (3 + 1) + 1, "the root key and those of the streams so far, and three master keys");
+
+    let said = vec![
+        ("what commands print".to_owned(), said.into_bytes()),
+        ("the metrics".to_owned(), server.get("/metrics").body),
+        ("what /healthz says".to_owned(), server.get("/healthz").body),
+    ];
+    server.stop();
+    let log = fs::read(folder.path().join("server.log")).expect("the server has a log");
+    assert!(find(&log, b"TRACE").is_some(), "the server told everything");
+    let mut places = [said, vec![("the log".to_owned(), log)], keys::places(&server.data())].concat();
+    let whole = places.len();
+    places.retain(|(place, _)| !place.ends_with("master.keyring"));
+    assert_eq!(places.len(), whole - 1, "the keyring is the one file with a key in it");
+    keys::are_nowhere_in(&places, &keys);
 }
 
 /// What must not be found.
