@@ -17,6 +17,7 @@ measure() {
         parse) "$bench" parse ;;
         week) "$bench" week --dir "$data" --plot bench/week.svg ;;
         badlink) "$bench" badlink --dir "$data" --plot bench/badlink.svg ;;
+        memory) "$bench" memory --dir "$data" --plot bench/memory.svg ;;
         *) "$bench" "$1" --dir "$data" ;;
     esac
 }

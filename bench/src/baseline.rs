@@ -25,10 +25,24 @@ pub(crate) struct Disk {
 /// measure how quickly the machine, or its host, gives out memory.
 const PAGES_KEPT_BYTES: usize = 256 << 20;
 
-/// Appends `count` pieces of `piece` bytes to a file in `dir`, each followed by fdatasync.
-pub(crate) fn disk(dir: &Path, piece: usize, count: usize) -> anyhow::Result<Disk> {
+/// Whether the disk has space for a file when it is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// The file grows with each write, and each sync has its new length to write down.
+    Appended,
+    /// It is laid out to its end before the clock runs, as the vault does ahead of its own end.
+    LaidOut,
+}
+
+/// Writes `count` pieces of `piece` bytes one behind the other to a file in `dir`, each followed by fdatasync.
+pub(crate) fn disk(dir: &Path, piece: usize, count: usize, growth: Growth) -> anyhow::Result<Disk> {
     let path = dir.join("baseline.bin");
     let mut file = File::create(&path)?;
+    if growth == Growth::LaidOut {
+        let bytes = (piece * count) as u64;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).context("laying out a file")?;
+        file.sync_all()?;
+    }
     let bytes: Vec<u8> = crate::media::bytes(piece);
     let mut syncs = Vec::with_capacity(count);
     let mut appends = Vec::with_capacity(count);

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use e2e::{Agent, Server};
 
+use crate::baseline::{self, Growth};
 use crate::load::{self, Load};
-use crate::{baseline, figures, process};
+use crate::{figures, process};
 
 /// Cameras that send as fast as the server takes it.
 const SATURATING: u32 = 16;
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn measure(args: &Args) -> anyhow::Result<()> {
     let fragment_bytes = 500_000;
-    let disk = baseline::disk(&args.dir, fragment_bytes, 400)?;
+    let disk = baseline::disk(&args.dir, fragment_bytes, 400, Growth::Appended)?;
     let cipher = baseline::cipher(fragment_bytes, 4000)?;
     let quic = baseline::quic(fragment_bytes, 1500).await?;
     let tracks = sample_tracks()?;
@@ -60,7 +61,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         real_time: false,
     };
     let groups = one("millrace, as fast as it takes them, 16 cameras", &args.dir, &tracks, full).await?;
-    let rhythm = baseline::disk(&args.dir, groups.mean_bytes(), groups.count)?;
+    let rhythm = baseline::disk(&args.dir, groups.mean_bytes(), groups.count, Growth::Appended)?;
     figures::row(&[
         &format!("disk: the same bytes in the {} groups that the server synced", groups.count),
         &format!("{:.0} MB/s", rhythm.megabytes_per_second),

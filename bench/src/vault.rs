@@ -1,5 +1,5 @@
 //! The vault alone: appends by payload size and by number of writers, beside the disk's own write and fdatasync of the
-//! same bytes in the same groups.
+//! same bytes in the same groups, to a file that grows and to one that was laid out before.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use vault::{
     Space, Vault,
 };
 
-use crate::{baseline, figures};
+use crate::baseline::{self, Growth};
+use crate::figures;
 
 /// Bytes of one payload.
 const PAYLOADS: &[(&str, usize)] = &[("1 KB", 1000), ("64 KB", 64_000), ("1 MB", 1_000_000), ("4 MB", 4_000_000)];
@@ -39,10 +40,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         "p99",
         "disk: same groups",
         "ours / disk",
+        "the same, laid out",
+        "ours / disk",
         "disk: one append, p50",
         "ours / disk",
+        "the same, laid out",
+        "ours / disk",
     ]);
-    figures::row(&["---"; 9]);
+    figures::row(&["---"; 13]);
     for &(name, bytes) in PAYLOADS {
         for &writers in WRITERS {
             runtime.block_on(measure(args, name, bytes, writers))?;
@@ -72,21 +77,27 @@ async fn measure(args: &Args, name: &str, bytes: usize, writers: u64) -> anyhow:
 
     let groups = usize::try_from(health.commits)?.max(1);
     let group = usize::try_from(health.payload_bytes)? / groups;
-    let rhythm = baseline::disk(&args.dir, group, groups)?;
-    let single = baseline::disk(&args.dir, bytes, 200)?;
+    let disk = |piece, count, growth| baseline::disk(&args.dir, piece, count, growth);
+    let rhythms = [disk(group, groups, Growth::Appended)?, disk(group, groups, Growth::LaidOut)?];
+    let singles = [disk(bytes, 200, Growth::Appended)?, disk(bytes, 200, Growth::LaidOut)?];
     let rate = figures::megabytes_per_second(health.payload_bytes, elapsed);
     let p50 = figures::percentile(&mut latencies, 50.0);
-    figures::row(&[
-        &format!("{name}, {writers}"),
-        &format!("{:.0}", latencies.len() as f64 / elapsed.as_secs_f64()),
-        &format!("{rate:.1} MB/s"),
-        &figures::millis(p50),
-        &figures::millis(figures::percentile(&mut latencies, 99.0)),
-        &format!("{:.1} MB/s", rhythm.megabytes_per_second),
-        &format!("{:.2}", rate / rhythm.megabytes_per_second),
-        &figures::millis(single.append_p50),
-        &format!("{:.2}", p50.as_secs_f64() / single.append_p50.as_secs_f64()),
-    ]);
+    let mut cells = vec![
+        format!("{name}, {writers}"),
+        format!("{:.0}", latencies.len() as f64 / elapsed.as_secs_f64()),
+        format!("{rate:.1} MB/s"),
+        figures::millis(p50),
+        figures::millis(figures::percentile(&mut latencies, 99.0)),
+    ];
+    for rhythm in rhythms {
+        cells.push(format!("{:.1} MB/s", rhythm.megabytes_per_second));
+        cells.push(format!("{:.2}", rate / rhythm.megabytes_per_second));
+    }
+    for single in singles {
+        cells.push(figures::millis(single.append_p50));
+        cells.push(format!("{:.2}", p50.as_secs_f64() / single.append_p50.as_secs_f64()));
+    }
+    figures::row(&cells.iter().map(String::as_str).collect::<Vec<_>>());
     Ok(())
 }
 
