@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::camera::free_port;
-use crate::kms::python_tool;
 use crate::process::Process;
+use crate::python::python_tool;
 use crate::wait::until;
 
 /// The stand-in.

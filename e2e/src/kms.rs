@@ -3,7 +3,7 @@
 
 use std::io::{self, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::camera::free_port;
 use crate::process::Process;
+use crate::python::python_tool;
 use crate::wait::until;
 
 /// The region and the credentials of everyone here; moto takes any.
@@ -189,14 +190,4 @@ fn ask(moto: &str, operation: &str, request: &Value) -> (u16, Value) {
     let mut answer = asked.unwrap_or_else(|error| panic!("moto, {operation}: {error}"));
     let text = answer.body_mut().read_to_string().expect("moto answers in text");
     (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
-}
-
-/// moto's program, where `scripts/setup.sh test` puts it.
-/// A program of the Python packages that tests need.
-pub(crate) fn python_tool(name: &str) -> PathBuf {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).expect("there is a home folder");
-    let path = cache.join("millrace/python/bin").join(name);
-    assert!(path.exists(), "there is no {}: run `scripts/setup.sh test` first", path.display());
-    path
 }

@@ -1,5 +1,6 @@
 //! The command line: raw arguments, and what each command prints.
 
+mod access_key;
 mod device;
 
 use std::io;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use archive::{Rebuilt, Retention};
+use axum::http::Uri;
 use bytesize::ByteSize;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
@@ -97,6 +99,10 @@ enum Verb {
         /// Where browsers and programs come in (TCP).
         #[arg(long, default_value = Config::HTTP)]
         http: SocketAddr,
+        /// What programs written for AWS are told to send and fetch media by, such as https://video.example: where --http is
+        /// reached from outside, without a path.
+        #[arg(long, value_name = "URL", value_parser = public_url)]
+        public_url: Option<String>,
         /// Where devices come in (UDP).
         #[arg(long, default_value = Config::QUIC)]
         quic: SocketAddr,
@@ -111,6 +117,9 @@ enum Verb {
     /// Add, list, show, configure, command and revoke devices.
     #[command(subcommand)]
     Device(device::Verb),
+    /// Create, list, disable, enable and delete access keys, with which programs written for AWS come in.
+    #[command(subcommand)]
+    AccessKey(access_key::Verb),
     /// Create, list, describe, update and delete streams.
     #[command(subcommand)]
     Stream(StreamVerb),
@@ -158,7 +167,8 @@ enum StreamVerb {
     Create {
         /// Its name.
         name: String,
-        /// How long its fragments are kept: 1h or more, and 7d at most unless --max-retention says otherwise.
+        /// How long its fragments are kept: 1h or more, and 7d at most unless --max-retention says otherwise. 0s is live
+        /// only: for five minutes.
         #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
         retention: Duration,
         /// How much of it is kept at most, such as 50GiB: the oldest goes first. Looked at once a minute.
@@ -176,7 +186,8 @@ enum StreamVerb {
     Update {
         /// Its name.
         name: String,
-        /// How long its fragments are kept: 1h or more, and 7d at most unless --max-retention says otherwise.
+        /// How long its fragments are kept: 1h or more, and 7d at most unless --max-retention says otherwise. 0s is live
+        /// only: for five minutes.
         #[arg(long, value_parser = humantime::parse_duration, required_unless_present = "max_size")]
         retention: Option<Duration>,
         /// How much of it is kept at most, such as 50GiB, or "none" for no bound.
@@ -197,20 +208,24 @@ impl Arguments {
         core_dumps::forbid();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let command = match self.command {
-            Verb::Serve { http, quic, keep_free, log_json } => {
+            Verb::Serve { http, public_url, quic, keep_free, log_json } => {
                 telemetry::start_logs(log_json);
                 let storage = self.storage.resolve(&self.data)?;
                 if keep_free.is_some() && storage.shared.is_some() {
                     bail!("--keep-free is for a disk of one's own; a bucket has no end");
                 }
                 let keep_free = keep_free.map(|size| size.as_u64());
-                let config = Config { data: self.data, http, quic, keep_free, storage };
+                let config = Config { data: self.data, http, public_url, quic, keep_free, storage };
                 return runtime.block_on(serve(config));
             }
             Verb::Device(verb) => {
                 let (command, form) = verb.resolve()?;
                 let answer = runtime.block_on(ask(&self.data, self.storage, command.clone()))?;
                 return device::print(&command, answer, &form);
+            }
+            Verb::AccessKey(verb) => {
+                let command = Command::AccessKey(verb.command());
+                return access_key::print(runtime.block_on(ask(&self.data, self.storage, command))?);
             }
             Verb::Stream(verb) => verb.command(),
             Verb::Check => Command::Check,
@@ -270,6 +285,16 @@ impl StreamVerb {
             },
             Self::Delete { name } => Command::DeleteStream { name },
         }
+    }
+}
+
+/// An address without a path: clients put theirs behind it, and some take `//` for another path than `/`.
+fn public_url(text: &str) -> Result<String, String> {
+    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    let is_base = matches!(url.path(), "" | "/") && url.query().is_none();
+    match (url.scheme_str(), url.authority()) {
+        (Some(scheme @ ("http" | "https")), Some(authority)) if is_base => Ok(format!("{scheme}://{authority}")),
+        _ => Err("write it as https://host or http://host:port, without a path".to_owned()),
     }
 }
 
@@ -465,4 +490,23 @@ fn print_rotated(out: &mut impl io::Write, id: &str, data_keys: u64, retired: &[
 fn time(nanos: Option<i64>) -> String {
     let time = nanos.and_then(|nanos| Timestamp::from_second(nanos.div_euclid(1_000_000_000)).ok());
     time.map_or_else(|| "-".to_owned(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_url_has_no_path() {
+        for (text, url) in [
+            ("https://video.example", "https://video.example"),
+            ("http://192.0.2.1:8080/", "http://192.0.2.1:8080"),
+            ("http://[2001:db8::1]:80", "http://[2001:db8::1]:80"),
+        ] {
+            assert_eq!(public_url(text), Ok(url.to_owned()), "{text}");
+        }
+        for text in ["", "video.example", "video.example:80", "ftp://a", "https://a/b", "https://a?b", "https://"] {
+            assert!(public_url(text).is_err(), "{text}");
+        }
+    }
 }

@@ -14,6 +14,9 @@ pub struct Config {
     pub data: PathBuf,
     /// Where browsers and programs come in.
     pub http: SocketAddr,
+    /// What programs are told to reach this server by: scheme, host and port. The address of [`Config::http`] unless it is
+    /// known by another.
+    pub public_url: Option<String>,
     /// Where devices come in (UDP).
     pub quic: SocketAddr,
     /// Disk space that is kept free by giving up the oldest fragments, if it is.

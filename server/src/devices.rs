@@ -5,7 +5,7 @@
 //! ```text
 //! [0x01][name]                         Device
 //! [0x02][SHA-256 of the secret: 32]    Token: never the secret itself
-//! [0x03]                               what servers share (shared_store.rs); 0x04 to 0x06: fleet.rs
+//! [0x03]                               what servers share (shared_store.rs); 0x04 to 0x06: fleet.rs; 0x07: access_keys.rs
 //! ```
 //!
 //! Every change is one commit that requires the rows it read to be unchanged, so that of two enrolments

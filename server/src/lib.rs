@@ -3,11 +3,12 @@
 //! It records no camera and decodes no picture: devices send whole fragments, browsers get them
 //! repackaged. The way of a fragment: `ingest` (QUIC) → `intake` (is it what it claims to be?) →
 //! `archive::Archive::store` → the ack. Everything else stands around that: `devices`, `ca` and `join` say
-//! who may send, `presence` who does so now, `fleet` how the devices are and what they are told to do, `retention` deletes, `admin` is the way in for the
-//! operator's commands, `http` the way out for viewers.
+//! who may send, `access_keys` who may call the AWS APIs, `presence` who does so now, `fleet` how the devices are and what they are told to do, `retention` deletes, `admin` is the way in for the
+//! operator's commands, `http` the way out for viewers, `kinesis_video` the door for programs that were written for AWS.
 //!
 //! Start reading at [`serve::Server`].
 
+mod access_keys;
 mod admin;
 mod backup;
 mod budget;
@@ -23,6 +24,7 @@ mod ingest;
 mod intake;
 mod join;
 mod key_service;
+mod kinesis_video;
 mod limits;
 mod master_keys;
 mod office;

@@ -181,3 +181,22 @@ pub(crate) const OPERATOR_CHARS_MAX: usize = 64;
 
 /// The longest version of an agent that is kept.
 pub(crate) const AGENT_VERSION_CHARS_MAX: usize = 64;
+
+/// Access keys: they are listed at once, and people hand them out.
+pub(crate) const ACCESS_KEYS_MAX: usize = 1000;
+
+/// Patterns of streams that one access key is limited to: each is tried at each request.
+pub(crate) const PATTERNS_PER_KEY_MAX: usize = 64;
+
+/// The longest pattern: as long as the longest name.
+pub(crate) const PATTERN_CHARS_MAX: usize = fragment::limits::STREAM_NAME_BYTES_MAX;
+
+/// The largest request of the AWS API whose body is JSON: 50 tags of the longest, in any script and with every character
+/// escaped, take some 230 kB.
+pub(crate) const AWS_REQUEST_BYTES_MAX: usize = 256 * 1024;
+
+/// Tags of a stream, as at AWS.
+pub(crate) const TAGS_MAX: usize = 50;
+
+/// Streams in one answer, as at AWS: all that there can be.
+pub(crate) const STREAMS_LISTED_MAX: u32 = 10_000;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use upload::JoinToken;
 use upload::fleet::CommandKind;
 
+use crate::access_keys::{AccessKeyCommand, AccessKeyView, AccessKeys, Created};
 use crate::backup::{self, Manifest};
 use crate::ca::Ca;
 use crate::devices::{DeviceName, Devices};
@@ -85,6 +86,7 @@ pub(crate) enum Command {
         to: PathBuf,
     },
     Key(KeyCommand),
+    AccessKey(AccessKeyCommand),
 }
 
 /// What is done with a device's configurations.
@@ -159,6 +161,12 @@ pub(crate) enum Answer {
         data_keys: u64,
         retired: Vec<String>,
     },
+    /// One that was just made.
+    AccessKey {
+        id: String,
+        secret: String,
+    },
+    AccessKeys(Vec<AccessKeyView>),
     Failed(String),
 }
 
@@ -253,6 +261,7 @@ impl Office {
             Command::ListStreams => Answer::Streams(self.storage.streams()?),
             Command::DescribeStream { name } => Answer::Streams(vec![self.storage.describe(&name.parse()?)?]),
             Command::Check => Answer::Checked(self.storage.check(now)?),
+            Command::AccessKey(command) => self.access_key(command, now)?,
             Command::DeleteStream { .. }
             | Command::UpdateStream { .. }
             | Command::Backup { .. }
@@ -286,6 +295,20 @@ impl Office {
         self.devices.add(&name, streams, &secret, now, validity)?;
         let token = JoinToken { ca_sha256: self.ca.sha256(), secret };
         Ok(Answer::Token { token: token.to_string(), quic: self.quic.clone() })
+    }
+
+    fn access_key(&self, command: AccessKeyCommand, now: WallTime) -> Result<Answer, Failure> {
+        let keys = AccessKeys::new(self.storage.archive().vault().clone());
+        Ok(match command {
+            AccessKeyCommand::Create { role, streams } => {
+                let Created { id, secret } = keys.create(role, streams, now)?;
+                Answer::AccessKey { id, secret: secret.to_string() }
+            }
+            AccessKeyCommand::List => Answer::AccessKeys(keys.list()?),
+            AccessKeyCommand::Disable { id } => keys.disable(&id, now).map(|()| Answer::Done)?,
+            AccessKeyCommand::Enable { id } => keys.enable(&id).map(|()| Answer::Done)?,
+            AccessKeyCommand::Delete { id } => keys.delete(&id).map(|()| Answer::Done)?,
+        })
     }
 
     fn configure(&self, name: &DeviceName, wanted: Configure, now: WallTime) -> Result<Answer, Failure> {

@@ -28,7 +28,7 @@ use crate::office::Office;
 use crate::presence::Presences;
 use crate::shared_store::{self, SharedStoreError};
 use crate::storage::{Storage, StorageError};
-use crate::{http, limits, peers, retention, telemetry};
+use crate::{http, kinesis_video, limits, peers, retention, telemetry};
 
 /// Why a server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -183,8 +183,11 @@ impl Server {
             presence: Box::new(presences),
             fleet,
         });
+        let public_url = config.public_url.unwrap_or_else(|| format!("http://{}", reachable(http)));
+        let service = kinesis_video::Service::new(storage.archive().clone(), storage.is_shared(), &public_url);
+        let router = http::router(state).merge(kinesis_video::router(service));
         let patience = http::listener::Patience::default();
-        tasks.spawn(http::listener::serve(listener, http::router(state), patience, stop.clone()));
+        tasks.spawn(http::listener::serve(listener, router, patience, stop.clone()));
         Ok(Self { http, quic, console_key, ingest, stop, tasks, storage })
     }
 

@@ -60,6 +60,30 @@ fn devices_survive_a_rebuilt_index_while_the_old_catalog_can_be_read() {
     assert!(String::from_utf8_lossy(&rebuilt.stdout).contains("join anew"), "{rebuilt:?}");
 }
 
+// --- Access keys
+
+#[test]
+fn an_access_key_is_made_listed_without_its_secret_and_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = succeeds(folder.path(), &["access-key", "create", "--role", "viewer", "--stream", "garden-*"]);
+    let value = |name: &str| made.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+    let (id, secret) = (value("export AWS_ACCESS_KEY_ID="), value("export AWS_SECRET_ACCESS_KEY="));
+    let list = || succeeds(folder.path(), &["access-key", "list"]);
+    assert!(list().contains(&id) && !list().contains(&secret), "{}", list());
+    assert!(list().contains("viewer   enabled") && list().contains("garden-*"), "{}", list());
+    succeeds(folder.path(), &["access-key", "disable", &id]);
+    assert!(list().contains("viewer   disabled"), "{}", list());
+    succeeds(folder.path(), &["access-key", "enable", &id]);
+    succeeds(folder.path(), &["rebuild-index"]);
+    assert!(list().contains("viewer   enabled"), "it survives a rebuilt index: {}", list());
+    succeeds(folder.path(), &["access-key", "delete", &id]);
+    assert!(!list().contains(&id), "{}", list());
+    let error = fails(folder.path(), &["access-key", "disable", &id]);
+    assert!(error.contains("millrace access-key list"), "{error}");
+    let error = fails(folder.path(), &["access-key", "create", "--stream", "a b"]);
+    assert!(error.contains("no pattern of stream names"), "{error}");
+}
+
 // --- Commands beside a server that starts
 
 #[test]

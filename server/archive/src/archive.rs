@@ -103,9 +103,21 @@ impl Archive {
 
     /// Creates a stream.
     pub fn create_stream(&self, name: &StreamName, retention: Retention, now: WallTime) -> Result<Stream, StreamError> {
+        self.create_stream_with(name, retention, None, now)
+    }
+
+    /// Creates a stream with attributes, which mean nothing here.
+    pub fn create_stream_with(
+        &self,
+        name: &StreamName,
+        retention: Retention,
+        attributes: Option<&Bytes>,
+        now: WallTime,
+    ) -> Result<Stream, StreamError> {
         self.check_ceiling(retention)?;
+        check_attributes(attributes)?;
         loop {
-            match self.try_create_stream(name, retention, now) {
+            match self.try_create_stream(name, retention, attributes, now) {
                 Err(StreamError::Commit(CommitError::Precondition)) => self.refresh()?,
                 created => return created,
             }
@@ -113,7 +125,13 @@ impl Archive {
     }
 
     /// Creates a stream, on condition that no other was created meanwhile: it might have the same name.
-    fn try_create_stream(&self, name: &StreamName, retention: Retention, now: WallTime) -> Result<Stream, StreamError> {
+    fn try_create_stream(
+        &self,
+        name: &StreamName,
+        retention: Retention,
+        attributes: Option<&Bytes>,
+        now: WallTime,
+    ) -> Result<Stream, StreamError> {
         let _alone = self.index.changing();
         let (known, ceiling) = {
             let streams = self.index.streams();
@@ -145,11 +163,15 @@ impl Archive {
             ceiling,
             kept_from: FragmentNumber(0),
             sub_of: None,
+            revision: 0,
         };
         let (next, row) = (Bytes::copy_from_slice(&(id + 1).to_be_bytes()), stream.encode(State::Active));
         batch.insert(key, next.clone());
         batch.require_absent(Row::Stream(id).key());
         batch.insert(Row::Stream(id).key(), row.clone());
+        if let Some(attributes) = attributes {
+            batch.insert(Row::Attributes(id).key(), attributes.clone());
+        }
         self.catalog().commit(batch)?;
         let mut streams = self.index.streams_mut();
         streams.next = Some(next);
@@ -157,13 +179,17 @@ impl Archive {
         Ok(stream)
     }
 
+    /// The retention of a stream that nobody gives another.
+    pub fn default_retention(&self) -> Retention {
+        Retention::DEFAULT.at_most(self.index.streams().ceiling)
+    }
+
     /// The stream of this name, created with the default retention if there is none.
     pub fn find_or_create_stream(&self, name: &StreamName, now: WallTime) -> Result<Stream, StreamError> {
         if let Some(stream) = self.find_stream(name)? {
             return Ok(stream);
         }
-        let retention = Retention::DEFAULT.at_most(self.index.streams().ceiling);
-        match self.create_stream(name, retention, now) {
+        match self.create_stream(name, self.default_retention(), now) {
             Err(StreamError::Exists(name)) => self.find_stream(&name)?.ok_or(StreamError::NotFound),
             created => created,
         }
@@ -201,20 +227,63 @@ impl Archive {
         change: impl Fn(Retention) -> Result<Retention, StreamError> + Send + 'static,
     ) -> Result<Stream, StreamError> {
         let before = self.stream(id)?.ok_or(StreamError::NotFound)?.retention;
-        let to = change(before)?;
-        if to.time() > before.time() {
-            self.check_ceiling(to)?;
-            let raise = Raise { at: now, to: to.time() };
-            self.vault.put(raise.entry(owner_of(id))).await.map_err(StreamError::Note)?;
-        }
+        self.note_raise(id, before, change(before)?, now).await?;
         let archive = self.clone();
         blocking(move || {
-            archive.replace(id, |stream| {
+            archive.replace(id, None, |stream| {
                 let retention = change(stream.retention)?;
                 if retention.time() != stream.retention.time() {
                     archive.check_ceiling(retention)?;
                 }
-                Ok((Stream { retention, ..stream }, State::Active))
+                let revision = stream.revision + 1;
+                Ok((Stream { retention, revision, ..stream }, State::Active))
+            })
+        })
+        .await
+    }
+
+    /// Before a retention is raised: what older frames don't say of it.
+    async fn note_raise(&self, id: u64, from: Retention, to: Retention, now: WallTime) -> Result<(), StreamError> {
+        if to.time() > from.time() {
+            self.check_ceiling(to)?;
+            let raise = Raise { at: now, to: to.time() };
+            self.vault.put(raise.entry(owner_of(id))).await.map_err(StreamError::Note)?;
+        }
+        Ok(())
+    }
+
+    /// What the users of a stream have noted of it.
+    pub fn attributes(&self, id: u64) -> Result<Option<Bytes>, QueryError> {
+        Ok(self.catalog().get(&Row::Attributes(id).key())?)
+    }
+
+    /// Gives a stream another retention and other attributes, on condition that it has not been changed since it had this
+    /// revision.
+    pub async fn update_stream(
+        &self,
+        id: u64,
+        revision: u64,
+        retention: Retention,
+        attributes: Bytes,
+        now: WallTime,
+    ) -> Result<Stream, StreamError> {
+        check_attributes(Some(&attributes))?;
+        let before = self.stream(id)?.ok_or(StreamError::NotFound)?;
+        if before.revision != revision {
+            return Err(StreamError::Changed);
+        }
+        self.note_raise(id, before.retention, retention, now).await?;
+        let archive = self.clone();
+        blocking(move || {
+            archive.replace(id, Some(&attributes), |stream| {
+                if stream.revision != revision {
+                    return Err(StreamError::Changed);
+                }
+                if retention.time() != stream.retention.time() {
+                    archive.check_ceiling(retention)?;
+                }
+                let revision = revision + 1;
+                Ok((Stream { retention, revision, ..stream }, State::Active))
             })
         })
         .await
@@ -224,7 +293,7 @@ impl Archive {
     pub fn set_sub_of(&self, id: u64, of: &StreamName) -> Result<(), StreamError> {
         let known = self.stream(id)?.ok_or(StreamError::NotFound)?;
         if known.sub_of.as_ref() != Some(of) {
-            self.replace(id, |stream| Ok((Stream { sub_of: Some(of.clone()), ..stream }, State::Active)))?;
+            self.replace(id, None, |stream| Ok((Stream { sub_of: Some(of.clone()), ..stream }, State::Active)))?;
         }
         Ok(())
     }
@@ -236,20 +305,21 @@ impl Archive {
 
     /// From now on, fragments before this one are gone for good; their rows and files follow.
     pub(crate) fn give_up_before(&self, id: u64, number: FragmentNumber) -> Result<Stream, StreamError> {
-        self.replace(id, |stream| {
+        self.replace(id, None, |stream| {
             let kept_from = stream.kept_from.max(number);
             Ok((Stream { kept_from, ..stream }, State::Active))
         })
     }
 
-    /// Puts another row in the place of a stream's, whoever else does so at the same time.
+    /// Puts another row in the place of a stream's, and new attributes beside it, whoever else does so at the same time.
     pub(crate) fn replace(
         &self,
         id: u64,
+        attributes: Option<&Bytes>,
         change: impl Fn(Stream) -> Result<(Stream, State), StreamError>,
     ) -> Result<Stream, StreamError> {
         loop {
-            match self.try_replace(id, &change) {
+            match self.try_replace(id, attributes, &change) {
                 Err(StreamError::Commit(CommitError::Precondition)) => self.refresh()?,
                 replaced => return replaced,
             }
@@ -259,6 +329,7 @@ impl Archive {
     fn try_replace(
         &self,
         id: u64,
+        attributes: Option<&Bytes>,
         change: impl Fn(Stream) -> Result<(Stream, State), StreamError>,
     ) -> Result<Stream, StreamError> {
         let _alone = self.index.changing();
@@ -272,6 +343,9 @@ impl Archive {
         let mut batch = Batch::new();
         batch.require_value(Row::Stream(id).key(), row);
         batch.insert(Row::Stream(id).key(), new.clone());
+        if let Some(attributes) = attributes {
+            batch.insert(Row::Attributes(id).key(), attributes.clone());
+        }
         self.catalog().commit(batch)?;
         let mut streams = self.index.streams_mut();
         streams.remove(id);
@@ -329,6 +403,13 @@ impl Archive {
 /// The vault's name for a stream.
 pub(crate) fn owner_of(stream: u64) -> OwnerId {
     OwnerId::new(vault::Domain::ARCHIVE, stream).expect("streams are numbered from 1 upwards")
+}
+
+fn check_attributes(attributes: Option<&Bytes>) -> Result<(), StreamError> {
+    match attributes.map(Bytes::len) {
+        Some(bytes) if bytes > limits::ATTRIBUTES_BYTES_MAX => Err(StreamError::Attributes(bytes)),
+        _ => Ok(()),
+    }
 }
 
 fn check(fragment: &Fragment) -> Result<(), StoreError> {

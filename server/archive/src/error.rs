@@ -131,8 +131,14 @@ pub enum StreamError {
     /// There are as many streams as there may be.
     #[error("there are {max} streams, as many as there may be", max = limits::STREAMS_MAX)]
     TooMany,
+    /// It was changed since it was looked at.
+    #[error("the stream was changed meanwhile")]
+    Changed,
+    /// Its attributes are too large.
+    #[error("a stream's attributes take {0} bytes; {max} are the most", max = limits::ATTRIBUTES_BYTES_MAX)]
+    Attributes(usize),
     /// The retention is out of any range.
-    #[error("a retention of {0:?} is not between 1 hour and 10 years")]
+    #[error("a retention of {0:?} is not between 1 hour and 10 years, nor 0 for a stream that is live only")]
     Retention(Duration),
     /// The retention is longer than this server keeps anything.
     #[error(

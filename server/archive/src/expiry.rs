@@ -286,8 +286,23 @@ impl Archive {
         self.finish_deletion(stream).await
     }
 
+    /// Deletes a stream on condition that it has not been changed since it had this revision.
+    pub async fn delete_stream_at(&self, stream: u64, revision: u64) -> Result<(), StreamError> {
+        let archive = self.clone();
+        blocking(move || archive.begin_deletion_at(stream, revision)).await?;
+        self.finish_deletion(stream).await
+    }
+
+    fn begin_deletion_at(&self, id: u64, revision: u64) -> Result<(), StreamError> {
+        let delete = |stream: Stream| match stream.revision == revision {
+            true => Ok((stream, State::Deleting)),
+            false => Err(StreamError::Changed),
+        };
+        self.replace(id, None, delete).map(drop)
+    }
+
     fn begin_deletion(&self, id: u64) -> Result<(), StreamError> {
-        self.replace(id, |stream| Ok((stream, State::Deleting))).map(drop)
+        self.replace(id, None, |stream| Ok((stream, State::Deleting))).map(drop)
     }
 
     async fn finish_deletion(&self, id: u64) -> Result<(), StreamError> {
@@ -299,7 +314,7 @@ impl Archive {
             // Whatever its segments hold besides may be there for days.
             archive.remove_rows(id, &KeyRange::prefix(key::numbers(id)), WallTime::from_nanos(0))?;
             let mut batch = Batch::new();
-            for row in [Row::Stream(id), Row::Tail(id), Row::Removed(id)] {
+            for row in [Row::Stream(id), Row::Tail(id), Row::Removed(id), Row::Attributes(id)] {
                 batch.remove(row.key());
             }
             archive.catalog().commit(batch)?;

@@ -444,6 +444,7 @@ mod tests {
             ceiling: Duration::MAX,
             kept_from: FragmentNumber(0),
             sub_of: None,
+            revision: 0,
         }
     }
 

@@ -9,6 +9,7 @@
 //! [6][stream: 8]                             the end of a stream; tail.rs has its value
 //! [7][stream: 8]                             how much of it was removed; tail.rs
 //! [8][expiry slot: 4][segment id: 8]         [bytes: 8]: what a segment lost of its rows before its slot has passed
+//! [9][stream: 8]                             what its users note of it, opaque here
 //! ```
 //!
 //! A start is stored with its sign bit flipped, so that times before 1970 come first.
@@ -35,6 +36,8 @@ pub(crate) enum Row {
     Removed(u64),
     /// A segment that lost rows before its slot has passed.
     Thinned(SegmentName),
+    /// What a stream's users note of it.
+    Attributes(u64),
 }
 
 impl Row {
@@ -52,6 +55,7 @@ impl Row {
             Self::Tail(stream) => build(6, &[&stream.to_be_bytes()]),
             Self::Removed(stream) => build(7, &[&stream.to_be_bytes()]),
             Self::Thinned(segment) => build(8, &[&segment.expiry.0.to_be_bytes(), &segment.id.0.to_be_bytes()]),
+            Self::Attributes(stream) => build(9, &[&stream.to_be_bytes()]),
         }
     }
 }

@@ -16,6 +16,13 @@ pub const RETENTION_CEILING_DEFAULT: Duration = Duration::from_secs(168 * 3600);
 /// The retention of a stream that was created without one.
 pub const RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 
+/// How long the fragments of a stream are kept that is live only: as long as Kinesis Video Streams has them readable, so that
+/// a viewer whose connection breaks finds what it missed.
+pub const LIVE_ONLY_KEPT: Duration = Duration::from_secs(5 * 60);
+
+/// Bytes that the users of a stream may note of it: 50 tags of Kinesis Video Streams in their longest, and as much again.
+pub const ATTRIBUTES_BYTES_MAX: usize = 256 * 1024;
+
 /// The smallest bound of a stream's bytes: one fragment of the largest size and a little more.
 pub const RETENTION_BYTES_MIN: u64 = 64 << 20;
 

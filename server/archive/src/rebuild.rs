@@ -2,7 +2,7 @@
 //!
 //! Each frame carries its index entry, and each data key the ARN of the stream that it was made for, so fragments and
 //! the names of their streams come back. A stream's retention is what its frames' expiry says, and the notes of its being raised. What was never in a
-//! frame does not: streams without fragments, and the rows of others in the catalog (devices have to join again).
+//! frame does not: streams without fragments, the attributes of streams, and the rows of others in the catalog (devices have to join again).
 //!
 //! A frame that was stored twice, because a crash came between its sync and its row, gets one set of rows. What was
 //! deleted with its stream has no key any more and stays deleted; what has expired is found so by the next expiry.
@@ -151,7 +151,16 @@ impl Rebuild<'_> {
             let retention = found.retention.retention();
             let retention = Retention::new(retention.time().max(found.raised_to)).unwrap_or(retention);
             let ceiling = self.archive.index().streams().ceiling;
-            let stream = Stream { id, name, created, retention, ceiling, kept_from: FragmentNumber(0), sub_of: None };
+            let stream = Stream {
+                id,
+                name,
+                created,
+                retention,
+                ceiling,
+                kept_from: FragmentNumber(0),
+                sub_of: None,
+                revision: 0,
+            };
             batch.insert(Row::Stream(id).key(), stream.encode(state));
             self.rebuilt.streams += u64::from(!is_taken);
         }

@@ -4,10 +4,12 @@
 //! row, version 1  [1][state: 1][created ns: 8][retention seconds: 4][name]
 //! row, version 2  [2][state: 1][created ns: 8][retention seconds: 4][retention bytes: 8][kept from: 8][name]
 //! row, version 3  as version 2, with [length: 2][sub of] before the name
+//! row, version 4  as version 3, with [revision: 8] before the length
 //! ```
 //!
-//! State 0 is active, 1 is being deleted; 0 bytes are no bound; a stream that is a sub stream of none has a length of 0
-//! there, and is written as version 2, which older servers read. Version 1 is read and not written.
+//! State 0 is active, 1 is being deleted; 0 bytes are no bound; 0 seconds are a stream that is live only; a stream that is a
+//! sub stream of none has a length of 0. A row is written in the lowest version that holds what it has to say, from 2 on, so
+//! that older servers read it. Version 1 is read and not written.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -20,14 +22,15 @@ use crate::limits;
 
 const VERSION: u8 = 2;
 const VERSION_SUB: u8 = 3;
+const VERSION_REVISED: u8 = 4;
 
 /// The place that a server of one's own says it is in. Data keys keep the ARN that they were made with, so
 /// this can become a setting without losing what is stored.
 const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "000000000000";
 
-/// How long a stream's fragments are kept after their arrival, 1 hour to 10 years, in whole seconds; and how many
-/// bytes of them at most.
+/// How long a stream's fragments are kept after their arrival, 1 hour to 10 years, in whole seconds, or 0 where it is live
+/// only; and how many bytes of them at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Retention {
     time: Duration,
@@ -38,8 +41,14 @@ impl Retention {
     /// The retention of a stream that was created without one.
     pub const DEFAULT: Self = Self { time: limits::RETENTION_DEFAULT, bytes: None };
 
-    /// Checks and takes a time. Bytes have no bound.
+    /// That of a stream which is for those who watch it now: [`limits::LIVE_ONLY_KEPT`], so that they don't lose it.
+    pub const LIVE_ONLY: Self = Self { time: Duration::ZERO, bytes: None };
+
+    /// Checks and takes a time; zero is [`Retention::LIVE_ONLY`]. Bytes have no bound.
     pub fn new(time: Duration) -> Result<Self, StreamError> {
+        if time.is_zero() {
+            return Ok(Self::LIVE_ONLY);
+        }
         if !(limits::RETENTION_MIN..=limits::RETENTION_MAX).contains(&time) {
             return Err(StreamError::Retention(time));
         }
@@ -59,7 +68,7 @@ impl Retention {
         Self { time: self.time.min(time), ..self }
     }
 
-    /// How long.
+    /// How long; zero if it is live only.
     pub fn time(self) -> Duration {
         self.time
     }
@@ -87,12 +96,15 @@ pub struct Stream {
     pub(crate) kept_from: FragmentNumber,
     /// The stream of the same camera whose smaller copy this is. It may not exist.
     pub sub_of: Option<StreamName>,
+    /// How often its retention or its attributes were changed.
+    pub revision: u64,
 }
 
 impl Stream {
     /// How long its fragments are kept here.
     pub fn kept_for(&self) -> Duration {
-        self.retention.time().min(self.ceiling)
+        let time = self.retention.time();
+        if time.is_zero() { limits::LIVE_ONLY_KEPT } else { time.min(self.ceiling) }
     }
 
     /// The number below which fragments have expired at `now`: numbers are times of arrival, so that a
@@ -107,18 +119,31 @@ impl Stream {
         format!("arn:aws:kinesisvideo:{REGION}:{ACCOUNT}:stream/{name}/{created}")
     }
 
+    /// The ARN of the key that it is sealed under, as far as AWS's clients are told: the one that is managed for them.
+    pub fn default_key_arn(&self) -> String {
+        format!("arn:aws:kms:{REGION}:{ACCOUNT}:alias/aws/kinesisvideo")
+    }
+
     pub(crate) fn encode(&self, state: State) -> Bytes {
-        let version = if self.sub_of.is_some() { VERSION_SUB } else { VERSION };
+        let version = match (self.revision, &self.sub_of) {
+            (0, None) => VERSION,
+            (0, Some(_)) => VERSION_SUB,
+            (1.., _) => VERSION_REVISED,
+        };
         let mut out = vec![version, state as u8];
         out.extend_from_slice(&self.created.as_nanos().to_be_bytes());
         let secs = u32::try_from(self.retention.time().as_secs()).expect("at most 10 years");
         out.extend_from_slice(&secs.to_be_bytes());
         out.extend_from_slice(&self.retention.bytes().unwrap_or(0).to_be_bytes());
         out.extend_from_slice(&self.kept_from.0.to_be_bytes());
-        if let Some(sub_of) = &self.sub_of {
-            let length = u16::try_from(sub_of.as_str().len()).expect("a stream's name is short");
+        if version == VERSION_REVISED {
+            out.extend_from_slice(&self.revision.to_be_bytes());
+        }
+        if version >= VERSION_SUB {
+            let sub_of = self.sub_of.as_ref().map_or("", StreamName::as_str);
+            let length = u16::try_from(sub_of.len()).expect("a stream's name is short");
             out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(sub_of.as_str().as_bytes());
+            out.extend_from_slice(sub_of.as_bytes());
         }
         out.extend_from_slice(self.name.as_str().as_bytes());
         out.into()
@@ -128,22 +153,22 @@ impl Stream {
         let (&[version, state], rest) = row.split_first_chunk::<2>()?;
         let (created, rest) = rest.split_first_chunk::<8>()?;
         let (secs, rest) = rest.split_first_chunk::<4>()?;
-        let (bytes, kept_from, name) = match version {
+        let (bytes, kept_from, rest) = match version {
             1 => (0, 0, rest),
-            VERSION | VERSION_SUB => {
+            VERSION..=VERSION_REVISED => {
                 let (bytes, rest) = rest.split_first_chunk::<8>()?;
-                let (kept_from, name) = rest.split_first_chunk::<8>()?;
-                (u64::from_be_bytes(*bytes), u64::from_be_bytes(*kept_from), name)
+                let (kept_from, rest) = rest.split_first_chunk::<8>()?;
+                (u64::from_be_bytes(*bytes), u64::from_be_bytes(*kept_from), rest)
             }
             _ => return None,
         };
-        let (sub_of, name) = if version == VERSION_SUB {
-            let (length, rest) = name.split_first_chunk::<2>()?;
-            let (sub_of, name) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
-            (Some(std::str::from_utf8(sub_of).ok()?.parse().ok()?), name)
+        let (revision, rest) = if version == VERSION_REVISED {
+            let (revision, rest) = rest.split_first_chunk::<8>()?;
+            (u64::from_be_bytes(*revision), rest)
         } else {
-            (None, name)
+            (0, rest)
         };
+        let (sub_of, name) = if version >= VERSION_SUB { length_and_name(rest)? } else { (None, rest) };
         let state = match state {
             0 => State::Active,
             1 => State::Deleting,
@@ -158,9 +183,18 @@ impl Stream {
             ceiling,
             kept_from: FragmentNumber(kept_from),
             sub_of,
+            revision,
         };
         Some((stream, state))
     }
+}
+
+/// A name with its length before it, which may be 0, and what follows.
+fn length_and_name(bytes: &[u8]) -> Option<(Option<StreamName>, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    let (name, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
+    let name = if name.is_empty() { None } else { Some(std::str::from_utf8(name).ok()?.parse().ok()?) };
+    Some((name, rest))
 }
 
 /// The name and the time of creation in a stream's ARN, whatever its region and account.
@@ -207,7 +241,11 @@ mod tests {
             for state in [State::Active, State::Deleting] {
                 assert_eq!(decode(&stream.encode(state)), Some((stream.clone(), state)));
                 let sub = Stream { sub_of: Some("back".parse().unwrap()), ..stream.clone() };
-                assert_eq!(decode(&sub.encode(state)), Some((sub, state)));
+                assert_eq!(decode(&sub.encode(state)), Some((sub.clone(), state)));
+                for revised in [stream.clone(), sub] {
+                    let revised = Stream { revision: 3, ..revised };
+                    assert_eq!(decode(&revised.encode(state)), Some((revised, state)));
+                }
             }
         }
         assert_eq!(decode(b""), None);
@@ -234,6 +272,13 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_is_live_only_is_kept_for_some_minutes_whatever_the_ceiling() {
+        let live = Stream { retention: Retention::new(Duration::ZERO).unwrap(), ..front() };
+        assert_eq!((live.retention, live.kept_for()), (Retention::LIVE_ONLY, limits::LIVE_ONLY_KEPT));
+        assert_eq!(decode(&live.encode(State::Active)), Some((live, State::Active)));
+    }
+
+    #[test]
     fn a_bound_in_bytes_has_room_for_some_fragments() {
         assert!(Retention::DEFAULT.with_bytes(Some((64 << 20) - 1)).is_err());
         assert_eq!(Retention::DEFAULT.with_bytes(Some(64 << 20)).unwrap().bytes(), Some(64 << 20));
@@ -253,6 +298,7 @@ mod tests {
             ceiling: limits::RETENTION_CEILING_DEFAULT,
             kept_from: FragmentNumber(0),
             sub_of: None,
+            revision: 0,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Streams: created, listed, watched, counted, deleted.
 
 use archive::{Retention, StoreError, StreamError};
+use bytes::Bytes;
 
 use super::stage::{Bench, Front, at, fragment};
 
@@ -47,6 +48,63 @@ async fn a_sub_stream_is_one_after_a_restart_and_after_its_retention_changed() {
     assert_eq!(archive.overview(at(1)).unwrap()[0].sub_of.as_ref(), Some(&gate));
     drop(archive);
     assert_eq!(bench.open().list_streams()[0].sub_of, Some(gate));
+}
+
+#[tokio::test]
+async fn attributes_are_kept_with_their_stream_and_go_with_it() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let (name, noted) = ("front".parse().unwrap(), Bytes::from_static(b"a camera"));
+    let stream = archive.create_stream_with(&name, Retention::DEFAULT, Some(&noted), at(0)).unwrap();
+    assert_eq!(archive.attributes(stream.id).unwrap(), Some(noted));
+    let other = Bytes::from_static(b"another camera");
+    let updated =
+        archive.update_stream(stream.id, stream.revision, Retention::LIVE_ONLY, other.clone(), at(0)).await.unwrap();
+    assert_eq!((updated.retention, updated.revision), (Retention::LIVE_ONLY, 1));
+    drop(archive);
+
+    let archive = bench.open();
+    assert_eq!(archive.list_streams(), [updated]);
+    assert_eq!(archive.attributes(stream.id).unwrap(), Some(other));
+    archive.delete_stream(stream.id).await.unwrap();
+    assert_eq!(archive.attributes(stream.id).unwrap(), None);
+    let too_large = Bytes::from(vec![0; archive::limits::ATTRIBUTES_BYTES_MAX + 1]);
+    let refused = archive.create_stream_with(&name, Retention::DEFAULT, Some(&too_large), at(0));
+    assert!(matches!(refused, Err(StreamError::Attributes(_))));
+}
+
+#[tokio::test]
+async fn a_stream_that_was_changed_meanwhile_is_neither_updated_nor_deleted() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    let (seen, noted) = (stream.revision, Bytes::from_static(b"noted"));
+    archive.set_retention(stream.id, Retention::LIVE_ONLY, at(0)).await.unwrap();
+    let updated = archive.update_stream(stream.id, seen, Retention::DEFAULT, noted, at(0)).await;
+    assert!(matches!(updated, Err(StreamError::Changed)));
+    assert_eq!(archive.attributes(stream.id).unwrap(), None, "not even its attributes");
+    assert!(matches!(archive.delete_stream_at(stream.id, seen).await, Err(StreamError::Changed)));
+    archive.delete_stream_at(stream.id, seen + 1).await.unwrap();
+    assert_eq!(archive.list_streams(), []);
+}
+
+#[tokio::test]
+async fn what_a_device_or_the_server_itself_notes_is_no_revision() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    archive.set_sub_of(stream.id, &"gate".parse().unwrap()).unwrap();
+    assert_eq!(archive.stream(stream.id).unwrap().unwrap().revision, stream.revision);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_live_only_keeps_its_fragments_for_five_minutes() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.create_stream(&"front".parse().unwrap(), Retention::LIVE_ONLY, at(0)).unwrap();
+    archive.store(stream.id, fragment(1, 0, 0)).await.unwrap();
+    let kept = |secs| archive.range(stream.id, at(-10)..at(1000), 10, at(secs)).unwrap().len();
+    assert_eq!((kept(290), kept(310)), (1, 0));
 }
 
 #[tokio::test]

@@ -1,0 +1,87 @@
+//! The API of Kinesis Video Streams, as AWS's SDKs speak it: `POST`, a path for each operation, JSON.
+//!
+//! ```text
+//! control.rs          kinesisvideo                  /createStream, /describeStream, …: streams and what is said of them
+//! not_there.rs        of all five services          what AWS has and this server has not, each with its reason
+//!
+//! authentication.rs   who calls: a signature becomes an `Identity`
+//! members.rs          what is asked: the members of a request, held to the model's rules
+//! rules.rs            those rules
+//! refusal.rs          every way in which a call can fail
+//! operation.rs        what an operation is made of, and the way of a call through it
+//! streams.rs          the archive's streams as the API sees them
+//! ```
+//!
+//! An operation is one file, or one type in a file of its like: what it is asked, what it answers, who may ask. The paths of
+//! AWS and those of the console do not clash, so both are served on one address. design/aws-api.md says why it is so.
+
+mod authentication;
+mod control;
+mod members;
+mod not_there;
+mod operation;
+mod refusal;
+mod rules;
+mod streams;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use archive::Archive;
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+
+use crate::access_keys::AccessKeys;
+
+/// What the API is made of.
+#[derive(Clone)]
+pub(crate) struct Service {
+    archive: Archive,
+    /// Whether other servers work on the same streams.
+    is_shared: bool,
+    keys: AccessKeys,
+    /// Where clients reach this server: scheme, host and port, without a path.
+    public_url: Arc<str>,
+}
+
+impl Service {
+    /// Puts the parts together.
+    pub(crate) fn new(archive: Archive, is_shared: bool, public_url: &str) -> Self {
+        let keys = AccessKeys::new(archive.vault().clone());
+        Self { archive, is_shared, keys, public_url: public_url.into() }
+    }
+}
+
+/// The routes of the API.
+pub(crate) fn router(service: Service) -> Router {
+    let routes = control::routes(&service).merge(not_there::routes());
+    routes.layer(middleware::from_fn(numbered_and_open)).with_state(service)
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// Gives each answer a number, by which it is found in logs, and lets pages of other origins read it: they have to sign
+/// like everybody else.
+async fn numbered_and_open(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let id = HeaderValue::from_str(&request_id()).expect("hexadecimal digits are printable");
+    headers.insert(REQUEST_ID, id);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    let exposed = HeaderValue::from_static("x-amzn-RequestId, x-amzn-ErrorType, Date");
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    response
+}
+
+/// A random UUID.
+fn request_id() -> String {
+    let random = fastrand::u128(..);
+    let versioned = random & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let hex = format!("{versioned:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}

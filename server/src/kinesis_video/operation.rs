@@ -1,0 +1,104 @@
+//! What an operation is made of, and the way of a call through it: read, carry out, answer.
+
+use std::future::Future;
+
+use axum::body::Bytes;
+use axum::extract::{Extension, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, post};
+use axum::{Json, Router, middleware};
+use serde::Serialize;
+
+use super::members::{self, Members};
+use super::refusal::Refusal;
+use super::{Service, authentication};
+use crate::access_keys::{Access, Identity};
+use fragment::StreamName;
+
+/// An operation whose request and answer are JSON. The type is what it is asked.
+pub(super) trait Operation: Sized + Send + 'static {
+    /// As AWS calls it.
+    const NAME: &'static str;
+    /// Where it is called.
+    const PATH: &'static str;
+    /// Who may call it.
+    const ACCESS: Access;
+    /// What it answers.
+    type Answer: Serialize;
+
+    /// Reads what is asked.
+    fn read(members: &Members<'_>) -> Result<Self, Refusal>;
+
+    /// Does it.
+    fn carry_out(self, call: Call) -> impl Future<Output = Result<Self::Answer, Refusal>> + Send;
+}
+
+/// The answer of an operation that has none: `{}`.
+#[derive(Serialize)]
+pub(super) struct Done {}
+
+/// Where, and for whom, an operation is carried out.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) service: Service,
+    pub(super) identity: Identity,
+    pub(super) operation: &'static str,
+    pub(super) access: Access,
+}
+
+impl Call {
+    /// Whether the caller may do this with this stream.
+    pub(super) fn check(&self, stream: &StreamName) -> Result<(), Refusal> {
+        if self.identity.may(self.access, stream) { Ok(()) } else { Err(self.denied(stream.to_string())) }
+    }
+
+    fn denied(&self, resource: String) -> Refusal {
+        Refusal::AccessDenied { access_key: self.identity.access_key.clone(), operation: self.operation, resource }
+    }
+
+    /// Carries out what blocks: on the catalog, or on the disk.
+    pub(super) async fn blocking<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let worked = tokio::task::spawn_blocking(move || work(&self)).await;
+        worked.map_err(|error| Refusal::Internal(error.to_string()))?
+    }
+}
+
+/// Adds the route of an operation, which is for those who have signed.
+pub(super) fn route<O: Operation>(router: Router<Service>, service: &Service) -> Router<Service> {
+    let signed = middleware::from_fn_with_state(service.clone(), authentication::whole);
+    router.route(O::PATH, methods(post(serve::<O>).route_layer(signed)))
+}
+
+/// A path of the API: what is there for `POST`, the questions that browsers ask before, and nothing else.
+pub(super) fn methods(post: MethodRouter<Service>) -> MethodRouter<Service> {
+    post.options(preflight).fallback(async || Refusal::NotPost)
+}
+
+async fn serve<O: Operation>(
+    State(service): State<Service>,
+    Extension(identity): Extension<Identity>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let call = Call { service, identity, operation: O::NAME, access: O::ACCESS };
+    if !call.identity.may_somewhere(O::ACCESS) {
+        return Err(call.denied("*".to_owned()));
+    }
+    let asked = O::read(&Members::new(&members::parse(&body)?))?;
+    Ok(Json(asked.carry_out(call).await?).into_response())
+}
+
+/// Pages of any origin may call: what they may do is a matter of their keys.
+async fn preflight() -> impl IntoResponse {
+    let allowed = "authorization, content-type, x-amz-date, x-amz-security-token, x-amz-content-sha256, x-amz-user-agent, \
+                   amz-sdk-invocation-id, amz-sdk-request";
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, allowed),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ];
+    (StatusCode::NO_CONTENT, headers)
+}

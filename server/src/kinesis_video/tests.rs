@@ -1,0 +1,278 @@
+//! The API as a client sees it, requests signed by AWS's own crate. What boto3 sees is in `e2e/python/conformance`.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use archive::{Archive, Retention};
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use vault::Keyring;
+
+use super::{Service, router};
+use crate::access_keys::{AccessKeys, Created, Role};
+use crate::{limits, storage};
+
+// --- Who calls
+
+#[tokio::test]
+async fn who_has_not_signed_is_told_so_in_the_way_of_aws() {
+    let server = Server::new();
+    let answer = server.send(Method::POST, "/describeStream", b"{}", &[]).await;
+    answer.is_refused(StatusCode::FORBIDDEN, "MissingAuthenticationToken");
+    assert_eq!(answer.headers["x-amzn-requestid"].len(), 36);
+    assert_eq!(answer.headers["access-control-allow-origin"], "*");
+}
+
+#[tokio::test]
+async fn a_wrong_secret_an_unknown_or_disabled_key_and_a_stray_token_are_refused() {
+    let server = Server::new();
+    let key = server.key(Role::Admin, &[]);
+    let wrong = Key { secret: "wrong".to_owned(), ..key.clone() };
+    server.call(&wrong, "/listStreams", json!({})).await.is_refused(StatusCode::FORBIDDEN, "SignatureDoesNotMatch");
+    let unknown = Key { id: "AKIDUNKNOWN".to_owned(), ..key.clone() };
+    server.call(&unknown, "/listStreams", json!({})).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
+    let tokened = Key { token: Some("token".to_owned()), ..key.clone() };
+    server.call(&tokened, "/listStreams", json!({})).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
+    assert_eq!(server.call(&key, "/listStreams", json!({})).await.status, StatusCode::OK);
+    server.keys.disable(&key.id, storage::now()).unwrap();
+    server.call(&key, "/listStreams", json!({})).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
+}
+
+#[tokio::test]
+async fn a_request_that_comes_late_or_is_changed_on_its_way_is_refused() {
+    let server = Server::new();
+    let key = server.key(Role::Admin, &[]);
+    let hour = Duration::from_secs(3600);
+    let late = key.signed("/listStreams", b"{}", SystemTime::now() - hour);
+    let answer = server.send(Method::POST, "/listStreams", b"{}", &late).await;
+    answer.is_refused(StatusCode::FORBIDDEN, "RequestExpired");
+    assert!(answer.message().starts_with("Signature expired: "), "{}", answer.message());
+    let early = key.signed("/listStreams", b"{}", SystemTime::now() + hour);
+    let answer = server.send(Method::POST, "/listStreams", b"{}", &early).await;
+    assert!(answer.message().starts_with("Signature not yet current: "), "{}", answer.message());
+
+    let signed = key.signed("/listStreams", b"{}", SystemTime::now());
+    let other_body = server.send(Method::POST, "/listStreams", b"{ }", &signed).await;
+    other_body.is_refused(StatusCode::FORBIDDEN, "SignatureDoesNotMatch");
+    let other_path = server.send(Method::POST, "/describeStream", b"{}", &signed).await;
+    other_path.is_refused(StatusCode::FORBIDDEN, "SignatureDoesNotMatch");
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused() {
+    let server = Server::new();
+    let key = server.key(Role::Admin, &[]);
+    let body = vec![b' '; limits::AWS_REQUEST_BYTES_MAX + 1];
+    let signed = key.signed("/listStreams", &body, SystemTime::now());
+    let answer = server.send(Method::POST, "/listStreams", &body, &signed).await;
+    answer.is_refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException");
+}
+
+// --- What roles allow
+
+#[tokio::test]
+async fn a_producer_makes_and_tags_its_streams_and_no_others() {
+    let server = Server::new();
+    let producer = server.key(Role::Producer, &["garden-*"]);
+    let stream = json!({ "StreamName": "garden-1" });
+    assert_eq!(server.call(&producer, "/createStream", stream.clone()).await.status, StatusCode::OK);
+    assert_eq!(server.call(&producer, "/describeStream", stream.clone()).await.status, StatusCode::OK);
+    let tagged = json!({ "StreamName": "garden-1", "Tags": { "a": "b" } });
+    assert_eq!(server.call(&producer, "/tagStream", tagged).await.status, StatusCode::OK);
+    let endpoint = json!({ "StreamName": "garden-1", "APIName": "PUT_MEDIA" });
+    assert_eq!(server.call(&producer, "/getDataEndpoint", endpoint).await.status, StatusCode::OK);
+
+    let other = json!({ "StreamName": "door" });
+    let refused = server.call(&producer, "/createStream", other.clone()).await;
+    refused.is_refused(StatusCode::FORBIDDEN, "AccessDeniedException");
+    assert!(refused.message().ends_with("kinesisvideo:CreateStream on resource: door"), "{}", refused.message());
+    for (path, asked) in [("/describeStream", other), ("/listStreams", json!({})), ("/deleteStream", stream)] {
+        server.call(&producer, path, asked).await.is_refused(StatusCode::FORBIDDEN, "AccessDeniedException");
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_sees_its_streams_and_changes_nothing() {
+    let server = Server::new();
+    for name in ["door", "garden-1", "garden-2"] {
+        server.archive.create_stream(&name.parse().unwrap(), Retention::DEFAULT, storage::now()).unwrap();
+    }
+    let viewer = server.key(Role::Viewer, &["garden-*"]);
+    let listed = server.call(&viewer, "/listStreams", json!({})).await;
+    let names: Vec<_> = listed.body["StreamInfoList"].as_array().unwrap().iter().map(|s| &s["StreamName"]).collect();
+    assert_eq!(names, ["garden-1", "garden-2"]);
+    for (path, asked) in [
+        ("/createStream", json!({ "StreamName": "garden-3" })),
+        ("/tagStream", json!({ "StreamName": "garden-1", "Tags": { "a": "b" } })),
+        ("/describeStream", json!({ "StreamName": "door" })),
+    ] {
+        server.call(&viewer, path, asked).await.is_refused(StatusCode::FORBIDDEN, "AccessDeniedException");
+    }
+}
+
+// --- Streams that others have made
+
+#[tokio::test]
+async fn a_stream_that_a_device_or_an_operator_made_is_one_like_any_other() {
+    let server = Server::new();
+    let key = server.key(Role::Admin, &[]);
+    let stream = server.archive.find_or_create_stream(&"yard".parse().unwrap(), storage::now()).unwrap();
+    let asked = json!({ "StreamName": "yard" });
+    let before = server.call(&key, "/describeStream", asked.clone()).await.body["StreamInfo"].clone();
+    assert_eq!((&before["StreamARN"], &before["DataRetentionInHours"]), (&json!(stream.arn()), &json!(24)));
+    assert!(before.get("DeviceName").is_none());
+
+    server.archive.set_retention(stream.id, Retention::new(Duration::from_secs(48 * 3600)).unwrap()).unwrap();
+    let changed = json!({ "StreamName": "yard", "CurrentVersion": before["Version"], "DeviceName": "cam" });
+    let stale = server.call(&key, "/updateStream", changed).await;
+    stale.is_refused(StatusCode::BAD_REQUEST, "VersionMismatchException");
+    let after = server.call(&key, "/describeStream", asked).await.body["StreamInfo"].clone();
+    assert_eq!(after["DataRetentionInHours"], json!(48));
+}
+
+#[tokio::test]
+async fn a_bound_in_bytes_survives_a_change_of_hours() {
+    let server = Server::new();
+    let key = server.key(Role::Admin, &[]);
+    let bounded = Retention::DEFAULT.with_bytes(Some(1 << 30)).unwrap();
+    let stream = server.archive.create_stream(&"yard".parse().unwrap(), bounded, storage::now()).unwrap();
+    let described = server.call(&key, "/describeStream", json!({ "StreamName": "yard" })).await;
+    let change = json!({
+        "StreamARN": stream.arn(), "CurrentVersion": described.body["StreamInfo"]["Version"],
+        "Operation": "DECREASE_DATA_RETENTION", "DataRetentionChangeInHours": 20,
+    });
+    assert_eq!(server.call(&key, "/updateDataRetention", change).await.status, StatusCode::OK);
+    let retention = server.archive.stream(stream.id).unwrap().unwrap().retention;
+    assert_eq!((retention.time().as_secs(), retention.bytes()), (4 * 3600, Some(1 << 30)));
+}
+
+#[tokio::test]
+async fn a_version_survives_what_the_server_itself_notes() {
+    let server = Server::new();
+    let key = server.key(Role::Admin, &[]);
+    let stream = server.archive.find_or_create_stream(&"yard".parse().unwrap(), storage::now()).unwrap();
+    let version = async || {
+        let described = server.call(&key, "/describeStream", json!({ "StreamName": "yard" })).await;
+        described.body["StreamInfo"]["Version"].clone()
+    };
+    let before = version().await;
+    server.archive.set_sub_of(stream.id, &"gate".parse().unwrap()).unwrap();
+    assert_eq!(version().await, before);
+}
+
+// --- The wire
+
+#[tokio::test]
+async fn browsers_may_ask_before_they_call_and_other_methods_are_refused() {
+    let server = Server::new();
+    for path in ["/createStream", "/putMedia"] {
+        let asked = server.send(Method::OPTIONS, path, b"", &[]).await;
+        assert_eq!(asked.status, StatusCode::NO_CONTENT, "{path}");
+        assert!(asked.headers["access-control-allow-headers"].to_str().unwrap().contains("x-amz-security-token"));
+        let got = server.send(Method::GET, path, b"", &[]).await;
+        got.is_refused(StatusCode::METHOD_NOT_ALLOWED, "UnknownOperationException");
+    }
+}
+
+#[tokio::test]
+async fn null_members_and_unknown_ones_are_passed_over_and_nonsense_is_told() {
+    let server = Server::new();
+    let key = server.key(Role::Admin, &[]);
+    let asked = json!({ "StreamName": "a", "DeviceName": null, "Tags": null, "Newer": { "a": 1 } });
+    assert_eq!(server.call(&key, "/createStream", asked).await.status, StatusCode::OK);
+    for body in ["[]", "{", "\u{feff}{}"] {
+        let signed = key.signed("/listStreams", body.as_bytes(), SystemTime::now());
+        let answer = server.send(Method::POST, "/listStreams", body.as_bytes(), &signed).await;
+        answer.is_refused(StatusCode::BAD_REQUEST, "SerializationException");
+    }
+    let empty = key.signed("/listStreams", b"", SystemTime::now());
+    assert_eq!(server.send(Method::POST, "/listStreams", b"", &empty).await.status, StatusCode::OK);
+}
+
+/// The routes of a server with an archive in a temporary folder.
+struct Server {
+    router: Router,
+    archive: Archive,
+    keys: AccessKeys,
+    _folder: tempfile::TempDir,
+}
+
+#[derive(Clone)]
+struct Key {
+    id: String,
+    secret: String,
+    token: Option<String>,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Server {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let keyring = Keyring::of_vault(folder.path()).unwrap();
+        let archive = Archive::open(folder.path(), Arc::new(keyring)).unwrap();
+        let router = router(Service::new(archive.clone(), false, "http://127.0.0.1:8080"));
+        Self { router, keys: AccessKeys::new(archive.vault().clone()), archive, _folder: folder }
+    }
+
+    fn key(&self, role: Role, streams: &[&str]) -> Key {
+        let streams = streams.iter().map(|pattern| pattern.parse().unwrap()).collect();
+        let Created { id, secret } = self.keys.create(role, streams, storage::now()).unwrap();
+        Key { id, secret: secret.to_string(), token: None }
+    }
+
+    async fn call(&self, key: &Key, path: &str, asked: Value) -> Answer {
+        let body = asked.to_string();
+        self.send(Method::POST, path, body.as_bytes(), &key.signed(path, body.as_bytes(), SystemTime::now())).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: &[u8], headers: &[(String, String)]) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header("host", HOST);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Body::from(body.to_vec())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+}
+
+const HOST: &str = "127.0.0.1:8080";
+
+impl Key {
+    /// The headers that a signature adds.
+    fn signed(&self, path: &str, body: &[u8], time: SystemTime) -> Vec<(String, String)> {
+        let identity = Credentials::new(&self.id, &self.secret, self.token.clone(), None, "a test").into();
+        let parameters = v4::SigningParams::builder().identity(&identity).region("eu-central-1").name("kinesisvideo");
+        let parameters = parameters.time(time).settings(SigningSettings::default()).build().unwrap().into();
+        let url = format!("http://{HOST}{path}");
+        let signable = SignableRequest::new("POST", &url, std::iter::empty(), SignableBody::Bytes(body)).unwrap();
+        let (instructions, _) = sign(signable, &parameters).unwrap().into_parts();
+        instructions.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+}
+
+impl Answer {
+    fn is_refused(&self, status: StatusCode, name: &str) {
+        let found = self.headers.get("x-amzn-errortype").map(|name| name.to_str().unwrap());
+        assert_eq!((self.status, found), (status, Some(name)), "{}", self.body);
+        assert!(!self.message().is_empty());
+    }
+
+    fn message(&self) -> &str {
+        self.body["Message"].as_str().unwrap_or_default()
+    }
+}
