@@ -4,26 +4,30 @@
 //! that was not answered is there whole or not at all; what was removed stays removed; what was destroyed can't be
 //! read. Nothing else may be in the catalog.
 
+mod checks;
+mod names;
+mod outcome;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
 use vault::{
-    AssignError, Batch, Catalog, CatalogError, Clock, Direction, Domain, Entry, ExpirySlot, Key, KeyRange, Location,
-    Owner, OwnerId, Parts, Put, PutError, ReadError, SegmentName, Space, Stepper, Vault,
+    Batch, Catalog as _, Clock, Direction, Domain, Entry, ExpirySlot, Key, KeyRange, Location, OwnerId, Parts, Put,
+    PutError, SegmentName, Space, Stepper, Vault,
 };
 
+use self::names::{GivenUp, Names};
+pub use self::outcome::{Outcome, Violation};
 use crate::catalog::JournalCatalog;
 use crate::disk::{Faults, VirtualDisk};
 use crate::entropy::{SeededEntropy, SeededKeys};
-use crate::log::Log;
 use crate::nonces::{Witness, Written};
 
 /// What a run does.
@@ -43,53 +47,6 @@ pub struct Plan {
     pub full_disk: bool,
     /// Some disks take minutes for a commit: unwrapped keys go in its middle.
     pub slow_disk: bool,
-}
-
-/// What a run found.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Everything that the disk did.
-    pub log: Log,
-    /// Entries that were answered.
-    pub stored: u64,
-    /// Frames that were handed to the disk, each under a key and nonce of its own.
-    pub frames: usize,
-    /// Cuts that happened while work was under way.
-    pub cuts: u32,
-    /// What is wrong, if anything is.
-    pub violation: Option<Violation>,
-}
-
-/// A promise that was not kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// An entry that was answered is not in the catalog.
-    Lost(String),
-    /// A row's bytes can't be read, or are others than were stored.
-    Unreadable(String, String),
-    /// A row that nobody stored, or that was removed.
-    Unexpected(String),
-    /// The bytes of an owner whose keys were destroyed can be read.
-    NotDestroyed(String),
-    /// The vault does not open.
-    Closed(String),
-    /// A nonce was used twice under one key.
-    Nonce(String),
-    /// Something worked that must not, or the other way round.
-    Wrong(String),
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lost(name) => write!(f, "{name} was answered and is lost"),
-            Self::Unreadable(name, why) => write!(f, "{name} can't be read: {why}"),
-            Self::Unexpected(name) => write!(f, "{name} is there and must not be"),
-            Self::NotDestroyed(name) => write!(f, "{name} can be read though its owner's keys were destroyed"),
-            Self::Closed(why) => write!(f, "the vault does not open: {why}"),
-            Self::Nonce(what) | Self::Wrong(what) => f.write_str(what),
-        }
-    }
 }
 
 /// Runs a plan.
@@ -382,48 +339,6 @@ impl<'a> Run<'a> {
         let faulty = self.disk.is_off() || self.plan.failing_syncs || self.plan.full_disk;
         if faulty { Ok(()) } else { outcome.map_err(Violation::Wrong) }
     }
-
-    /// Holds everything against the model.
-    fn check(&mut self, bench: &Bench, last: bool) -> Result<(), Violation> {
-        let names: Vec<String> = self.model.entries.keys().cloned().collect();
-        for name in &names {
-            // The power may go while the check reads, which only ends it.
-            if self.disk.is_off() && !last {
-                return Ok(());
-            }
-            self.check_one(bench, name)?;
-        }
-        let rows = bench.vault.catalog().scan(&KeyRange::prefix(key("")), Direction::Ascending, 4096);
-        for row in rows.map_err(|e| Violation::Wrong(e.to_string()))? {
-            let name = String::from_utf8_lossy(row.key.rest()).into_owned();
-            if !self.model.entries.contains_key(&name) {
-                return Err(Violation::Unexpected(name));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_one(&mut self, bench: &Bench, name: &str) -> Result<(), Violation> {
-        let known = &self.model.entries[name];
-        let row = bench.vault.catalog().get(&key(name)).map_err(|e| Violation::Wrong(e.to_string()))?;
-        let Some(row) = row else {
-            return match known.state {
-                Knowledge::Stored => Err(Violation::Lost(name.to_owned())),
-                _ => Ok(()),
-            };
-        };
-        if known.state == Knowledge::Removed {
-            return Err(Violation::Unexpected(name.to_owned()));
-        }
-        let location = Location::decode(&row).ok_or_else(|| Violation::Wrong(format!("{name} has a damaged row")))?;
-        match bench.vault.read_blocking(location) {
-            Ok((_, payload)) if payload == known.payload => Ok(()),
-            Ok(_) => Err(Violation::Unreadable(name.to_owned(), "it has other bytes".to_owned())),
-            // Not the vault's fault.
-            Err(ReadError::Io { .. } | ReadError::Key { .. }) if self.disk.is_off() => Ok(()),
-            Err(error) => Err(Violation::Unreadable(name.to_owned(), error.to_string())),
-        }
-    }
 }
 
 impl Model {
@@ -490,48 +405,6 @@ impl Bench {
         let names: BTreeSet<_> = segments.into_iter().map(|segment| segment.name).collect();
         self.close(names.clone());
         self.vault.reclaim_closed(names).map(drop).map_err(|error| error.to_string())
-    }
-}
-
-/// An owner whose index entry is a name and whose one row is `name -> location`.
-struct Names(GivenUp);
-
-/// Names that their owner gave up.
-#[derive(Clone, Default)]
-struct GivenUp(Arc<Mutex<BTreeSet<String>>>);
-
-impl GivenUp {
-    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Owner for Names {
-    fn domain(&self) -> Domain {
-        Domain::new(9)
-    }
-
-    fn assign(&self, _: &dyn Catalog, _: OwnerId, index: Bytes) -> Result<Bytes, AssignError> {
-        Ok(index)
-    }
-
-    fn rows(&self, _: OwnerId, index: &[u8], location: Location, batch: &mut Batch) {
-        let name = String::from_utf8_lossy(index);
-        batch.insert(key(&name), location.encode().to_vec());
-    }
-
-    fn place(&self, catalog: &dyn Catalog, _: OwnerId, index: &[u8]) -> Result<Option<Location>, CatalogError> {
-        let row = catalog.get(&key(&String::from_utf8_lossy(index)))?;
-        Ok(row.and_then(|row| Location::decode(&row)))
-    }
-
-    fn relocate(&self, _: OwnerId, index: &[u8], from: Location, to: Location, batch: &mut Batch) {
-        let key = key(&String::from_utf8_lossy(index));
-        batch.require_value(key.clone(), from.encode().to_vec()).insert(key, to.encode().to_vec());
-    }
-
-    fn is_given_up(&self, _: &dyn Catalog, _: OwnerId, index: &[u8]) -> Result<bool, CatalogError> {
-        Ok(self.0.names().contains(&*String::from_utf8_lossy(index)))
     }
 }
 
