@@ -6,7 +6,7 @@
 //! that expired before its segment.
 
 use fragment::{FragmentNumber, WallTime};
-use vault::{Key, KeyRange, Location, Owner as _, SegmentName, Walked};
+use vault::{HeaderError, Key, KeyRange, Location, Owner as _, SegmentName, Walk, Walked};
 
 use crate::archive::Archive;
 use crate::entry::Stored;
@@ -20,6 +20,14 @@ use crate::tail::Tail;
 /// A disagreement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
+    /// The header of a segment that holds fragments is damaged. It costs none of them.
+    #[error("segment {:08}-{}: {why}; its fragments do not depend on that", segment.expiry.0, segment.id)]
+    Header {
+        /// The segment.
+        segment: SegmentName,
+        /// What is wrong with it.
+        why: HeaderError,
+    },
     /// Bytes between two frames of a segment that are none. Which fragments they were, their rows tell.
     #[error("segment {:08}-{}: {bytes} bytes at {offset} are no frame", segment.expiry.0, segment.id)]
     Damage {
@@ -124,26 +132,45 @@ impl Check<'_> {
     fn segments(&mut self) -> Result<(), CheckError> {
         let vault = self.archive.vault();
         for segment in vault.segments()? {
-            let walk = match vault.walk(segment.name) {
+            let mut walk = match vault.walk(segment.name) {
                 Ok(walk) => walk,
                 // Expired since the segments were listed.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
             };
             self.checked.segments += 1;
-            for walked in walk {
+            let mut is_used = false;
+            for walked in walk.by_ref() {
                 match walked? {
                     Walked::Damaged { offset, bytes } => {
                         self.find(Finding::Damage { segment: segment.name, offset, bytes });
                     }
-                    Walked::Frame(header, location) => self.frame(&header, location)?,
+                    Walked::Frame(header, location) => is_used |= self.frame(&header, location)?,
                 }
+            }
+            // Before its first sync, and so before its first row, a power cut may leave any of its bytes out.
+            if is_used {
+                self.header(segment.name, &walk)?;
             }
         }
         Ok(())
     }
 
-    fn frame(&mut self, header: &vault::FrameHeader, location: Location) -> Result<(), CheckError> {
+    fn header(&mut self, segment: SegmentName, walk: &Walk) -> Result<(), CheckError> {
+        match walk.check_header() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => {
+                self.find(Finding::Header { segment, why });
+                Ok(())
+            }
+            // Expired since it was walked through.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Says whether a row refers to it.
+    fn frame(&mut self, header: &vault::FrameHeader, location: Location) -> Result<bool, CheckError> {
         self.checked.frames += 1;
         self.checked.bytes += u64::from(location.bytes);
         let read = self.archive.vault().read_blocking(location);
@@ -164,7 +191,7 @@ impl Check<'_> {
             (Ok(_), None) if ours && Raise::decode(&header.index).is_some() => {}
             _ => self.checked.unreferenced += 1,
         }
-        Ok(())
+        Ok(is_live)
     }
 
     /// Follows the row of every fragment that has not expired.

@@ -105,6 +105,26 @@ impl PutError {
     }
 }
 
+/// What is wrong with a segment's own header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// The segment ends within it.
+    #[error("its header is cut short")]
+    Short,
+    /// It begins with something else.
+    #[error("its header does not begin as a segment's does")]
+    Magic,
+    /// It is not the header that was written.
+    #[error("its header's checksum is wrong")]
+    Checksum,
+    /// Another version of this program has written it.
+    #[error("its header has the format version {:?}, which this program does not know", char::from(*.0))]
+    Version(u8),
+    /// It is the header of another segment.
+    #[error("its header is that of another segment")]
+    Name,
+}
+
 /// Why a frame can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

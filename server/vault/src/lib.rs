@@ -50,8 +50,8 @@ pub use catalog::{Batch, Catalog, Direction, KeyRange, Row, Snapshot};
 pub use clock::Clock;
 pub use entropy::{Entropy, OsEntropy};
 pub use error::{
-    BackupError, CatalogError, CommitError, KeyError, KeyRefusal, KeyStoreError, KeyringError, OpenError, PutError,
-    ReadError, SecretError, SweepError,
+    BackupError, CatalogError, CommitError, HeaderError, KeyError, KeyRefusal, KeyStoreError, KeyringError, OpenError,
+    PutError, ReadError, SecretError, SweepError,
 };
 pub use frame::FrameHeader;
 pub use id::{Domain, ExpirySlot, KeyEpoch, KeyId, KeyName, Location, OwnerId, SegmentId};

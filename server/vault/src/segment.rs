@@ -1,8 +1,11 @@
 //! Segments: append-only runs of frames that expire together.
 //!
 //! ```text
-//! [magic "MRSEGMT1": 8][segment id: 8][expiry slot: 4][reserved: 8][crc32c: 4]  then frames
+//! [magic "MRSEGMT": 7][version "1": 1][segment id: 8][expiry slot: 4][reserved: 8][crc32c: 4]  then frames
 //! ```
+//!
+//! Nothing is found by this header: a frame says itself what it is and where it belongs, so that damage here costs no
+//! frame. It is for a check to look at ([`check_header`]), and for whoever finds a file without a name.
 //!
 //! A segment is written by the process that created it and by no other: after a restart new segments are
 //! begun, because half a nonce is the segment's id and a torn tail may hold a frame that was never
@@ -11,13 +14,15 @@
 use std::io;
 
 use crate::entropy::Entropy;
+use crate::error::HeaderError;
 use crate::id::{ExpirySlot, SegmentId};
 use crate::keys::random_number;
 use crate::limits;
 use crate::segment_store::{SegmentName, SegmentStore, SegmentWriter, SyncError};
 
 pub(crate) const HEADER_BYTES: u32 = 32;
-const MAGIC: &[u8; 8] = b"MRSEGMT1";
+const MAGIC: &[u8; 7] = b"MRSEGMT";
+const VERSION: u8 = b'1';
 
 /// A segment that this process appends to.
 pub(crate) struct Appender {
@@ -96,12 +101,32 @@ impl Appender {
 
 fn header(name: SegmentName) -> [u8; HEADER_BYTES as usize] {
     let mut out = [0; HEADER_BYTES as usize];
-    out[..8].copy_from_slice(MAGIC);
+    out[..7].copy_from_slice(MAGIC);
+    out[7] = VERSION;
     out[8..16].copy_from_slice(&name.id.0.to_be_bytes());
     out[16..20].copy_from_slice(&name.expiry.0.to_be_bytes());
     let crc = crc32c::crc32c(&out[..28]);
     out[28..].copy_from_slice(&crc.to_be_bytes());
     out
+}
+
+/// Whether `stored`, the beginning of the segment `name`, is what was written there.
+pub(crate) fn check_header(stored: &[u8], name: SegmentName) -> Result<(), HeaderError> {
+    let (stored, _) = stored.split_first_chunk::<{ HEADER_BYTES as usize }>().ok_or(HeaderError::Short)?;
+    let (fields, crc) = stored.split_at(28);
+    if !fields.starts_with(MAGIC) {
+        return Err(HeaderError::Magic);
+    }
+    if crc32c::crc32c(fields).to_be_bytes() != crc {
+        return Err(HeaderError::Checksum);
+    }
+    if fields[7] != VERSION {
+        return Err(HeaderError::Version(fields[7]));
+    }
+    if *stored != header(name) {
+        return Err(HeaderError::Name);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -133,6 +158,36 @@ mod tests {
         segment.place(50).unwrap();
         segment.close();
         assert_eq!(store.len(name).unwrap(), u64::from(HEADER_BYTES) + 100);
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_missing_byte_of_a_header_is_noticed() {
+        let sound = header(name());
+        assert_eq!(check_header(&sound, name()), Ok(()));
+        for bit in 0..sound.len() * 8 {
+            let mut bad = sound;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let error = if bit < 7 * 8 { HeaderError::Magic } else { HeaderError::Checksum };
+            assert_eq!(check_header(&bad, name()), Err(error), "bit {bit}");
+        }
+        for len in 0..sound.len() {
+            assert_eq!(check_header(&sound[..len], name()), Err(HeaderError::Short), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_another_segment_or_of_a_later_version_is_told_by_name() {
+        let other = SegmentName { expiry: ExpirySlot(10), ..name() };
+        assert_eq!(check_header(&header(other), name()), Err(HeaderError::Name));
+        let mut later = header(name());
+        later[7] = b'2';
+        let crc = crc32c::crc32c(&later[..28]);
+        later[28..].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(check_header(&later, name()), Err(HeaderError::Version(b'2')));
+    }
+
+    fn name() -> SegmentName {
+        SegmentName { expiry: ExpirySlot(9), id: SegmentId(0x1122_3344_5566_7788) }
     }
 
     fn store() -> (tempfile::TempDir, LocalSegments) {

@@ -6,10 +6,11 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::error::HeaderError;
 use crate::frame::{self, FIXED_BYTES, FrameHeader};
 use crate::id::Location;
 use crate::limits;
-use crate::segment::HEADER_BYTES;
+use crate::segment::{self, HEADER_BYTES};
 use crate::segment_store::{SegmentName, SegmentStore};
 
 /// How much is read at once when looking for a signature: large enough to be quick, small on the stack of memory.
@@ -41,6 +42,14 @@ impl Walk {
     pub(crate) fn open(store: Arc<dyn SegmentStore>, name: SegmentName) -> io::Result<Self> {
         let end = store.len(name)?;
         Ok(Self { store, name, offset: u64::from(HEADER_BYTES), end })
+    }
+
+    /// Whether the segment's own header is sound. No frame depends on it, and a crash before the first sync may
+    /// leave a segment without one.
+    pub fn check_header(&self) -> io::Result<Result<(), HeaderError>> {
+        let mut header = [0; HEADER_BYTES as usize];
+        let len = self.store.read_at(self.name, &mut header, 0)?;
+        Ok(segment::check_header(&header[..len], self.name))
     }
 
     fn step(&mut self) -> io::Result<Option<Walked>> {

@@ -40,6 +40,23 @@ async fn a_check_names_the_fragment_whose_bytes_changed_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_check_names_a_segment_whose_header_changed_which_costs_no_fragment() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    let stored = archive.store(stream.id, fragment(1, 0, 0)).await.unwrap();
+    for byte in [0, 7, 8, 16, 20, 31] {
+        bench.flip_bit_of_the_segment(byte);
+        let mut findings = Vec::new();
+        archive.check(at(20), &mut |finding| findings.push(finding)).unwrap();
+        assert!(matches!(findings[..], [Finding::Header { .. }]), "byte {byte}: {findings:?}");
+        assert_eq!(archive.read(stream.id, stored.number).unwrap().unwrap(), payload(1, 0));
+        bench.flip_bit_of_the_segment(byte);
+    }
+    archive.check(at(20), &mut |finding| panic!("{finding}")).unwrap();
+}
+
+#[tokio::test]
 async fn a_check_finds_rows_that_lead_nowhere_and_rows_that_are_missing() {
     let bench = Bench::new();
     let archive = bench.open();

@@ -1,6 +1,6 @@
 //! An archive in a folder, and fragments to store in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,18 +51,23 @@ impl Bench {
 
     /// In the middle of what lies between the beginnings of the second and the third payload.
     pub(crate) fn flip_bit_of_the_second_payload(&self) {
-        let path = std::fs::read_dir(self.0.path().join("segments")).unwrap().next().unwrap().unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        let frame = (payload(1, 0).len() + 200) as u64;
-        let at = usize::try_from(32 + frame + frame / 2).unwrap();
-        bytes[at] ^= 1;
-        // In place: the archive holds the file open.
-        std::fs::write(&path, bytes).unwrap();
+        let frame = payload(1, 0).len() + 200;
+        self.flip_bit_of_the_segment(32 + frame + frame / 2);
+    }
+
+    /// Of the byte at `at` of the one segment.
+    pub(crate) fn flip_bit_of_the_segment(&self, at: usize) {
+        flip_bit(&only_file_of(&self.0.path().join("segments"), ""), at);
+    }
+
+    /// Of the byte at `at` of the one key of a stream.
+    pub(crate) fn flip_bit_of_the_key_of(&self, stream: u64, at: usize) {
+        flip_bit(&only_file_of(&self.0.path().join("keys"), &owner_of(stream)), at);
     }
 
     /// Whatever was deleted of a stream when its deletion was cut off.
     pub(crate) fn lose_keys_of(&self, stream: u64) {
-        let owner = format!("01{stream:014x}-");
+        let owner = owner_of(stream);
         for key in std::fs::read_dir(self.0.path().join("keys")).unwrap().map(|key| key.unwrap()) {
             if key.file_name().to_str().unwrap().starts_with(&owner) {
                 std::fs::remove_file(key.path()).unwrap();
@@ -80,6 +85,25 @@ impl Bench {
     pub(crate) fn segments(&self) -> usize {
         std::fs::read_dir(self.0.path().join("segments")).unwrap().count()
     }
+}
+
+/// What the names of a stream's keys begin with.
+fn owner_of(stream: u64) -> String {
+    format!("01{stream:014x}-")
+}
+
+fn only_file_of(folder: &Path, prefix: &str) -> PathBuf {
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap());
+    let files: Vec<_> = files.filter(|file| file.file_name().to_str().unwrap().starts_with(prefix)).collect();
+    let [file] = &files[..] else { panic!("{files:?}") };
+    file.path()
+}
+
+fn flip_bit(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    // In place: the archive may hold the file open.
+    std::fs::write(path, bytes).unwrap();
 }
 
 pub(crate) fn open(folder: &Path) -> Archive {
