@@ -53,6 +53,8 @@ impl JournalCatalog {
         }
         // What follows is torn: the next record must not be read as its continuation.
         journal.set_len(end)?;
+        // A process that was killed has perhaps left its last record unsynced. It is read and built upon from now on.
+        journal.sync()?;
         Ok(Self { rows, journal, end: Mutex::new(end) })
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! What is not simulated: threads (the committer works when it is told to), time, and the catalog's own engine.
 //! [`JournalCatalog`] stands in for it, with the same promise: what was committed is there, whole, after a cut.
-//! That fjall keeps this promise is for the tests that kill real processes to show.
+//! That fjall keeps this promise, `server/vault/tests/syncs.rs` shows.
 //!
 //! Start reading at [`VirtualDisk`], then `vault_run.rs` or `spool_run.rs`.
 

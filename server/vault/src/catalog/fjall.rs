@@ -121,6 +121,8 @@ impl FjallCatalog {
                 .index_block_partitioning_policy(in_parts())
         };
         let rows = database.keyspace("rows", options)?;
+        // A process that was killed has perhaps left its last commit unsynced. It is read from now on, and built upon.
+        database.persist(PersistMode::SyncData)?;
         let last = rows.get(commits::KEY)?.and_then(|value| Commit::decode(&value));
         let made = last.unwrap_or_default().number;
         let commits = Mutex::new(Commits { made, answered: None });
