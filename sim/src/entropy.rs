@@ -39,11 +39,11 @@ impl KeyService for SeededKeys {
         let mut secret = Zeroizing::new([0; 32]);
         self.0.fill(&mut *secret)?;
         let wrapped = WrappedKey(secret.to_vec());
-        Ok((DataKey::new(secret), wrapped))
+        Ok((DataKey::new(&secret), wrapped))
     }
 
     fn unwrap(&self, wrapped: &WrappedKey, _: &KeyContext) -> Result<DataKey, KeyError> {
-        let secret: [u8; 32] = wrapped.0[..].try_into().map_err(|_| KeyError::Random)?;
-        Ok(DataKey::new(Zeroizing::new(secret)))
+        let secret: &[u8; 32] = wrapped.0[..].try_into().map_err(|_| KeyError::Random)?;
+        Ok(DataKey::new(secret))
     }
 }

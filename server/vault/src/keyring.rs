@@ -182,7 +182,8 @@ impl Master {
     fn wrap(&self, key: &DataKey, context: &KeyContext) -> Result<WrappedKey, KeyError> {
         let mut nonce = [0; 12];
         random(&mut nonce)?;
-        let mut sealed = Zeroizing::new(*key.secret());
+        let mut sealed = Zeroizing::new([0; 32]);
+        sealed.copy_from_slice(key.secret());
         let aad = Aad::from(context.encode());
         let tag = self.key.aead().seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, &mut *sealed);
         let tag = tag.expect("AES-GCM seals 32 bytes");
@@ -201,7 +202,7 @@ impl Master {
         let opened = self.key.aead().open_in_place(nonce, Aad::from(context.encode()), &mut *sealed);
         let mut secret = Zeroizing::new([0; 32]);
         secret.copy_from_slice(opened.map_err(|_| damaged(context))?);
-        Ok(DataKey::new(secret))
+        Ok(DataKey::new(&secret))
     }
 
     fn describe(&self, wraps: bool) -> MasterKey {

@@ -105,15 +105,18 @@ fn unchangeable() -> KeyError {
 
 /// An AES-256 key in the clear, wiped from memory when dropped.
 pub struct DataKey {
-    secret: Zeroizing<[u8; 32]>,
+    /// On the heap, because what is moved leaves its bytes behind where it was.
+    secret: Box<Zeroizing<[u8; 32]>>,
     /// The expanded key. aws-lc keeps it on its own heap, which it wipes as it frees.
     aead: LessSafeKey,
 }
 
 impl DataKey {
-    /// A key of these bytes.
-    pub fn new(secret: Zeroizing<[u8; 32]>) -> Self {
-        let unbound = UnboundKey::new(&AES_256_GCM, &*secret).expect("an AES-256 key has 32 bytes");
+    /// A key of these bytes, of which the caller wipes its own copy.
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        let unbound = UnboundKey::new(&AES_256_GCM, bytes).expect("an AES-256 key has 32 bytes");
+        let mut secret = Box::new(Zeroizing::new([0; 32]));
+        secret.copy_from_slice(bytes);
         Self { secret, aead: LessSafeKey::new(unbound) }
     }
 
@@ -121,7 +124,7 @@ impl DataKey {
     pub fn random() -> Result<Self, KeyError> {
         let mut secret = Zeroizing::new([0; 32]);
         random(&mut *secret)?;
-        Ok(Self::new(secret))
+        Ok(Self::new(&secret))
     }
 
     /// The key itself, for wrapping and derivation.

@@ -199,7 +199,7 @@ fn data_key(master: &str, plaintext: Option<Blob>) -> Result<DataKey, KeyError> 
         return Err(unusable(master, &format!("it gave a data key of {} bytes, not 32", plaintext.len())));
     }
     secret.copy_from_slice(&plaintext);
-    Ok(DataKey::new(secret))
+    Ok(DataKey::new(&secret))
 }
 
 fn wrapped_form(master: &str, arn: Option<String>, ciphertext: Option<Blob>) -> Result<WrappedKey, KeyError> {

@@ -37,7 +37,7 @@ pub(crate) fn seal(root: &DataKey, label: &str, text: &[u8]) -> Result<Vec<u8>, 
     let mut nonce = [0; NONCE_BYTES];
     random(&mut nonce)?;
     let mut body = text.to_vec();
-    DataKey::new(derive(root, label))
+    DataKey::new(&derive(root, label))
         .aead()
         .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(label), &mut body)
         .expect("AES-GCM seals any text");
@@ -52,7 +52,7 @@ pub(crate) fn open(root: &DataKey, label: &str, sealed: &[u8]) -> Result<Vec<u8>
     let rest = sealed.strip_prefix(&[VERSION]).ok_or(SecretError::Foreign)?;
     let (nonce, body) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(SecretError::Foreign)?;
     let mut body = body.to_vec();
-    let text = DataKey::new(derive(root, label))
+    let text = DataKey::new(&derive(root, label))
         .aead()
         .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(label), &mut body)
         .map_err(|_| SecretError::Foreign)?;

@@ -181,7 +181,7 @@ fn decode_entries(entries: &[u8]) -> Option<Vec<Master>> {
         };
         let mut secret = Zeroizing::new([0; 32]);
         secret.copy_from_slice(&entry[17..]);
-        Some(Master { id: u64_at(entry, 0), state, created: u64_at(entry, 9), key: DataKey::new(secret).into() })
+        Some(Master { id: u64_at(entry, 0), state, created: u64_at(entry, 9), key: DataKey::new(&secret).into() })
     };
     let whole = !entries.is_empty() && entries.len().is_multiple_of(ENTRY_BYTES);
     whole.then(|| entries.chunks_exact(ENTRY_BYTES).map(master).collect())?

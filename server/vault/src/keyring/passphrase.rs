@@ -112,6 +112,6 @@ impl Protection {
         let params = Params::new(memory_kib, passes, lanes, Some(key.len())).ok()?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         argon2.hash_password_into(&passphrase.0, &salt, &mut *key).ok()?;
-        Some(Self { hardness, salt, key: DataKey::new(key) })
+        Some(Self { hardness, salt, key: DataKey::new(&key) })
     }
 }
