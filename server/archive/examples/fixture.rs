@@ -1,7 +1,10 @@
-//! Writes a small vault, as a backup and with its keyring, into a folder: what `tests/formats.rs` reads for ever.
+//! Writes a small vault into a folder, as a backup and with what a backup leaves out: its keyring, with a passphrase and
+//! without, its marker, the number of its commits, a secret. It is what `tests/formats.rs` reads for ever. A key of a KMS
+//! (`kms.key`) is not made here: that of version 1 has the bytes of the test in `vault/src/kms.rs`.
 //!
 //! `cargo run -p archive --example fixture -- server/archive/tests/formats/N`, once for each version N of the formats.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +13,11 @@ use anyhow::Context as _;
 use archive::{Archive, Fragment, Retention};
 use bytes::Bytes;
 use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
+use vault::catalog::FjallCatalog;
+use vault::{Batch, Catalog as _, Home, Key, KeyService as _, Keyring, Passphrase, Space};
+
+const CA: &[u8] = b"the CA of version 1";
+const PASSPHRASE: &[u8] = b"a passphrase of version 1";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -20,7 +28,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn write(vault: &Path, to: &Path) -> anyhow::Result<()> {
-    let keyring = Arc::new(vault::Keyring::of_vault(vault)?);
+    let keyring = Arc::new(Keyring::of_vault(vault)?);
     let archive = Archive::open(vault, keyring)?;
     for (name, hours) in [("front", 24), ("back.yard", 168)] {
         let retention = Retention::new(Duration::from_secs(hours * 3600))?;
@@ -33,7 +41,38 @@ async fn write(vault: &Path, to: &Path) -> anyhow::Result<()> {
     let late = Fragment { start: at(3), ..fragment(9, 0) };
     archive.store(1, late).await?;
     archive.vault().back_up(vault, to).await?;
-    std::fs::copy(vault.join("master.keyring"), to.join("master.keyring"))?;
+    for file in ["master.keyring", "format"] {
+        std::fs::copy(vault.join(file), to.join(file))?;
+    }
+    std::fs::write(to.join("ca.sealed"), archive.vault().seal_secret("backup of the CA", CA)?)?;
+    drop(archive);
+    write_answered(to)?;
+    protect(vault)?;
+    std::fs::copy(vault.join("master.keyring"), to.join("passphrase.keyring"))?;
+    Ok(())
+}
+
+/// That three commits were answered.
+fn write_answered(to: &Path) -> anyhow::Result<()> {
+    let place = tempfile::tempdir()?;
+    let catalog = FjallCatalog::of_vault(place.path())?;
+    for nth in 0..3 {
+        let mut batch = Batch::new();
+        batch.insert(Key::new(Space::Server, &[nth]), vec![nth]);
+        catalog.commit(batch)?;
+    }
+    drop(catalog);
+    std::fs::copy(place.path().join("answered"), to.join("answered"))?;
+    Ok(())
+}
+
+/// Has the same master key lie under a passphrase.
+fn protect(vault: &Path) -> anyhow::Result<()> {
+    let passphrase = Passphrase::new(PASSPHRASE.to_vec().into()).context("a passphrase")?;
+    let ring = Keyring::open(Home::in_vault(vault), Some(&passphrase))?;
+    let master = ring.masters(&BTreeSet::new())?.remove(0);
+    // Any change writes the file anew.
+    ring.set_state(&master.id, master.state)?;
     Ok(())
 }
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 use archive::Archive;
 use fragment::{FragmentId, Sequence, SessionId, WallTime};
 use tempfile::TempDir;
+use vault::catalog::FjallCatalog;
+use vault::{Home, Keyring, KeyringError, Passphrase};
 
 #[test]
 fn what_version_1_wrote_is_read() {
@@ -26,6 +28,43 @@ fn the_index_of_version_1_is_made_again() {
     let rebuilt = archive.rebuild_index().unwrap();
     assert_eq!((rebuilt.streams, rebuilt.fragments, rebuilt.damaged), (2, 11, 0));
     assert_as_written(&archive);
+}
+
+#[test]
+fn a_keyring_of_version_1_under_a_passphrase_opens_the_same_vault() {
+    let (_place, vault) = vault_of(1);
+    let home = Home::Credential(kept(1).join("passphrase.keyring"));
+    assert!(matches!(Keyring::open(home.clone(), None), Err(KeyringError::Protected(_))));
+    let ring = Keyring::open(home, Some(&passphrase())).unwrap();
+    assert_as_written(&Archive::open(&vault, Arc::new(ring)).unwrap());
+}
+
+#[test]
+fn a_secret_that_version_1_sealed_is_opened() {
+    let (_place, vault) = vault_of(1);
+    let sealed = fs::read(kept(1).join("ca.sealed")).unwrap();
+    let opened = open(&vault).vault().open_secret("backup of the CA", &sealed).unwrap();
+    assert_eq!(opened, b"the CA of version 1");
+}
+
+#[test]
+fn the_format_marker_of_version_1_is_taken_and_the_next_ones_is_not() {
+    let (_place, vault) = vault_of(1);
+    let marker = fs::read(kept(1).join("format")).unwrap();
+    fs::write(vault.join("format"), &marker).unwrap();
+    assert_as_written(&open(&vault));
+    fs::write(vault.join("format"), "millrace vault 2\n").unwrap();
+    let refused = Archive::open(&vault, Arc::new(Keyring::of_vault(&vault).unwrap())).err().unwrap();
+    assert!(refused.to_string().contains("millrace vault 2"), "{refused}");
+}
+
+#[test]
+fn the_number_of_answered_commits_that_version_1_wrote_is_read() {
+    let place = tempfile::tempdir().unwrap();
+    fs::copy(kept(1).join("answered"), place.path().join("answered")).unwrap();
+    // There is no catalog that has them.
+    let refused = FjallCatalog::of_vault(place.path()).err().unwrap();
+    assert!(refused.to_string().contains("3 commits to it were answered"), "{refused}");
 }
 
 /// What `examples/fixture.rs` stored.
@@ -55,7 +94,7 @@ fn assert_as_written(archive: &Archive) {
 
 /// A vault out of the files of a version.
 fn vault_of(version: u32) -> (TempDir, PathBuf) {
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/formats/{version}"));
+    let kept = kept(version);
     let place = tempfile::tempdir().unwrap();
     let vault = place.path().join("vault");
     vault::backup::restore(&kept, &vault).unwrap();
@@ -66,8 +105,17 @@ fn vault_of(version: u32) -> (TempDir, PathBuf) {
     (place, vault)
 }
 
+/// The files of a version, as they were written.
+fn kept(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/formats/{version}"))
+}
+
+fn passphrase() -> Passphrase {
+    Passphrase::new(b"a passphrase of version 1".to_vec().into()).unwrap()
+}
+
 fn open(vault: &Path) -> Archive {
-    Archive::open(vault, Arc::new(vault::Keyring::of_vault(vault).unwrap())).unwrap()
+    Archive::open(vault, Arc::new(Keyring::of_vault(vault).unwrap())).unwrap()
 }
 
 fn at(secs: i64) -> WallTime {

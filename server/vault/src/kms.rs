@@ -271,10 +271,14 @@ fn unusable(master: &str, why: &str) -> KeyError {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use aws_sdk_kms::error::ErrorMetadata;
     use aws_sdk_kms::operation::decrypt::DecryptError;
 
     use super::*;
+    use crate::id::{KeyEpoch, KeyId, KeyName, OwnerId};
+    use crate::stored_key::StoredKey;
 
     #[test]
     fn each_of_kms_documented_refusals_keeps_its_name() {
@@ -301,6 +305,24 @@ mod tests {
         }
         let of_keyring = parse(&WrappedKey(vec![1; 69])).unwrap_err();
         assert!(of_keyring.to_string().contains("local keyring"), "{of_keyring}");
+    }
+
+    /// A key file as version 1 made it for a key of KMS's, beside the other files of that version.
+    #[test]
+    fn a_key_of_kms_that_version_1_stored_is_read() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../archive/tests/formats/1/kms.key");
+        let kept = std::fs::read(kept).unwrap();
+        let owner = OwnerId::from_u64(0x0100_0000_0000_0001);
+        let name = KeyName { owner, epoch: KeyEpoch(0x4fe7), id: KeyId(0x1122_3344_5566_7788) };
+        let StoredKey { context, wrapped } = StoredKey::decode(&kept, name).unwrap();
+        let resource = "arn:aws:kinesisvideo:us-east-1:000000000000:stream/front/1767225600000";
+        assert_eq!(context, KeyContext { name, resource: resource.to_owned() });
+        let ciphertext: Vec<u8> = (0..120u8).map(|nth| nth.wrapping_mul(7).wrapping_add(3)).collect();
+        let arn = "arn:aws:kms:eu-central-1:123456789012:key/0d990263-018e-4e65-a703-eff731de951e";
+        assert_eq!(parse(&wrapped).unwrap(), (arn, &ciphertext[..]));
+        // What is written today is read by those of before.
+        let today = wrapped_form("m", Some(arn.to_owned()), Some(Blob::new(ciphertext))).unwrap();
+        assert_eq!(StoredKey { context, wrapped: today }.encode(), kept);
     }
 
     /// Version and length.
