@@ -5,7 +5,7 @@
 #   make test          everything that must hold: format, lints, documentation, tests, browser
 #   make check         the quick part of it
 #   make bench         measurements, written to bench/README.md
-#   make torture       kill -9 of server, agent and servers that share a store, LENGTH times each (200), and ten times
+#   make torture       kill -9 of archive, server, agent and servers that share a store, LENGTH times each (200), and ten times
 #                      as many simulated lives of the vault and the spool, which lose their power about five times each
 #   make deb           Debian packages of agent and server for amd64 and arm64, into target/deb (ARCHITECTURES=amd64 for one)
 #   make test-deb      boots a Debian in a container, and sees what the packages' units promise (this machine's architecture)
@@ -32,7 +32,7 @@ bench: setup-bench
 LENGTH ?= 200
 torture: setup-test
 	$(CARGO) build --locked --workspace --bins
-	KILLS=$(LENGTH) $(CARGO) test --locked --workspace --test durability --test two_servers
+	KILLS=$(LENGTH) $(CARGO) test --locked --workspace --test kill --test durability --test two_servers
 	SIM_RUNS=$(LENGTH)0 $(CARGO) test --locked --workspace --test vault --test spool
 
 ARCHITECTURES ?= amd64 arm64

@@ -16,17 +16,36 @@ use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
 
 const TEST: &str = "what_was_acknowledged_survives_kill_9_at_any_instant";
 const FOLDER: &str = "MILLRACE_TEST_KILL_FOLDER";
-const ROUNDS: u64 = 8;
 const WORKERS: u32 = 8;
+/// Rounds in one folder: enough that what was stored lives through several kills, and few enough that looking at all of
+/// it after each does not take the most of the time.
+const ROUNDS: u64 = 8;
+
+/// KILLS=n for another number, as in `make torture`.
+fn kills() -> u64 {
+    std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(ROUNDS)
+}
 
 #[test]
 fn what_was_acknowledged_survives_kill_9_at_any_instant() {
     if let Some(folder) = std::env::var_os(FOLDER) {
         store_for_ever(Path::new(&folder));
     }
+    let (mut left, mut acknowledged) = (kills(), 0);
+    while left > 0 {
+        let rounds = left.min(ROUNDS);
+        acknowledged += survive(rounds);
+        left -= rounds;
+    }
+    println!("{} kills, {acknowledged} fragments were acknowledged", kills());
+    assert!(acknowledged as u64 > 2 * kills(), "only {acknowledged} fragments were acknowledged");
+}
+
+/// Kills so often in one folder; answers how many fragments were acknowledged in it.
+fn survive(rounds: u64) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged = Vec::new();
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         acknowledged.extend(store_until_killed(folder.path(), round));
         let archive = open(folder.path());
         let stream = archive.find_or_create_stream(&"front".parse().unwrap(), at(0)).unwrap();
@@ -37,7 +56,7 @@ fn what_was_acknowledged_survives_kill_9_at_any_instant() {
         }
         assert_every_row_has_its_frame(&archive, stream.id);
     }
-    assert!(acknowledged.len() > 20, "only {} fragments were acknowledged", acknowledged.len());
+    acknowledged.len()
 }
 
 /// The process to kill: stores fragments and says so, until it is.
