@@ -237,19 +237,19 @@ mod tests {
         (0..10).for_each(|sequence| record(&spool, key("yard", 1, sequence), 1000 + u64::from(sequence)));
         (0..10).for_each(|sequence| record(&spool, key("yard", 2, sequence), 2000 + u64::from(sequence)));
         (0..10).for_each(|sequence| record(&spool, key("door", 7, sequence), 1000 + u64::from(sequence)));
-        let spared = |ranges: &[(i64, i64)]| -> Vec<(u64, u32, u32)> {
+        let asked = |ranges: &[(i64, i64)]| -> Vec<(u64, u32, u32)> {
             let ranges: Vec<_> = ranges.iter().map(|&(from, to)| range("yard", from * 1000, to * 1000)).collect();
-            let found = super::spared(&spool, &"yard".parse().unwrap(), &ranges, &mut starts(&spool));
+            let found = spared(&spool, &"yard".parse().unwrap(), &ranges, &mut starts(&spool));
             found.into_iter().map(|spared| (spared.session.0, spared.first.0, spared.last.0)).collect()
         };
-        assert_eq!(spared(&[(1003, 1005), (1007, 1008)]), [(1, 3, 4), (1, 7, 7)]);
-        assert_eq!(spared(&[(1008, 2002)]), [(1, 8, u32::MAX), (2, 0, 1)]);
-        assert_eq!(spared(&[(900, 1000), (1010, 2000), (2010, 9000)]), []);
+        assert_eq!(asked(&[(1003, 1005), (1007, 1008)]), [(1, 3, 4), (1, 7, 7)]);
+        assert_eq!(asked(&[(1008, 2002)]), [(1, 8, u32::MAX), (2, 0, 1)]);
+        assert_eq!(asked(&[(900, 1000), (1010, 2000), (2010, 9000)]), []);
         // What is being captured may lie in what is asked for, and so may what follows it.
         let _writer = begin(&spool, key("yard", 2, 10), 2010);
-        assert_eq!(spared(&[(2008, 2011)]), [(2, 8, u32::MAX)]);
-        assert_eq!(spared(&[(2010, 9000)]), [(2, 10, u32::MAX)]);
-        assert_eq!(spared(&[(2003, 2005)]), [(2, 3, 4)]);
+        assert_eq!(asked(&[(2008, 2011)]), [(2, 8, u32::MAX)]);
+        assert_eq!(asked(&[(2010, 9000)]), [(2, 10, u32::MAX)]);
+        assert_eq!(asked(&[(2003, 2005)]), [(2, 3, 4)]);
     }
 
     #[test]
