@@ -72,6 +72,11 @@ pub trait File: Send + Sync {
     /// The file's length.
     fn len(&self) -> io::Result<u64>;
 
+    /// Who may do what with the file: the permission bits of Unix. `None` where the disk keeps none.
+    fn mode(&self) -> io::Result<Option<u32>> {
+        Ok(None)
+    }
+
     /// Whether the file has no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

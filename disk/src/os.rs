@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -122,6 +122,10 @@ impl File for fs::File {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn mode(&self) -> io::Result<Option<u32>> {
+        Ok(Some(self.metadata()?.mode() & 0o7777))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

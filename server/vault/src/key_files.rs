@@ -20,8 +20,8 @@ const FOLDER: &str = "keys";
 const FILE_BYTES_MAX: usize = 64 << 10;
 
 /// Whether the vault in `folder` has data keys.
-pub(crate) fn exist(folder: &Path) -> bool {
-    folder.join(FOLDER).join(file_name(KeyName::ROOT)).exists()
+pub(crate) fn exist(disk: &dyn Disk, folder: &Path) -> bool {
+    disk.file_bytes(&folder.join(FOLDER).join(file_name(KeyName::ROOT))).is_ok()
 }
 
 /// The folder of key files.
@@ -154,7 +154,7 @@ mod tests {
         files.create(KeyName::ROOT, b"key").unwrap();
         let path = vault.path().join("keys/0000000000000000-ffffffff-0000000000000000.key");
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
-        assert!(exist(vault.path()));
+        assert!(exist(&OsDisk, vault.path()));
     }
 
     #[test]

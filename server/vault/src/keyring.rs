@@ -14,11 +14,13 @@ mod file;
 mod passphrase;
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::aead::{Aad, Nonce};
-use disk::{Disk as _, OsDisk};
+use disk::{Disk, OsDisk};
 use zeroize::Zeroizing;
 
 pub use self::passphrase::Passphrase;
@@ -35,8 +37,8 @@ const WRAPPED_BYTES: usize = 1 + 8 + 12 + 32 + 16;
 const WRAPPED_VERSION: u8 = 1;
 
 /// The master keys of a vault, in memory and in their file.
-#[derive(Debug)]
 pub struct Keyring {
+    disk: Arc<dyn Disk>,
     home: Home,
     ring: Mutex<Arc<Ring>>,
 }
@@ -95,39 +97,63 @@ impl Keyring {
         folder: &Path,
         now: u64,
     ) -> Result<Self, KeyringError> {
-        if home.path().exists() {
-            return Self::open(home, passphrase);
+        Self::on(Arc::new(OsDisk), home, passphrase, folder, now)
+    }
+
+    /// What [`Keyring::open_or_create`] does, on any disk.
+    pub fn on(
+        disk: Arc<dyn Disk>,
+        home: Home,
+        passphrase: Option<&Passphrase>,
+        folder: &Path,
+        now: u64,
+    ) -> Result<Self, KeyringError> {
+        if exists(&*disk, home.path()) {
+            return Self::open_on(disk, home, passphrase);
         }
-        if crate::key_files::exist(folder) {
+        if crate::key_files::exist(&*disk, folder) {
             return Err(KeyringError::Missing(home.path().to_owned()));
         }
-        Self::create(home, passphrase, now)
+        Self::create_on(disk, home, passphrase, now)
     }
 
     /// Creates a keyring with one random master key. Fails if there is a file already.
     pub fn create(home: Home, passphrase: Option<&Passphrase>, now: u64) -> Result<Self, KeyringError> {
+        Self::create_on(Arc::new(OsDisk), home, passphrase, now)
+    }
+
+    fn create_on(
+        disk: Arc<dyn Disk>,
+        home: Home,
+        passphrase: Option<&Passphrase>,
+        now: u64,
+    ) -> Result<Self, KeyringError> {
         let path = home.path();
-        if path.exists() {
-            return Err(file::failed("create", path, std::io::ErrorKind::AlreadyExists.into()));
+        if exists(&*disk, path) {
+            return Err(file::failed("create", path, io::ErrorKind::AlreadyExists.into()));
         }
-        let made = OsDisk.create_folder(disk::folder_of(path));
+        let made = disk.create_folder(disk::folder_of(path));
         made.map_err(|e| file::failed("create the folder of the", path, e))?;
         let master = Master::random(now).map_err(|_| KeyringError::Random)?;
         let protection = passphrase.map(Protection::new).transpose().map_err(|_| KeyringError::Random)?;
         let ring = Ring { masters: vec![master], protection: protection.map(Arc::new) };
-        file::write(&home, &ring)?;
-        Ok(Self { home, ring: Mutex::new(Arc::new(ring)) })
+        file::write(&*disk, &home, &ring)?;
+        Ok(Self { disk, home, ring: Mutex::new(Arc::new(ring)) })
     }
 
     /// Opens an existing keyring. A passphrase that it does not ask for protects it from its next change on.
     pub fn open(home: Home, passphrase: Option<&Passphrase>) -> Result<Self, KeyringError> {
-        let ring = file::read(&home, passphrase)?;
-        Ok(Self { home, ring: Mutex::new(Arc::new(ring)) })
+        Self::open_on(Arc::new(OsDisk), home, passphrase)
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, home: Home, passphrase: Option<&Passphrase>) -> Result<Self, KeyringError> {
+        let ring = file::read(&*disk, &home, passphrase)?;
+        Ok(Self { disk, home, ring: Mutex::new(Arc::new(ring)) })
     }
 
     /// Whether a keyring is there that asks for a passphrase.
     pub fn is_protected(home: &Home) -> Result<bool, KeyringError> {
-        file::is_protected(home.path())
+        file::is_protected(&OsDisk, home.path())
     }
 
     /// Changes the keyring, on disk before in memory. What is in memory stays if that fails, also where the
@@ -137,7 +163,7 @@ impl Keyring {
         let mut masters = ring.masters.clone();
         let answer = change(&mut masters)?;
         let changed = Ring { masters, protection: ring.protection.clone() };
-        file::write(&self.home, &changed).map_err(|e| KeyError::Masters(e.to_string()))?;
+        file::write(&*self.disk, &self.home, &changed).map_err(|e| KeyError::Masters(e.to_string()))?;
         *ring = Arc::new(changed);
         Ok(answer)
     }
@@ -148,6 +174,12 @@ impl Keyring {
 
     fn lock(&self) -> MutexGuard<'_, Arc<Ring>> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring").field("home", &self.home).field("ring", &self.ring).finish_non_exhaustive()
     }
 }
 
@@ -290,6 +322,11 @@ impl KeyService for Keyring {
 fn parse(wrapped: &WrappedKey) -> Option<&[u8; WRAPPED_BYTES]> {
     let wrapped: &[u8; WRAPPED_BYTES] = wrapped.0[..].try_into().ok()?;
     (wrapped[0] == WRAPPED_VERSION).then_some(wrapped)
+}
+
+/// Whether there is such a file, as far as can be told: one that can't be opened is there.
+fn exists(disk: &dyn Disk, path: &Path) -> bool {
+    disk.open(path).map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |_| true)
 }
 
 fn hex(id: u64) -> String {

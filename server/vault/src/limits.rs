@@ -92,7 +92,7 @@ pub const KMS_CALLS_AT_ONCE: usize = 8;
 pub const MASTER_KEYS_MAX: usize = 16;
 
 /// The largest keyring file that is read: 16 entries of 49 bytes and a header, with much room.
-pub const KEYRING_BYTES_MAX: u64 = 16 << 10;
+pub const KEYRING_BYTES_MAX: usize = 16 << 10;
 
 /// The longest passphrase.
 pub const PASSPHRASE_BYTES_MAX: u64 = 4096;

@@ -12,14 +12,12 @@
 //! everything before them is authenticated. A file is written in these steps, so that there is one at any
 //! moment, the old or the new: 1 write a file beside it, 2 sync it, 3 rename it, 4 sync the folder.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{Aad, Nonce};
-use disk::{Disk as _, OsDisk};
+use disk::Disk;
 use zeroize::Zeroizing;
 
 use super::passphrase::{Hardness, Passphrase, Protection};
@@ -41,52 +39,50 @@ const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 
 /// Reads a keyring. A passphrase that the file does not ask for protects it from its next change on.
-pub(super) fn read(home: &Home, passphrase: Option<&Passphrase>) -> Result<Ring, KeyringError> {
+pub(super) fn read(disk: &dyn Disk, home: &Home, passphrase: Option<&Passphrase>) -> Result<Ring, KeyringError> {
     let path = home.path();
-    let file = File::open(path).map_err(|e| failed("open", path, e))?;
+    let file = disk.open(path).map_err(|e| failed("open", path, e))?;
     if let Home::File(_) = home {
-        refuse_exposed(&file, path)?;
+        refuse_exposed(file.mode().map_err(|e| failed("examine", path, e))?, path)?;
     }
-    let max = limits::KEYRING_BYTES_MAX;
-    // Room for all of it, so that growing leaves no copy of a key behind.
-    let mut stored = Zeroizing::new(Vec::with_capacity(usize::try_from(max).unwrap_or(0) + 2));
-    file.take(max + 1).read_to_end(&mut stored).map_err(|e| failed("read", path, e))?;
-    decode(&stored, passphrase, path)
+    // One byte more than is believed, so that a longer file is not taken for whole.
+    let mut stored = Zeroizing::new(vec![0; limits::KEYRING_BYTES_MAX + 1]);
+    let len = file.read_at(&mut stored, 0).map_err(|e| failed("read", path, e))?;
+    decode(&stored[..len], passphrase, path)
 }
 
 /// Whether there is a file that says it is protected by a passphrase.
-pub(super) fn is_protected(path: &Path) -> Result<bool, KeyringError> {
+pub(super) fn is_protected(disk: &dyn Disk, path: &Path) -> Result<bool, KeyringError> {
     let mut head = [0; HEAD_BYTES];
-    match File::open(path).and_then(|mut file| file.read_exact(&mut head)) {
-        Ok(()) => Ok(head[HEAD_BYTES - 1] == BY_PASSPHRASE),
+    match disk.open(path).and_then(|file| file.read_at(&mut head, 0)) {
         // Missing or cut short: whoever opens it finds out what to do about that.
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(false),
+        Ok(len) => Ok(len == HEAD_BYTES && head[HEAD_BYTES - 1] == BY_PASSPHRASE),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(failed("open", path, e)),
     }
 }
 
 /// Writes a keyring in the place of what is there.
-pub(super) fn write(home: &Home, ring: &Ring) -> Result<(), KeyringError> {
+pub(super) fn write(disk: &dyn Disk, home: &Home, ring: &Ring) -> Result<(), KeyringError> {
     let Home::File(path) = home else { return Err(KeyringError::ReadOnly(home.path().to_owned())) };
     let bytes = encode(ring)?;
     let mut beside = path.clone().into_os_string();
     beside.push(".new");
     let beside = PathBuf::from(beside);
     // One that an interrupted change left.
-    let _ = OsDisk.remove(&beside);
-    let file = OsDisk.create(&beside).map_err(|e| failed("create", &beside, e))?;
+    let _ = disk.remove(&beside);
+    let file = disk.create(&beside).map_err(|e| failed("create", &beside, e))?;
     file.write_at(&bytes, 0).and_then(|()| file.sync()).map_err(|e| failed("write", &beside, e))?;
-    OsDisk.rename(&beside, path).map_err(|e| failed("name", path, e))?;
-    OsDisk.sync_folder(disk::folder_of(path)).map_err(|e| failed("sync the folder of the", path, e))
+    disk.rename(&beside, path).map_err(|e| failed("name", path, e))?;
+    disk.sync_folder(disk::folder_of(path)).map_err(|e| failed("sync the folder of the", path, e))
 }
 
 /// A file with secrets that others than its owner may read is as good as lost.
-pub(super) fn refuse_exposed(file: &File, path: &Path) -> Result<(), KeyringError> {
-    let mode = file.metadata().map_err(|e| failed("examine", path, e))?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeyringError::Exposed { path: path.to_owned(), mode });
+pub(super) fn refuse_exposed(mode: Option<u32>, path: &Path) -> Result<(), KeyringError> {
+    match mode {
+        Some(mode) if mode & 0o077 != 0 => Err(KeyringError::Exposed { path: path.to_owned(), mode }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn encode(ring: &Ring) -> Result<Zeroizing<Vec<u8>>, KeyringError> {

@@ -32,7 +32,8 @@ impl Passphrase {
     /// Reads a file that is for its owner only.
     pub fn read(path: &Path) -> Result<Self, KeyringError> {
         let file = open(path)?;
-        super::file::refuse_exposed(&file, path)?;
+        let mode = disk::File::mode(&file).map_err(|e| failed(path, e))?;
+        super::file::refuse_exposed(mode, path)?;
         Self::read_from(file, path)
     }
 
