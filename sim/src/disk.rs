@@ -125,6 +125,11 @@ impl VirtualDisk {
         self.state().faults = faults;
     }
 
+    /// How much can be stored from now on; `None`: as much as is wanted.
+    pub fn set_capacity(&self, capacity: Option<u64>) {
+        self.state().faults.capacity = capacity;
+    }
+
     /// Steps so far: every call that changes something or makes it durable is one.
     pub fn steps(&self) -> u64 {
         self.state().steps

@@ -4,27 +4,29 @@
 //! that was not answered is there whole or not at all; what was removed stays removed; what was destroyed can't be
 //! read. Nothing else may be in the catalog.
 
+mod bench;
 mod checks;
+mod model;
 mod names;
 mod outcome;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use fastrand::Rng;
 use vault::{
-    Batch, Catalog as _, Clock, Direction, Domain, Entry, ExpirySlot, Key, KeyRange, Location, OwnerId, Parts, Put,
-    PutError, SegmentName, Space, Stepper, Vault,
+    Batch, Catalog as _, Clock, Direction, Domain, Entry, ExpirySlot, Home, Key, KeyRange, KeyService, Keyring,
+    KeyringError, Location, OwnerId, Parts, Put, PutError, SegmentName, Space, Stepper, Vault,
 };
 
+use self::bench::Bench;
+use self::model::{Knowledge, Known, Model};
 use self::names::{GivenUp, Names};
-pub use self::outcome::{Outcome, Violation};
+pub use self::outcome::{Counts, Outcome, Violation};
 use crate::catalog::JournalCatalog;
 use crate::disk::{Faults, VirtualDisk};
 use crate::entropy::{SeededEntropy, SeededKeys};
@@ -47,6 +49,10 @@ pub struct Plan {
     pub full_disk: bool,
     /// Some disks take minutes for a commit: unwrapped keys go in its middle.
     pub slow_disk: bool,
+    /// The master keys are those of a keyring on the disk, which is rotated now and then. Its keys are not of the seed.
+    pub keyring: bool,
+    /// In the end a bit of a segment flips.
+    pub flipped_bit: bool,
 }
 
 /// Runs a plan.
@@ -59,13 +65,18 @@ pub fn run(plan: &Plan) -> Outcome {
         run.disk.note(format!("VIOLATION: {violation}"));
     }
     let frames = frames.unwrap_or_default();
-    Outcome { log: run.disk.log(), stored: run.stored, frames, cuts: run.cuts, violation }
+    let counts = Counts { failed_syncs: run.disk.failed_syncs(), ..run.counts };
+    Outcome { log: run.disk.log(), stored: run.stored, frames, cuts: run.cuts, kills: run.kills, counts, violation }
 }
 
 const FOLDER: &str = "vault";
-const OWNERS: u64 = 3;
-/// The slot that entries of the run's beginning expire in.
-const FIRST_SLOT: u32 = 15_000_000;
+/// Owners at one time. One whose keys were destroyed is followed by another.
+const OWNERS: usize = 3;
+/// The first slot of the days that entries expire in.
+const FIRST_SLOT: u32 = 20_833 * SLOTS_PER_DAY;
+const SLOTS_PER_DAY: u32 = 86_400 / ExpirySlot::SECONDS;
+/// Days that entries expire in. Each has keys of its own.
+const DAYS: u32 = 3;
 
 struct Run<'a> {
     plan: &'a Plan,
@@ -79,39 +90,18 @@ struct Run<'a> {
     /// Entries whose removal was answered, as their owner knows it.
     given_up: GivenUp,
     next_name: u64,
+    next_owner: u64,
     stored: u64,
     cuts: u32,
-}
-
-/// What the callers know.
-#[derive(Default)]
-struct Model {
-    entries: BTreeMap<String, Known>,
-    /// The slot that the last sweep began with: what expires earlier may be gone.
-    swept: Option<ExpirySlot>,
-}
-
-struct Known {
-    owner: OwnerId,
-    payload: Bytes,
-    expiry: ExpirySlot,
-    state: Knowledge,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Knowledge {
-    /// It was sent and not answered well: there or not.
-    Sent,
-    /// It was answered.
-    Stored,
-    /// Its removal was begun and not answered: there or not.
-    Leaving,
-    /// Its removal was answered.
-    Removed,
+    kills: u32,
+    counts: Counts,
+    /// A vault was poisoned by a sync that failed, and none has stored anything since.
+    is_ill: bool,
 }
 
 impl<'a> Run<'a> {
     fn new(plan: &'a Plan) -> Self {
+        let owners = (0..OWNERS as u64).map(owner).collect();
         Self {
             plan,
             rng: Rng::with_seed(plan.seed),
@@ -119,11 +109,15 @@ impl<'a> Run<'a> {
             written: Written::default(),
             keys: Arc::new(SeededKeys::new(plan.seed ^ 0x6b65_7973)),
             entropy: Arc::new(SeededEntropy::new(plan.seed ^ 0x7365_6564)),
-            model: Model::default(),
+            model: Model { owners, ..Model::default() },
             given_up: GivenUp::default(),
             next_name: 0,
+            next_owner: OWNERS as u64,
             stored: 0,
             cuts: 0,
+            kills: 0,
+            counts: Counts::default(),
+            is_ill: false,
         }
     }
 
@@ -133,6 +127,10 @@ impl<'a> Run<'a> {
             // The power may go while the vault is being opened, which must do no harm either.
             if let Some(mut bench) = self.open()? {
                 self.check(&bench, false)?;
+                // What a process before has begun is mostly gone on with at once.
+                if self.model.destroyed.values().any(|answered| !answered) && self.rng.u8(..4) > 0 {
+                    self.destroy(&mut bench)?;
+                }
                 for _ in 0..self.plan.rounds {
                     if self.disk.is_off() {
                         break;
@@ -140,11 +138,30 @@ impl<'a> Run<'a> {
                     self.round(&mut bench)?;
                 }
             }
-            self.cuts += u32::from(self.disk.is_off());
+            self.end_process();
+        }
+        let mut bench = self.open()?.ok_or_else(|| Violation::Closed("without any fault".to_owned()))?;
+        self.check(&bench, true)?;
+        self.destroy_the_rest(&mut bench)?;
+        if self.plan.flipped_bit {
+            self.flip_a_bit(&bench)?;
+        } else {
+            self.leave_nothing(&mut bench)?;
+        }
+        Ok(())
+    }
+
+    /// The power goes, or the process alone. A process that saw a sync fail must not be followed by one that believes
+    /// the system's memory, so where that happens it is always the power.
+    fn end_process(&mut self) {
+        let was_at_work = u32::from(self.disk.is_off());
+        if !self.plan.failing_syncs && self.rng.u8(..3) == 0 {
+            self.kills += was_at_work;
+            self.disk.restart();
+        } else {
+            self.cuts += was_at_work;
             self.disk.cycle_power();
         }
-        let bench = self.open()?.ok_or_else(|| Violation::Closed("without any fault".to_owned()))?;
-        self.check(&bench, true)
     }
 
     fn begin_faults(&mut self) {
@@ -168,27 +185,39 @@ impl<'a> Run<'a> {
             let folder = Path::new(FOLDER);
             disk::Disk::create_folder(&*disk, folder)?;
             let catalog = Arc::new(JournalCatalog::open(&*disk, folder)?);
-            let mut parts = Parts::on(disk.clone(), folder, self.keys.clone(), catalog, self.entropy.clone())?;
+            let mut parts = Parts::on(disk.clone(), folder, self.service(&disk)?, catalog, self.entropy.clone())?;
             let clock = self.disk.clone();
             parts.clock = Clock::new(move || clock.elapsed());
             Ok(Vault::assemble_stepped(parts, vec![Arc::new(Names(self.given_up.clone()))])?)
         };
         match open() {
-            Ok((vault, stepper)) => Ok(Some(Bench { vault, stepper })),
+            Ok((vault, stepper)) => Ok(Some(Bench { vault, stepper, is_poisoned: false })),
             Err(_) if self.disk.is_off() || self.plan.failing_syncs || self.plan.full_disk => Ok(None),
             Err(error) => Err(Violation::Closed(error.to_string())),
         }
     }
 
+    fn service(&self, disk: &Arc<Witness>) -> Result<Arc<dyn KeyService>, KeyringError> {
+        let folder = Path::new(FOLDER);
+        Ok(match self.plan.keyring {
+            true => Arc::new(Keyring::on(disk.clone(), Home::in_vault(folder), None, folder, 1)?),
+            false => self.keys.clone(),
+        })
+    }
+
     fn round(&mut self, bench: &mut Bench) -> Result<(), Violation> {
-        match self.rng.u8(..12) {
-            0..=5 => self.store(bench),
-            6 => self.send_again(bench),
-            7 => self.remove(bench),
-            8 => self.read_one(bench),
-            9 => self.sweep(bench),
-            10 => self.relocate(bench),
-            _ => self.reclaim(bench),
+        if self.plan.keyring && self.rng.u8(..8) == 0 {
+            return self.rotate(bench);
+        }
+        match self.rng.u8(..26) {
+            0..=11 => self.store(bench),
+            12..=13 => self.send_again(bench),
+            14..=15 => self.remove(bench),
+            16..=17 => self.read_one(bench),
+            18..=19 => self.sweep(bench),
+            20..=21 => self.relocate(bench),
+            22..=23 => self.reclaim(bench),
+            _ => self.destroy(bench),
         }
     }
 
@@ -203,9 +232,9 @@ impl<'a> Run<'a> {
             let mut payload = vec![0; len];
             self.rng.fill(&mut payload);
             let known = Known {
-                owner: owner(self.rng.u64(..OWNERS)),
+                owner: self.model.owners[self.rng.usize(..OWNERS)],
                 payload: payload.into(),
-                expiry: ExpirySlot(FIRST_SLOT + self.rng.u32(..4)),
+                expiry: ExpirySlot(FIRST_SLOT + self.rng.u32(..DAYS) * SLOTS_PER_DAY + self.rng.u32(..2)),
                 state: Knowledge::Sent,
             };
             self.model.entries.insert(name.clone(), known);
@@ -230,6 +259,31 @@ impl<'a> Run<'a> {
     }
 
     fn send(&mut self, bench: &mut Bench, names: &[String]) -> Result<(), Violation> {
+        let answers = self.put(bench, names)?;
+        let is_full = |answer: &Result<Put, PutError>| matches!(answer, Err(PutError::DiskFull));
+        let refused: Vec<String> =
+            names.iter().zip(&answers).filter(|(_, answer)| is_full(answer)).map(|(name, _)| name.clone()).collect();
+        self.hear(names, answers)?;
+        self.counts.full += refused.len() as u64;
+        if !refused.is_empty() && self.rng.bool() {
+            self.make_room(bench, &refused)?;
+        }
+        Ok(())
+    }
+
+    /// There is room again, and the process that refused entries for the lack of it takes them.
+    fn make_room(&mut self, bench: &mut Bench, names: &[String]) -> Result<(), Violation> {
+        self.disk.set_capacity(None);
+        let answers = self.put(bench, names)?;
+        if answers.iter().any(|answer| matches!(answer, Err(PutError::DiskFull))) {
+            return Err(Violation::Wrong("an entry is refused for lack of room that there is".to_owned()));
+        }
+        self.counts.resumed += answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+        self.hear(names, answers)
+    }
+
+    /// Hands entries over at the same time. A vault that was poisoned before takes none of them.
+    fn put(&mut self, bench: &mut Bench, names: &[String]) -> Result<Vec<Result<Put, PutError>>, Violation> {
         let entries: Vec<Entry> = names.iter().map(|name| self.model.entries[name].entry(name)).collect();
         let vault = bench.vault.clone();
         let puts = entries.into_iter().map(|entry| {
@@ -239,10 +293,26 @@ impl<'a> Run<'a> {
             }) as Pin<Box<dyn Future<Output = Result<Put, PutError>>>>
         });
         let answers = bench.finish(puts.collect());
+        let poisoned = answers.iter().filter(|answer| matches!(answer, Err(PutError::Poisoned(_)))).count();
+        if bench.is_poisoned && poisoned < answers.len() {
+            return Err(Violation::Wrong(format!("a poisoned vault does not refuse everything: {answers:?}")));
+        }
+        bench.is_poisoned |= poisoned > 0;
+        if poisoned > 0 && !self.disk.is_off() {
+            self.counts.poisoned += poisoned as u64;
+            self.is_ill = true;
+        } else if answers.iter().any(Result::is_ok) && std::mem::take(&mut self.is_ill) {
+            self.counts.healed += 1;
+        }
+        Ok(answers)
+    }
+
+    /// Notes what became of entries.
+    fn hear(&mut self, names: &[String], answers: Vec<Result<Put, PutError>>) -> Result<(), Violation> {
         for (name, answer) in names.iter().zip(answers) {
-            let known = self.model.entries.get_mut(name).expect("it was sent");
+            let was_stored = self.model.entries[name].state == Knowledge::Stored;
             match answer {
-                Ok(Put::Stored(_)) if known.state == Knowledge::Stored && !self.model.swept_away(name) => {
+                Ok(Put::Stored(_)) if was_stored && !self.model.swept_away(name) => {
                     return Err(Violation::Wrong(format!("{name} was stored twice")));
                 }
                 Ok(_) => {
@@ -269,15 +339,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let name = names[self.rng.usize(..names.len())].clone();
-        let known = self.model.entries.get_mut(&name).expect("chosen among them");
-        known.state = Knowledge::Leaving;
-        let mut batch = Batch::new();
-        batch.remove(key(&name));
-        // After a failed commit nobody knows; the vault itself would have been poisoned by it.
-        if bench.vault.catalog().commit(batch).is_ok() {
-            known.state = Knowledge::Removed;
-            self.given_up.names().insert(name);
-        }
+        self.give_up(bench, &[name]);
         Ok(())
     }
 
@@ -292,10 +354,90 @@ impl<'a> Run<'a> {
 
     /// Deletes what nobody refers to in slots that have passed.
     fn sweep(&mut self, bench: &mut Bench) -> Result<(), Violation> {
-        let slot = ExpirySlot(FIRST_SLOT + self.rng.u32(..6));
+        // Mostly early, so that something is left.
+        let day = self.rng.u32(..DAYS).min(self.rng.u32(..DAYS));
+        let slot = FIRST_SLOT + day * SLOTS_PER_DAY + self.rng.u32(..3);
+        self.sweep_at(bench, ExpirySlot(slot))
+    }
+
+    fn sweep_at(&mut self, bench: &mut Bench, slot: ExpirySlot) -> Result<(), Violation> {
         self.model.swept = self.model.swept.max(Some(slot));
         let secs = u64::from(slot.0) * u64::from(ExpirySlot::SECONDS);
-        self.excused(bench.sweep(secs))
+        match bench.sweep(secs) {
+            Ok(swept) => {
+                self.counts.deleted += swept.segments;
+                self.check_swept(bench, slot)
+            }
+            Err(error) => self.excused(Err(error)),
+        }
+    }
+
+    /// Destroys an owner's keys, and then its rows, as the deletion of a stream does; or goes on with one that was
+    /// not answered.
+    fn destroy(&mut self, bench: &mut Bench) -> Result<(), Violation> {
+        let begun = self.model.destroyed.iter().find(|(_, answered)| !**answered).map(|(owner, _)| *owner);
+        let leaving = begun.unwrap_or_else(|| {
+            let next = owner(self.next_owner);
+            self.next_owner += 1;
+            std::mem::replace(&mut self.model.owners[self.rng.usize(..OWNERS)], next)
+        });
+        self.model.destroyed.insert(leaving, false);
+        for known in self.model.entries.values_mut() {
+            if known.owner == leaving && known.state != Knowledge::Removed {
+                known.state = Knowledge::Leaving;
+            }
+        }
+        match bench.destroy_keys(leaving) {
+            Ok(()) => {}
+            Err(error) => return self.excused(Err(error)),
+        }
+        self.model.destroyed.insert(leaving, true);
+        self.counts.destroyed += 1;
+        self.check_destroyed(bench)?;
+        let of_it = |known: &Known| known.owner == leaving;
+        let names: Vec<String> =
+            self.model.entries.iter().filter(|(_, known)| of_it(known)).map(|(name, _)| name.clone()).collect();
+        self.give_up(bench, &names);
+        Ok(())
+    }
+
+    /// Ends what cuts have interrupted.
+    fn destroy_the_rest(&mut self, bench: &mut Bench) -> Result<(), Violation> {
+        while self.model.destroyed.values().any(|answered| !answered) {
+            self.destroy(bench)?;
+        }
+        self.sweep_at(bench, ExpirySlot(FIRST_SLOT + (DAYS + 1) * SLOTS_PER_DAY))
+    }
+
+    /// When everything has been given up and has expired, nothing is left on the disk.
+    fn leave_nothing(&mut self, bench: &mut Bench) -> Result<(), Violation> {
+        let names: Vec<String> = self.model.entries.keys().cloned().collect();
+        self.give_up(bench, &names);
+        self.sweep_at(bench, ExpirySlot(FIRST_SLOT + (DAYS + 1) * SLOTS_PER_DAY))?;
+        self.check_empty()
+    }
+
+    /// Wraps all data keys anew, under another master key.
+    fn rotate(&mut self, bench: &Bench) -> Result<(), Violation> {
+        let rotated = bench.vault.rotate_master(1).map(|_| self.counts.rotated += 1);
+        self.excused(rotated.map_err(|error| error.to_string()))
+    }
+
+    /// Removes rows in one commit.
+    fn give_up(&mut self, bench: &Bench, names: &[String]) {
+        let mut batch = Batch::new();
+        for name in names {
+            batch.remove(key(name));
+        }
+        // After a failed commit nobody knows; the vault itself would have been poisoned by it.
+        let is_done = bench.vault.catalog().commit(batch).is_ok();
+        for name in names {
+            let known = self.model.entries.get_mut(name).expect("chosen among them");
+            known.state = if is_done { Knowledge::Removed } else { Knowledge::Leaving };
+        }
+        if is_done {
+            self.given_up.names().extend(names.iter().cloned());
+        }
     }
 
     /// Deletes what was given up, of slots that have not passed too.
@@ -311,7 +453,9 @@ impl<'a> Run<'a> {
         for row in rows {
             let Some(from) = Location::decode(&row.value).filter(|_| self.rng.u8(..4) == 0) else { continue };
             // What can't be read is for the check to judge.
-            if let Ok((header, payload)) = bench.vault.read_blocking(from) {
+            if let Ok((header, payload)) = bench.vault.read_blocking(from)
+                && self.model.owners.contains(&header.owner)
+            {
                 moving.push((from, header, payload));
             }
         }
@@ -338,73 +482,6 @@ impl<'a> Run<'a> {
     fn excused(&self, outcome: Result<(), String>) -> Result<(), Violation> {
         let faulty = self.disk.is_off() || self.plan.failing_syncs || self.plan.full_disk;
         if faulty { Ok(()) } else { outcome.map_err(Violation::Wrong) }
-    }
-}
-
-impl Model {
-    /// Whether a sweep may have taken the entry: never while its row is there.
-    fn swept_away(&self, name: &str) -> bool {
-        let known = &self.entries[name];
-        self.swept.is_some_and(|swept| known.expiry < swept) && known.state != Knowledge::Stored
-    }
-}
-
-impl Known {
-    fn entry(&self, name: &str) -> Entry {
-        Entry {
-            owner: self.owner,
-            expiry: self.expiry,
-            index: Bytes::copy_from_slice(name.as_bytes()),
-            payload: self.payload.clone(),
-            unless_exists: Some(key(name)),
-        }
-    }
-}
-
-/// An open vault and its committer.
-struct Bench {
-    vault: Vault,
-    stepper: Stepper,
-}
-
-impl Bench {
-    /// Lets the committer work until all of these have an answer.
-    fn finish<T>(&mut self, mut waiting: Vec<Pin<Box<dyn Future<Output = T> + '_>>>) -> Vec<T> {
-        let mut context = Context::from_waker(Waker::noop());
-        let mut answers: Vec<Option<T>> = waiting.iter().map(|_| None).collect();
-        // Each waits at most for the queue and then for its answer.
-        for _ in 0..8 {
-            for (future, answer) in waiting.iter_mut().zip(&mut answers) {
-                if answer.is_none()
-                    && let Poll::Ready(ready) = future.as_mut().poll(&mut context)
-                {
-                    *answer = Some(ready);
-                }
-            }
-            if answers.iter().all(Option::is_some) {
-                break;
-            }
-            while self.stepper.step() {}
-        }
-        answers.into_iter().map(|answer| answer.expect("the committer answers whatever happens")).collect()
-    }
-
-    fn sweep(&mut self, unix_secs: u64) -> Result<(), String> {
-        let vault = self.vault.clone();
-        self.finish(vec![Box::pin(async move { vault.close_before(unix_secs).await })]);
-        self.vault.sweep_closed(unix_secs).map(drop).map_err(|error| error.to_string())
-    }
-
-    fn close(&mut self, segments: BTreeSet<SegmentName>) {
-        let vault = self.vault.clone();
-        self.finish(vec![Box::pin(async move { vault.close_segments(segments).await })]);
-    }
-
-    fn reclaim(&mut self) -> Result<(), String> {
-        let segments = self.vault.segments().map_err(|error| error.to_string())?;
-        let names: BTreeSet<_> = segments.into_iter().map(|segment| segment.name).collect();
-        self.close(names.clone());
-        self.vault.reclaim_closed(names).map(drop).map_err(|error| error.to_string())
     }
 }
 

@@ -164,7 +164,7 @@ impl Committer {
                 let _ = answer.send(());
             }
             Job::DestroyKeys(owner, answer) => {
-                let _ = answer.send(self.shared.keys.destroy_owner(owner));
+                let _ = answer.send(self.shared.destroy_keys(owner));
             }
         }
     }

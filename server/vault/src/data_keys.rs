@@ -141,15 +141,17 @@ impl DataKeys {
     /// Destroys all keys of `owner`: its frames are unreadable from now on.
     pub(crate) fn destroy_owner(&self, owner: OwnerId) -> Result<(), KeyError> {
         let names: Vec<_> = self.list()?.into_iter().filter(|name| name.owner == owner).collect();
-        self.destroy(&names)
+        // Also if there are none any more: an attempt before may have removed them, and ended before it synced that.
+        self.remove(&names)
     }
 
     /// Destroys these keys.
     pub(crate) fn destroy(&self, names: &[KeyName]) -> Result<(), KeyError> {
+        if names.is_empty() { Ok(()) } else { self.remove(names) }
+    }
+
+    fn remove(&self, names: &[KeyName]) -> Result<(), KeyError> {
         assert!(!names.contains(&KeyName::ROOT), "the root key lives as long as the vault");
-        if names.is_empty() {
-            return Ok(());
-        }
         for &name in names {
             self.store.remove(name)?;
             self.uses().forget(name);

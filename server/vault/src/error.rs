@@ -192,12 +192,20 @@ pub enum KeyError {
     /// The system gives no random numbers.
     #[error("the system's random source failed")]
     Random,
+    /// What a sync that failed has left is known only after a restart.
+    #[error("no key is destroyed until the vault is restarted, because a sync or commit failed")]
+    Poisoned,
     /// The vault is shutting down.
     #[error("the vault is closed")]
     Closed,
 }
 
 impl KeyError {
+    /// Whether it was a sync that failed.
+    pub(crate) fn is_of_sync(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_of_sync())
+    }
+
     /// A refusal in these words.
     pub fn refused(refusal: KeyRefusal, why: impl Into<String>) -> Self {
         Self::Refused { refusal, why: why.into() }
@@ -219,7 +227,7 @@ impl KeyError {
             Self::Refused { refusal, .. } => {
                 matches!(refusal, Disabled | IncorrectKey | InvalidCiphertext | InvalidState | NotFound)
             }
-            Self::Store(_) | Self::Masters(_) | Self::Random | Self::Closed => false,
+            Self::Store(_) | Self::Masters(_) | Self::Random | Self::Poisoned | Self::Closed => false,
         }
     }
 }

@@ -201,6 +201,22 @@ pub(crate) struct Shared {
     _lock: Option<Lock>,
 }
 
+impl Shared {
+    /// Destroys an owner's keys. After a sync that failed a removal may have been forgotten that looks as if it were
+    /// made, so nothing is said to be destroyed then until the vault is opened again.
+    pub(crate) fn destroy_keys(&self, owner: OwnerId) -> Result<(), KeyError> {
+        self.poison.check().map_err(|_| KeyError::Poisoned)?;
+        self.keys.destroy_owner(owner).inspect_err(|error| self.note(error))
+    }
+
+    /// Poisons the vault if it was a sync of keys that failed.
+    fn note(&self, error: &KeyError) {
+        if error.is_of_sync() {
+            self.poison.set(error.to_string());
+        }
+    }
+}
+
 /// What was committed since the vault was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -381,7 +397,11 @@ impl Vault {
         // A commit that failed may turn out to have reached the disk: what it refers to must still be there then.
         shared.poison.check().map_err(|_| SweepError::Poisoned)?;
         shared.catalog.settle()?;
-        delete(shared)
+        delete(shared).inspect_err(|error| {
+            if let SweepError::Key(error) = error {
+                shared.note(error);
+            }
+        })
     }
 
     /// Deletes those of these segments whose frames were all given up by their owners before their slot has passed.

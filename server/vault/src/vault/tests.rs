@@ -258,6 +258,21 @@ async fn a_frame_whose_key_was_destroyed_is_unreadable_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn keys_whose_removal_could_not_be_synced_are_not_said_to_be_destroyed_until_the_vault_is_opened_again() {
+    let bench = Bench::new();
+    let vault = bench.open();
+    vault.store("mine", b"mine").await;
+    bench.faults.sync.store(true, Ordering::SeqCst);
+    assert!(matches!(vault.destroy_keys(owner(1)).await, Err(KeyError::Store(_))));
+    bench.faults.sync.store(false, Ordering::SeqCst);
+    // The disk would now say that it has no such keys, and may bring them back.
+    assert!(matches!(vault.destroy_keys(owner(1)).await, Err(KeyError::Poisoned)));
+    assert!(vault.health().poisoned.unwrap().contains("injected"));
+    drop(vault);
+    bench.open().destroy_keys(owner(1)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_disabled_master_key_stops_reads_and_writes_at_once_until_it_is_enabled() {
     let bench = Bench::new();
     let vault = bench.open();
