@@ -56,6 +56,14 @@ pub enum Finding {
         /// Its number.
         number: FragmentNumber,
     },
+    /// Two fragments have one identity: the index by identity leads to another one. One of them was stored twice.
+    #[error("stream {stream}, fragment {}: the index by identity leads to another fragment of the same identity", number.0)]
+    Double {
+        /// Their stream's number.
+        stream: u64,
+        /// The number of the one that it does not lead to.
+        number: FragmentNumber,
+    },
     /// A fragment can't be found by one of the indices.
     #[error("stream {stream}, fragment {}: it is missing in the index by {index}", number.0)]
     Unindexed {
@@ -207,7 +215,11 @@ impl Check<'_> {
                 continue;
             };
             self.checked.fragments += 1;
-            self.follow(stream, location, &stored, &row.key)?;
+            if stored.number == number {
+                self.follow(stream, location, &stored, &row.key)?;
+            } else {
+                self.find(Finding::Differs { stream: stream.id, number });
+            }
         }
         Ok(())
     }
@@ -229,10 +241,17 @@ impl Check<'_> {
             ("time", Row::ByTime(stream.id, stored.start, number)),
             ("identity", Row::ByIdentity(stream.id, stored.id)),
         ];
+        let catalog = self.archive.catalog();
         for (index, key) in indices {
-            let catalog = self.archive.catalog();
-            if catalog.get(&key.key())?.is_none() && catalog.get(row)?.is_some() {
-                self.find(Finding::Unindexed { stream: stream.id, number, index });
+            let Some(value) = catalog.get(&key.key())? else {
+                if catalog.get(row)?.is_some() {
+                    self.find(Finding::Unindexed { stream: stream.id, number, index });
+                }
+                continue;
+            };
+            // The row by time has no value: all that it says is in its key.
+            if index == "identity" && value[..] != number.0.to_be_bytes() && catalog.get(row)?.is_some() {
+                self.find(Finding::Double { stream: stream.id, number });
             }
         }
         Ok(())

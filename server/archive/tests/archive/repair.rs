@@ -57,6 +57,64 @@ async fn a_check_names_a_segment_whose_header_changed_which_costs_no_fragment() 
 }
 
 #[tokio::test]
+async fn a_check_names_the_fragments_of_a_living_stream_whose_key_is_lost_or_damaged() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let (front, back) = (archive.front(), archive.create_stream(&"back".parse().unwrap(), hours(5), at(0)).unwrap());
+    let mut numbers = Vec::new();
+    for sequence in 0..2 {
+        numbers.push(archive.store(front.id, fragment(1, sequence, i64::from(sequence) * 2)).await.unwrap().number);
+        archive.store(back.id, fragment(1, sequence, i64::from(sequence) * 2)).await.unwrap();
+    }
+    drop(archive);
+    let unreadable = || {
+        let mut unreadable = Vec::new();
+        bench
+            .open()
+            .check(at(20), &mut |finding| match finding {
+                Finding::Unreadable { stream, number, why } => {
+                    assert_eq!(stream, front.id);
+                    assert!(why.contains("key"), "{why}");
+                    unreadable.push(number);
+                }
+                other => panic!("{other}"),
+            })
+            .unwrap();
+        unreadable
+    };
+
+    for byte in [0, 40] {
+        bench.flip_bit_of_the_key_of(front.id, byte);
+        assert_eq!(unreadable(), numbers, "byte {byte} of the key's file");
+        bench.flip_bit_of_the_key_of(front.id, byte);
+        assert_eq!(unreadable(), []);
+    }
+    bench.lose_keys_of(front.id);
+    assert_eq!(unreadable(), numbers);
+}
+
+#[tokio::test]
+async fn a_check_finds_a_fragment_that_is_there_twice_under_one_identity() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    archive.store(stream.id, fragment(1, 0, 0)).await.unwrap();
+    let catalog = archive.vault().catalog();
+    let identities = KeyRange::prefix(Key::new(Space::Archive, &[5]));
+    let key = catalog.scan(&identities, Direction::Ascending, 9).unwrap()[0].key.clone();
+    let mut forgotten = Batch::new();
+    forgotten.remove(key);
+    catalog.commit(forgotten).unwrap();
+    archive.store(stream.id, fragment(1, 0, 0)).await.unwrap();
+
+    let mut findings = Vec::new();
+    archive.check(at(20), &mut |finding| findings.push(finding)).unwrap();
+
+    let [first, _] = &archive.range(stream.id, at(0)..at(10), 9, at(20)).unwrap()[..] else { panic!("two are there") };
+    assert_eq!(findings, [Finding::Double { stream: stream.id, number: first.number }]);
+}
+
+#[tokio::test]
 async fn a_check_finds_rows_that_lead_nowhere_and_rows_that_are_missing() {
     let bench = Bench::new();
     let archive = bench.open();
