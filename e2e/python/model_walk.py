@@ -10,7 +10,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "conformance"))
 
-from kinesis_video import call, client  # noqa: E402
+from stage import call, client  # noqa: E402
 
 SERVICES = [
     "kinesisvideo",

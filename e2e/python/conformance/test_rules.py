@@ -6,7 +6,7 @@ Which operations there are to be asked is found by asking: one that is not imple
 
 import unittest
 
-from kinesis_video import call, client
+from stage import call, client
 
 # What fits, where the rules alone don't say.
 SAMPLES = {

@@ -11,7 +11,7 @@ import boto3
 import botocore.auth
 from botocore.exceptions import ClientError
 
-from kinesis_video import client
+from stage import client
 
 
 class Signatures(unittest.TestCase):
@@ -34,7 +34,7 @@ class Signatures(unittest.TestCase):
             self.assertIn("StreamInfoList", client(region_name=region, endpoint_url=endpoint).list_streams(MaxResults=1))
 
     def test_a_wrong_secret_is_refused(self):
-        code, _ = self.refused(client(aws_secret_access_key="wrong", aws_access_key_id=key_id()))
+        code, _ = self.refused(client(aws_secret_access_key="wrong", aws_access_key_id=boto3.Session().get_credentials().access_key))
         self.assertIn(code, ["SignatureDoesNotMatch", "InvalidSignatureException"])
 
     def test_an_unknown_key_is_refused(self):
@@ -42,7 +42,9 @@ class Signatures(unittest.TestCase):
         self.assertIn(code, ["InvalidClientTokenId", "UnrecognizedClientException"])
 
     def test_a_session_token_of_another_key_is_refused(self):
-        code, _ = self.refused(client(aws_session_token="no token of this key"))
+        own = boto3.Session().get_credentials()
+        stray = {"aws_access_key_id": own.access_key, "aws_secret_access_key": own.secret_key}
+        code, _ = self.refused(client(aws_session_token="no token of this key", **stray))
         self.assertIn(code, ["InvalidClientTokenId", "UnrecognizedClientException"])
 
     def test_a_clock_that_is_off_by_more_than_a_quarter_of_an_hour_is_refused(self):
@@ -91,6 +93,3 @@ class Signatures(unittest.TestCase):
             self.assertIn("Message", json.loads(response.read()))
         connection.close()
 
-
-def key_id():
-    return boto3.Session().get_credentials().access_key

@@ -3,7 +3,7 @@
 import datetime
 import re
 
-from kinesis_video import StreamTest, client
+from stage import StreamTest, client
 
 ARN = re.compile(r"arn:aws:kinesisvideo:[a-z0-9-]+:[0-9]{12}:stream/([a-zA-Z0-9_.-]+)/[0-9]+")
 

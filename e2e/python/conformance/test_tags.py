@@ -1,6 +1,6 @@
 """Tags of streams."""
 
-from kinesis_video import StreamTest, call
+from stage import StreamTest, call
 
 
 class Tags(StreamTest):

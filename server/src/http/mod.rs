@@ -13,6 +13,8 @@
 //! GET  /healthz, /metrics                  for the machines that watch this one       health.rs
 //! ```
 //!
+//! On the same address answers the API of Kinesis Video Streams (`crate::kinesis_video`), by its own paths and its own keys.
+//!
 //! The console and the API ask for the console key; playback for a token of its own, so that its URL can
 //! be given to a player or to a person without giving away the console. Only playback allows other
 //! origins. Health and metrics are open: they name streams and count, and show no picture.

@@ -1,4 +1,4 @@
-//! Who calls: the signature of a request becomes an [`Identity`], which operations find among its extensions.
+//! Who calls: the signature of a request becomes an `Identity`, which operations find among its extensions.
 //!
 //! What can be refused without the body is refused before it is read: an address that is not signed, a time that is over, a key
 //! that nobody has. So nobody without a key's id makes the server hold more than a head.

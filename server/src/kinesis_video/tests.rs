@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use archive::{Archive, Retention};
+use archive::{Archive, Index, Retention};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use disk::OsDisk;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tower::ServiceExt as _;
-use vault::Keyring;
+use vault::catalog::MemoryCatalog;
+use vault::segment_store::LocalSegments;
+use vault::{Keyring, MemoryKeys, OsEntropy, Parts, Vault};
 
 use super::{Service, router};
 use crate::access_keys::{AccessKeys, Created, Role};
@@ -34,14 +38,14 @@ async fn a_wrong_secret_an_unknown_or_disabled_key_and_a_stray_token_are_refused
     let server = Server::new();
     let key = server.key(Role::Admin, &[]);
     let wrong = Key { secret: "wrong".to_owned(), ..key.clone() };
-    server.call(&wrong, "/listStreams", json!({})).await.is_refused(StatusCode::FORBIDDEN, "SignatureDoesNotMatch");
+    server.call(&wrong, "/listStreams", &json!({})).await.is_refused(StatusCode::FORBIDDEN, "SignatureDoesNotMatch");
     let unknown = Key { id: "AKIDUNKNOWN".to_owned(), ..key.clone() };
-    server.call(&unknown, "/listStreams", json!({})).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
+    server.call(&unknown, "/listStreams", &json!({})).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
     let tokened = Key { token: Some("token".to_owned()), ..key.clone() };
-    server.call(&tokened, "/listStreams", json!({})).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
-    assert_eq!(server.call(&key, "/listStreams", json!({})).await.status, StatusCode::OK);
+    server.call(&tokened, "/listStreams", &json!({})).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
+    assert_eq!(server.call(&key, "/listStreams", &json!({})).await.status, StatusCode::OK);
     server.keys.disable(&key.id, storage::now()).unwrap();
-    server.call(&key, "/listStreams", json!({})).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
+    server.call(&key, "/listStreams", &json!({})).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
 }
 
 #[tokio::test]
@@ -81,19 +85,19 @@ async fn a_producer_makes_and_tags_its_streams_and_no_others() {
     let server = Server::new();
     let producer = server.key(Role::Producer, &["garden-*"]);
     let stream = json!({ "StreamName": "garden-1" });
-    assert_eq!(server.call(&producer, "/createStream", stream.clone()).await.status, StatusCode::OK);
-    assert_eq!(server.call(&producer, "/describeStream", stream.clone()).await.status, StatusCode::OK);
+    assert_eq!(server.call(&producer, "/createStream", &stream).await.status, StatusCode::OK);
+    assert_eq!(server.call(&producer, "/describeStream", &stream).await.status, StatusCode::OK);
     let tagged = json!({ "StreamName": "garden-1", "Tags": { "a": "b" } });
-    assert_eq!(server.call(&producer, "/tagStream", tagged).await.status, StatusCode::OK);
+    assert_eq!(server.call(&producer, "/tagStream", &tagged).await.status, StatusCode::OK);
     let endpoint = json!({ "StreamName": "garden-1", "APIName": "PUT_MEDIA" });
-    assert_eq!(server.call(&producer, "/getDataEndpoint", endpoint).await.status, StatusCode::OK);
+    assert_eq!(server.call(&producer, "/getDataEndpoint", &endpoint).await.status, StatusCode::OK);
 
     let other = json!({ "StreamName": "door" });
-    let refused = server.call(&producer, "/createStream", other.clone()).await;
+    let refused = server.call(&producer, "/createStream", &other).await;
     refused.is_refused(StatusCode::FORBIDDEN, "AccessDeniedException");
     assert!(refused.message().ends_with("kinesisvideo:CreateStream on resource: door"), "{}", refused.message());
     for (path, asked) in [("/describeStream", other), ("/listStreams", json!({})), ("/deleteStream", stream)] {
-        server.call(&producer, path, asked).await.is_refused(StatusCode::FORBIDDEN, "AccessDeniedException");
+        server.call(&producer, path, &asked).await.is_refused(StatusCode::FORBIDDEN, "AccessDeniedException");
     }
 }
 
@@ -104,7 +108,7 @@ async fn a_viewer_sees_its_streams_and_changes_nothing() {
         server.archive.create_stream(&name.parse().unwrap(), Retention::DEFAULT, storage::now()).unwrap();
     }
     let viewer = server.key(Role::Viewer, &["garden-*"]);
-    let listed = server.call(&viewer, "/listStreams", json!({})).await;
+    let listed = server.call(&viewer, "/listStreams", &json!({})).await;
     let names: Vec<_> = listed.body["StreamInfoList"].as_array().unwrap().iter().map(|s| &s["StreamName"]).collect();
     assert_eq!(names, ["garden-1", "garden-2"]);
     for (path, asked) in [
@@ -112,7 +116,7 @@ async fn a_viewer_sees_its_streams_and_changes_nothing() {
         ("/tagStream", json!({ "StreamName": "garden-1", "Tags": { "a": "b" } })),
         ("/describeStream", json!({ "StreamName": "door" })),
     ] {
-        server.call(&viewer, path, asked).await.is_refused(StatusCode::FORBIDDEN, "AccessDeniedException");
+        server.call(&viewer, path, &asked).await.is_refused(StatusCode::FORBIDDEN, "AccessDeniedException");
     }
 }
 
@@ -124,15 +128,15 @@ async fn a_stream_that_a_device_or_an_operator_made_is_one_like_any_other() {
     let key = server.key(Role::Admin, &[]);
     let stream = server.archive.find_or_create_stream(&"yard".parse().unwrap(), storage::now()).unwrap();
     let asked = json!({ "StreamName": "yard" });
-    let before = server.call(&key, "/describeStream", asked.clone()).await.body["StreamInfo"].clone();
+    let before = server.call(&key, "/describeStream", &asked).await.body["StreamInfo"].clone();
     assert_eq!((&before["StreamARN"], &before["DataRetentionInHours"]), (&json!(stream.arn()), &json!(24)));
     assert!(before.get("DeviceName").is_none());
 
     server.archive.set_retention(stream.id, Retention::new(Duration::from_secs(48 * 3600)).unwrap()).unwrap();
     let changed = json!({ "StreamName": "yard", "CurrentVersion": before["Version"], "DeviceName": "cam" });
-    let stale = server.call(&key, "/updateStream", changed).await;
+    let stale = server.call(&key, "/updateStream", &changed).await;
     stale.is_refused(StatusCode::BAD_REQUEST, "VersionMismatchException");
-    let after = server.call(&key, "/describeStream", asked).await.body["StreamInfo"].clone();
+    let after = server.call(&key, "/describeStream", &asked).await.body["StreamInfo"].clone();
     assert_eq!(after["DataRetentionInHours"], json!(48));
 }
 
@@ -142,12 +146,12 @@ async fn a_bound_in_bytes_survives_a_change_of_hours() {
     let key = server.key(Role::Admin, &[]);
     let bounded = Retention::DEFAULT.with_bytes(Some(1 << 30)).unwrap();
     let stream = server.archive.create_stream(&"yard".parse().unwrap(), bounded, storage::now()).unwrap();
-    let described = server.call(&key, "/describeStream", json!({ "StreamName": "yard" })).await;
+    let described = server.call(&key, "/describeStream", &json!({ "StreamName": "yard" })).await;
     let change = json!({
         "StreamARN": stream.arn(), "CurrentVersion": described.body["StreamInfo"]["Version"],
         "Operation": "DECREASE_DATA_RETENTION", "DataRetentionChangeInHours": 20,
     });
-    assert_eq!(server.call(&key, "/updateDataRetention", change).await.status, StatusCode::OK);
+    assert_eq!(server.call(&key, "/updateDataRetention", &change).await.status, StatusCode::OK);
     let retention = server.archive.stream(stream.id).unwrap().unwrap().retention;
     assert_eq!((retention.time().as_secs(), retention.bytes()), (4 * 3600, Some(1 << 30)));
 }
@@ -158,12 +162,35 @@ async fn a_version_survives_what_the_server_itself_notes() {
     let key = server.key(Role::Admin, &[]);
     let stream = server.archive.find_or_create_stream(&"yard".parse().unwrap(), storage::now()).unwrap();
     let version = async || {
-        let described = server.call(&key, "/describeStream", json!({ "StreamName": "yard" })).await;
+        let described = server.call(&key, "/describeStream", &json!({ "StreamName": "yard" })).await;
         described.body["StreamInfo"]["Version"].clone()
     };
     let before = version().await;
     server.archive.set_sub_of(stream.id, &"gate".parse().unwrap()).unwrap();
     assert_eq!(version().await, before);
+}
+
+// --- Several servers
+
+#[tokio::test]
+async fn servers_of_one_store_agree_on_streams_versions_and_keys() {
+    let [one, two] = Server::two();
+    let key = one.key(Role::Admin, &[]);
+    let named = json!({ "StreamName": "yard" });
+    assert_eq!(one.call(&key, "/createStream", &named).await.status, StatusCode::OK);
+    let first = two.call(&key, "/describeStream", &named).await.body["StreamInfo"]["Version"].clone();
+    let update = |version: &Value| json!({ "StreamName": "yard", "CurrentVersion": version, "DeviceName": "cam" });
+    assert_eq!(one.call(&key, "/updateStream", &update(&first)).await.status, StatusCode::OK);
+    let stale = two.call(&key, "/updateStream", &update(&first)).await;
+    stale.is_refused(StatusCode::BAD_REQUEST, "VersionMismatchException");
+    let second = one.call(&key, "/describeStream", &named).await.body["StreamInfo"]["Version"].clone();
+    let tag = json!({ "StreamName": "yard", "Tags": { "a": "b" } });
+    assert_eq!(two.call(&key, "/tagStream", &tag).await.status, StatusCode::OK, "it sees what the other has changed");
+    one.call(&key, "/updateStream", &update(&second))
+        .await
+        .is_refused(StatusCode::BAD_REQUEST, "VersionMismatchException");
+    two.keys.disable(&key.id, storage::now()).unwrap();
+    one.call(&key, "/describeStream", &named).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
 }
 
 // --- The wire
@@ -185,7 +212,7 @@ async fn null_members_and_unknown_ones_are_passed_over_and_nonsense_is_told() {
     let server = Server::new();
     let key = server.key(Role::Admin, &[]);
     let asked = json!({ "StreamName": "a", "DeviceName": null, "Tags": null, "Newer": { "a": 1 } });
-    assert_eq!(server.call(&key, "/createStream", asked).await.status, StatusCode::OK);
+    assert_eq!(server.call(&key, "/createStream", &asked).await.status, StatusCode::OK);
     for body in ["[]", "{", "\u{feff}{}"] {
         let signed = key.signed("/listStreams", body.as_bytes(), SystemTime::now());
         let answer = server.send(Method::POST, "/listStreams", body.as_bytes(), &signed).await;
@@ -200,7 +227,7 @@ struct Server {
     router: Router,
     archive: Archive,
     keys: AccessKeys,
-    _folder: tempfile::TempDir,
+    _folder: Arc<TempDir>,
 }
 
 #[derive(Clone)]
@@ -221,7 +248,25 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let keyring = Keyring::of_vault(folder.path()).unwrap();
         let archive = Archive::open(folder.path(), Arc::new(keyring)).unwrap();
-        let router = router(Service::new(archive.clone(), false, "http://127.0.0.1:8080"));
+        Self::on(archive, false, Arc::new(folder))
+    }
+
+    /// Two on one store.
+    fn two() -> [Self; 2] {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let (catalog, keys) = (Arc::new(MemoryCatalog::default()), Arc::new(MemoryKeys::default()));
+        let segments = Arc::new(LocalSegments::open(Arc::new(OsDisk), folder.path()).unwrap());
+        [(); 2].map(|()| {
+            let (service, index) = (Arc::new(Keyring::of_vault(folder.path()).unwrap()), Arc::new(Index::new()));
+            let entropy = Arc::new(OsEntropy);
+            let parts = Parts::of_stores(segments.clone(), catalog.clone(), keys.clone(), service, entropy);
+            let vault = Vault::assemble(parts, vec![index.clone()]).unwrap();
+            Self::on(Archive::new(vault, index).unwrap(), true, folder.clone())
+        })
+    }
+
+    fn on(archive: Archive, is_shared: bool, folder: Arc<TempDir>) -> Self {
+        let router = router(Service::new(archive.clone(), is_shared, "http://127.0.0.1:8080"));
         Self { router, keys: AccessKeys::new(archive.vault().clone()), archive, _folder: folder }
     }
 
@@ -231,7 +276,7 @@ impl Server {
         Key { id, secret: secret.to_string(), token: None }
     }
 
-    async fn call(&self, key: &Key, path: &str, asked: Value) -> Answer {
+    async fn call(&self, key: &Key, path: &str, asked: &Value) -> Answer {
         let body = asked.to_string();
         self.send(Method::POST, path, body.as_bytes(), &key.signed(path, body.as_bytes(), SystemTime::now())).await
     }
