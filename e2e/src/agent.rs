@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -11,6 +12,7 @@ use crate::calendar::Calendar;
 use crate::kinesis_video::KinesisVideo;
 use crate::process::{Process, binary};
 use crate::server::Server;
+use crate::wait::until;
 
 /// Where a stream's pictures come from.
 #[derive(Clone, Debug)]
@@ -169,6 +171,19 @@ impl Agent {
     pub fn stop(&mut self) {
         let status = self.process.take().expect("the agent runs").stop();
         assert!(status.success(), "the agent stopped with {status}");
+    }
+
+    /// Starts it once more after [`Agent::stop`], without cameras, until nothing is left in its spool.
+    pub fn send_the_rest(&mut self) {
+        let text = fs::read_to_string(self.config()).expect("the agent has a configuration");
+        let (without, _) = text.split_once("\n[[camera]]").expect("the agent has cameras");
+        // Without a camera, it waits for a configuration that the server pushes.
+        let waiting = format!("{without}\n[fleet]\npushed = \"accept\"\n");
+        fs::write(self.config(), waiting).expect("the configuration can be written");
+        self.restart();
+        until("the last of the spool arrives", Duration::from_secs(60), || self.spooled().is_empty().then_some(()));
+        self.stop();
+        fs::write(self.config(), text).expect("the configuration can be written");
     }
 
     /// Has it say whether its configuration works.

@@ -145,13 +145,13 @@ pub const ADOPTED_KEY_SEGMENTS_MAX: u64 = 1 << 8;
 /// journal (which can't be told to try again) and deletion always find room.
 pub const DISK_RESERVE_BYTES: u64 = 128 << 20;
 
-/// Free space below which the catalog takes no new rows, as when others on the same disk use up the reserve: without
-/// space for its journal fjall stops until it is opened again. Several group commits of 1024 entries, and the tables that
-/// what is in memory becomes.
+/// Free space below which no entry is stored, as when others on the same disk use up the reserve: half of that, so that
+/// deletion has the rest to itself.
 pub const CATALOG_ROOM_BYTES: u64 = 64 << 20;
 
-/// The same for a commit that removes rows, which is what gives space back: 256 fragments are a tenth of a megabyte.
-pub const CATALOG_REMOVING_BYTES: u64 = 8 << 20;
+/// Free space below which the catalog takes no commit at all: without space for its journal fjall stops until it is opened
+/// again. A group commit of 1024 entries has half a megabyte of rows.
+pub const CATALOG_COMMIT_BYTES: u64 = 8 << 20;
 
 /// The longest key or value that is believed when rows are read from a backup: the largest index entry, many times.
 pub const ROW_BYTES_MAX: usize = 1 << 20;

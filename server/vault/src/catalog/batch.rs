@@ -72,11 +72,6 @@ impl Batch {
         self.changes.is_empty()
     }
 
-    /// Whether it takes rows away.
-    pub(super) fn removes(&self) -> bool {
-        self.changes.iter().any(|change| matches!(change, Change::Remove(_)))
-    }
-
     /// The value that this batch gives to `key`.
     pub(crate) fn inserted(&self, key: &Key) -> Option<Bytes> {
         self.changes.iter().rev().find_map(|change| match change {

@@ -174,8 +174,7 @@ impl Catalog for FjallCatalog {
         if batch.changes.is_empty() {
             return Ok(());
         }
-        let least = if batch.removes() { limits::CATALOG_REMOVING_BYTES } else { limits::CATALOG_ROOM_BYTES };
-        if !self.has_free(least) {
+        if !self.has_free(limits::CATALOG_COMMIT_BYTES) {
             return Err(CommitError::NotCommitted(CatalogError::Full));
         }
         // fdatasync puts the data and the length of the file on disk, which is all that recovery reads.

@@ -101,8 +101,8 @@ pub trait Catalog: Send + Sync {
     /// preconditions hold at the moment when the changes appear, also against other processes.
     fn commit(&self, batch: Batch) -> Result<(), CommitError>;
 
-    /// Whether there is space for the rows of new entries. Without it, a commit that adds rows is refused as
-    /// [`CatalogError::Full`].
+    /// Whether there is space for the rows of new entries, and more, so that what gives space back finds some too. A commit
+    /// for which there is none at all is refused as [`CatalogError::Full`].
     fn has_room(&self) -> bool {
         true
     }
