@@ -4,6 +4,7 @@
 //! beginnings of some files, as soon as something else is wanted, and from time to time as long as anything is: more of a range
 //! may be captured meanwhile, and the clock may be set.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -35,7 +36,12 @@ impl Sparing {
 
     /// Tells the spool what is wanted, where that may be something else than before. Reads files.
     pub fn look(&mut self) {
-        let wanted = (wanted::list(&self.state).unwrap_or_default(), wanted::sessions(&self.state).unwrap_or_default());
+        // Where they can't be read, what was wanted before still is.
+        let (Ok(ranges), Ok(sessions)) = (there(wanted::list(&self.state)), there(wanted::sessions(&self.state)))
+        else {
+            return;
+        };
+        let wanted = (ranges, sessions);
         let began = Instant::now();
         if wanted == self.wanted && self.due.is_none_or(|due| began < due) {
             return;
@@ -61,6 +67,14 @@ impl Sparing {
             spared.extend(holdings::spared(&self.spool, &ranges[0].stream, ranges, &mut starts));
         }
         spared
+    }
+}
+
+/// Nothing is wanted where there is no folder for it yet.
+fn there<T>(read: io::Result<Vec<T>>) -> io::Result<Vec<T>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
     }
 }
 

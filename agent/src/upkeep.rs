@@ -14,17 +14,15 @@ use crate::sparing::Sparing;
 /// too old or too much is dropped in several looks, one behind the other.
 pub async fn run(spool: Spool, mut sparing: Sparing, clock: Clock, stop: CancellationToken) {
     let mut is_behind = false;
-    while !stop.is_cancelled() {
+    loop {
         if !is_behind {
             pause(limits::TEND_PAUSE, &stop).await;
         }
+        if stop.is_cancelled() {
+            break;
+        }
         let (spool, mut looking, now) = (spool.clone(), sparing.clone(), now(clock));
-        let is_last = stop.is_cancelled();
         let look = tokio::task::spawn_blocking(move || {
-            if is_last {
-                spool.flush();
-                return (looking, false);
-            }
             looking.look();
             let is_behind = spool.tend(now) == Tended::InPart;
             (looking, is_behind)
@@ -36,6 +34,9 @@ pub async fn run(spool: Spool, mut sparing: Sparing, clock: Clock, stop: Cancell
                 tracing::error!(%error, "the spool could not be tended");
             }
         }
+    }
+    if let Err(error) = tokio::task::spawn_blocking(move || spool.flush()).await {
+        tracing::error!(%error, "the spool could not be synced");
     }
 }
 

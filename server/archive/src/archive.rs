@@ -227,7 +227,7 @@ impl Archive {
         change: impl Fn(Retention) -> Result<Retention, StreamError> + Send + 'static,
     ) -> Result<Stream, StreamError> {
         let before = self.stream(id)?.ok_or(StreamError::NotFound)?.retention;
-        self.note_raise(id, before, change(before)?, now).await?;
+        self.note_raise(id, change(before)?, now).await?;
         let archive = self.clone();
         blocking(move || {
             archive.replace(id, None, |stream| {
@@ -242,9 +242,10 @@ impl Archive {
         .await
     }
 
-    /// Before a retention is raised: what older frames don't say of it.
-    async fn note_raise(&self, id: u64, from: Retention, to: Retention, now: WallTime) -> Result<(), StreamError> {
-        if to.time() > from.time() {
+    /// Notes in the vault that a stream's retention is about to be raised, if it is: older frames don't say so.
+    pub async fn note_raise(&self, id: u64, to: Retention, now: WallTime) -> Result<(), StreamError> {
+        let before = self.stream(id)?.ok_or(StreamError::NotFound)?.retention;
+        if to.time() > before.time() {
             self.check_ceiling(to)?;
             let raise = Raise { at: now, to: to.time() };
             self.vault.put(raise.entry(owner_of(id))).await.map_err(StreamError::Note)?;
@@ -258,35 +259,25 @@ impl Archive {
     }
 
     /// Gives a stream another retention and other attributes, on condition that it has not been changed since it had this
-    /// revision.
-    pub async fn update_stream(
+    /// revision. A longer retention goes through [`Archive::note_raise`] first.
+    pub fn update_stream(
         &self,
         id: u64,
         revision: u64,
         retention: Retention,
-        attributes: Bytes,
-        now: WallTime,
+        attributes: &Bytes,
     ) -> Result<Stream, StreamError> {
-        check_attributes(Some(&attributes))?;
-        let before = self.stream(id)?.ok_or(StreamError::NotFound)?;
-        if before.revision != revision {
-            return Err(StreamError::Changed);
-        }
-        self.note_raise(id, before.retention, retention, now).await?;
-        let archive = self.clone();
-        blocking(move || {
-            archive.replace(id, Some(&attributes), |stream| {
-                if stream.revision != revision {
-                    return Err(StreamError::Changed);
-                }
-                if retention.time() != stream.retention.time() {
-                    archive.check_ceiling(retention)?;
-                }
-                let revision = revision + 1;
-                Ok((Stream { retention, revision, ..stream }, State::Active))
-            })
+        check_attributes(Some(attributes))?;
+        self.replace(id, Some(attributes), |stream| {
+            if stream.revision != revision {
+                return Err(StreamError::Changed);
+            }
+            if retention.time() != stream.retention.time() {
+                self.check_ceiling(retention)?;
+            }
+            let revision = revision + 1;
+            Ok((Stream { retention, revision, ..stream }, State::Active))
         })
-        .await
     }
 
     /// Notes that this stream is a smaller copy of another. Nothing is written if that is known.

@@ -167,6 +167,9 @@ pub enum StreamError {
     /// That the retention was raised could not be noted.
     #[error("the retention is as it was, since that it is raised can't be written: {0}")]
     Note(PutError),
+    /// What was given up could not be deleted, so that giving up more makes no room.
+    #[error("what was given up can't be deleted, as the log says in detail; nothing more is given up")]
+    Stuck,
     /// What had expired could not be deleted.
     #[error(transparent)]
     Sweep(#[from] vault::SweepError),

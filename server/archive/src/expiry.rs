@@ -54,6 +54,16 @@ pub(crate) fn thinned(catalog: &dyn Catalog) -> Result<BTreeMap<SegmentName, Thi
     Ok(thinned)
 }
 
+/// What came of deleting segments before their slot has passed.
+#[derive(Default)]
+struct Reclaim {
+    swept: Swept,
+    /// Others that lost rows, and are worth being emptied.
+    worth: Vec<SegmentName>,
+    /// Whether some could not be looked at or deleted.
+    has_failed: bool,
+}
+
 /// What stays although it should go.
 #[derive(Default)]
 struct Failures(Option<StreamError>);
@@ -85,9 +95,9 @@ impl Archive {
         }
         let swept = self.vault().sweep(unix_secs(now)).await;
         expired.swept = failures.note("what has expired", swept.map_err(StreamError::from));
-        let (swept, worth) = self.reclaim().await?;
-        expired.swept += swept;
-        expired.swept += self.copy_forward(worth).await?;
+        let reclaimed = self.reclaim().await?;
+        expired.swept += reclaimed.swept;
+        expired.swept += self.copy_forward(reclaimed.worth).await?;
         failures.0.map_or(Ok(expired), Err)
     }
 
@@ -100,7 +110,12 @@ impl Archive {
             let archive = self.clone();
             let Some(fragments) = blocking(move || archive.give_up_oldest(young)).await? else { break };
             made.fragments += fragments;
-            made.swept += self.reclaim().await?.0;
+            let reclaimed = self.reclaim().await?;
+            made.swept += reclaimed.swept;
+            // What is given up and not deleted makes no room: nothing more is given up for that.
+            if reclaimed.has_failed {
+                return Err(StreamError::Stuck);
+            }
         }
         Ok(made)
     }
@@ -183,16 +198,16 @@ impl Archive {
         Ok(rows.first().and_then(|row| key::number_of(&row.key)))
     }
 
-    /// Deletes the segments that lost all of their rows before their time. Answers which others lost some, and are worth
-    /// being emptied.
-    async fn reclaim(&self) -> Result<(Swept, Vec<SegmentName>), StreamError> {
+    /// Deletes the segments that lost all of their rows before their time.
+    async fn reclaim(&self) -> Result<Reclaim, StreamError> {
         let thinned = self.thinned().clone();
         if thinned.is_empty() {
-            return Ok((Swept::default(), Vec::new()));
+            return Ok(Reclaim::default());
         }
         let reclaimed = self.vault().reclaim(thinned.keys().copied().collect()).await?;
         let archive = self.clone();
-        let settled: Vec<_> = thinned.keys().copied().filter(|name| !reclaimed.held.contains_key(name)).collect();
+        let stays = |name: &SegmentName| reclaimed.held.contains_key(name) || reclaimed.failed.contains(name);
+        let settled: Vec<_> = thinned.keys().copied().filter(|name| !stays(name)).collect();
         blocking(move || archive.forget_thinned(&settled)).await?;
         let is_worth = |segment: &SegmentName, bytes: u64| {
             let lost = thinned[segment];
@@ -200,7 +215,7 @@ impl Archive {
         };
         let held = reclaimed.held.into_iter();
         let worth = held.filter(|(segment, bytes)| is_worth(segment, *bytes)).map(|(segment, _)| segment).collect();
-        Ok((reclaimed.swept, worth))
+        Ok(Reclaim { swept: reclaimed.swept, worth, has_failed: !reclaimed.failed.is_empty() })
     }
 
     /// They are gone, or stay until their slot has passed. Others may have come in meanwhile.
@@ -228,7 +243,7 @@ impl Archive {
         if copied == 0 {
             return Ok(Swept::default());
         }
-        Ok(self.reclaim().await?.0)
+        Ok(self.reclaim().await?.swept)
     }
 
     /// Moves the frames of a segment that rows lead to, some at a time, so that they share commits.

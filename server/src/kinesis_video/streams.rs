@@ -149,8 +149,9 @@ impl Call {
                 return Ok(());
             }
             let (archive, stored) = (&self.service.archive, stored(&after));
-            let updated = archive.update_stream(stream.id, stream.revision, retention, stored, storage::now());
-            match Handle::current().block_on(updated) {
+            // It waits for the vault's own thread, and for none of those that block.
+            Handle::current().block_on(archive.note_raise(stream.id, retention, storage::now()))?;
+            match archive.update_stream(stream.id, stream.revision, retention, &stored) {
                 Ok(_) => return Ok(()),
                 Err(StreamError::Changed) => archive.refresh()?,
                 Err(error) => return Err(error.into()),

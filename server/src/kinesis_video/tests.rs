@@ -132,7 +132,8 @@ async fn a_stream_that_a_device_or_an_operator_made_is_one_like_any_other() {
     assert_eq!((&before["StreamARN"], &before["DataRetentionInHours"]), (&json!(stream.arn()), &json!(24)));
     assert!(before.get("DeviceName").is_none());
 
-    server.archive.set_retention(stream.id, Retention::new(Duration::from_secs(48 * 3600)).unwrap()).unwrap();
+    let two_days = Retention::new(Duration::from_secs(48 * 3600)).unwrap();
+    server.archive.set_retention(stream.id, two_days, storage::now()).await.unwrap();
     let changed = json!({ "StreamName": "yard", "CurrentVersion": before["Version"], "DeviceName": "cam" });
     let stale = server.call(&key, "/updateStream", &changed).await;
     stale.is_refused(StatusCode::BAD_REQUEST, "VersionMismatchException");

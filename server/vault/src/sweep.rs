@@ -44,6 +44,8 @@ pub struct Reclaimed {
     pub swept: Swept,
     /// The segments that hold something yet, and their lengths.
     pub held: BTreeMap<SegmentName, u64>,
+    /// The segments that could not be looked at or deleted.
+    pub failed: BTreeSet<SegmentName>,
 }
 
 /// The segments whose slot has passed at `now`.
@@ -104,7 +106,8 @@ pub(crate) fn reclaim(shared: &Shared, names: BTreeSet<SegmentName>) -> Result<R
             Ok(Some((bytes, false))) => drop(reclaimed.held.insert(name, bytes)),
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(segment = %name.id, %error, "what was given up stays until its slot has passed")
+                tracing::error!(segment = %name.id, %error, "what was given up stays for now; the rest goes");
+                reclaimed.failed.insert(name);
             }
         }
     }

@@ -269,6 +269,30 @@ async fn a_stream_that_can_not_be_expired_holds_up_no_other_one() {
 }
 
 #[tokio::test]
+async fn where_what_was_given_up_can_not_be_deleted_nothing_more_is_given_up() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    for sequence in 0..5 {
+        archive.store(stream.id, fragment(1, sequence, i64::from(sequence) * 1000)).await.unwrap();
+    }
+    let segments = bench.0.path().join("segments");
+    let mut files: Vec<_> = std::fs::read_dir(&segments).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let whole = std::fs::read(&files[0]).unwrap();
+    std::fs::remove_file(&files[0]).unwrap();
+    std::fs::create_dir(&files[0]).unwrap();
+
+    let now = at(5 * 3600);
+    assert!(matches!(archive.make_room(u64::MAX, now).await, Err(StreamError::Stuck)));
+    assert_eq!(archive.range(stream.id, at(0)..at(10_000), 100, now).unwrap().len(), 4);
+    std::fs::remove_dir(&files[0]).unwrap();
+    std::fs::write(&files[0], whole).unwrap();
+    archive.expire(now).await.unwrap();
+    assert!(!files[0].exists(), "it was looked at again");
+}
+
+#[tokio::test]
 async fn what_is_younger_than_an_hour_is_not_given_up() {
     let bench = Bench::new();
     let archive = bench.open();

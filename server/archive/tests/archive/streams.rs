@@ -58,8 +58,7 @@ async fn attributes_are_kept_with_their_stream_and_go_with_it() {
     let stream = archive.create_stream_with(&name, Retention::DEFAULT, Some(&noted), at(0)).unwrap();
     assert_eq!(archive.attributes(stream.id).unwrap(), Some(noted));
     let other = Bytes::from_static(b"another camera");
-    let updated =
-        archive.update_stream(stream.id, stream.revision, Retention::LIVE_ONLY, other.clone(), at(0)).await.unwrap();
+    let updated = archive.update_stream(stream.id, stream.revision, Retention::LIVE_ONLY, &other).unwrap();
     assert_eq!((updated.retention, updated.revision), (Retention::LIVE_ONLY, 1));
     drop(archive);
 
@@ -80,7 +79,7 @@ async fn a_stream_that_was_changed_meanwhile_is_neither_updated_nor_deleted() {
     let stream = archive.front();
     let (seen, noted) = (stream.revision, Bytes::from_static(b"noted"));
     archive.set_retention(stream.id, Retention::LIVE_ONLY, at(0)).await.unwrap();
-    let updated = archive.update_stream(stream.id, seen, Retention::DEFAULT, noted, at(0)).await;
+    let updated = archive.update_stream(stream.id, seen, Retention::DEFAULT, &noted);
     assert!(matches!(updated, Err(StreamError::Changed)));
     assert_eq!(archive.attributes(stream.id).unwrap(), None, "not even its attributes");
     assert!(matches!(archive.delete_stream_at(stream.id, seen).await, Err(StreamError::Changed)));
