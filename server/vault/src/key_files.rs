@@ -35,7 +35,8 @@ pub(crate) struct KeyFiles {
 }
 
 impl KeyFiles {
-    /// Opens the folder, which is created in a new vault. What an earlier process did not finish goes.
+    /// Opens the folder, which is created in a new vault. What an earlier process did not finish goes, and what it did
+    /// not sync is synced: its keys are used from now on, and those that it destroyed must not come back.
     pub(crate) fn open(disk: Arc<dyn Disk>, vault: &Path) -> Result<Self, KeyStoreError> {
         let folder = vault.join(FOLDER);
         disk.create_folder(&folder).map_err(|e| failed("create the folder", &folder, &e))?;
@@ -44,6 +45,7 @@ impl KeyFiles {
             let path = files.folder.join(unfinished);
             files.disk.remove(&path).map_err(|e| failed("remove", &path, &e))?;
         }
+        files.sync()?;
         Ok(files)
     }
 
