@@ -32,7 +32,7 @@ impl Bench {
             let ring = Arc::new(vault::Keyring::of_vault(self.0.path()).unwrap());
             match Archive::open(self.0.path(), ring) {
                 Err(OpenError::Vault(vault::OpenError::Locked(_))) => {
-                    tokio::time::sleep(Duration::from_millis(1)).await
+                    tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 opened => return opened.unwrap(),
             }
