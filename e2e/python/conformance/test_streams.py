@@ -117,8 +117,9 @@ class Streams(StreamTest):
         self.assertEqual(change("DECREASE_DATA_RETENTION", 23), 1)
         self.assertEqual(change("DECREASE_DATA_RETENTION", 1), 0)
         self.assertEqual(change("INCREASE_DATA_RETENTION", 3), 3)
-        self.refused("InvalidArgumentException", change, operation="DECREASE_DATA_RETENTION", hours=4)
-        self.refused("InvalidArgumentException", change, operation="INCREASE_DATA_RETENTION", hours=87600)
+        for operation, hours in [("DECREASE_DATA_RETENTION", 4), ("INCREASE_DATA_RETENTION", 87600)]:
+            refused = self.refused("InvalidArgumentException", lambda: change(operation, hours))
+            self.assertIn("dataRetention", refused)
         self.refused(
             "VersionMismatchException",
             self.kinesis_video.update_data_retention,
