@@ -205,7 +205,7 @@ fn new_id() -> Result<String, AccessKeyError> {
 fn new_secret() -> Result<Zeroizing<String>, AccessKeyError> {
     let mut bytes = Zeroizing::new([0; 30]);
     rand::fill(&mut *bytes).map_err(|_| storage(&"the system gives no random numbers"))?;
-    Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes)))
+    Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes)))
 }
 
 fn row_key(id: &str) -> Key {
