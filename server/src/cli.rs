@@ -99,8 +99,8 @@ enum Verb {
         /// Where browsers and programs come in (TCP).
         #[arg(long, default_value = Config::HTTP)]
         http: SocketAddr,
-        /// What programs written for AWS are told to send and fetch media by, such as https://video.example: where --http is
-        /// reached from outside, without a path.
+        /// What programs written for AWS are told to send and fetch media by: where --http is reached from outside, as scheme,
+        /// host and port.
         #[arg(long, value_name = "URL", value_parser = public_url)]
         public_url: Option<String>,
         /// Where devices come in (UDP).

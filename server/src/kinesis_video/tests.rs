@@ -90,7 +90,8 @@ async fn a_producer_makes_and_tags_its_streams_and_no_others() {
     let tagged = json!({ "StreamName": "garden-1", "Tags": { "a": "b" } });
     assert_eq!(server.call(&producer, "/tagStream", &tagged).await.status, StatusCode::OK);
     let endpoint = json!({ "StreamName": "garden-1", "APIName": "PUT_MEDIA" });
-    assert_eq!(server.call(&producer, "/getDataEndpoint", &endpoint).await.status, StatusCode::OK);
+    let endpoint = server.call(&producer, "/getDataEndpoint", &endpoint).await;
+    assert_eq!(endpoint.body, json!({ "DataEndpoint": "https://video.example" }), "as it was told, whatever Host says");
 
     let other = json!({ "StreamName": "door" });
     let refused = server.call(&producer, "/createStream", &other).await;
@@ -267,7 +268,7 @@ impl Server {
     }
 
     fn on(archive: Archive, is_shared: bool, folder: Arc<TempDir>) -> Self {
-        let router = router(Service::new(archive.clone(), is_shared, "http://127.0.0.1:8080"));
+        let router = router(Service::new(archive.clone(), is_shared, "https://video.example"));
         Self { router, keys: AccessKeys::new(archive.vault().clone()), archive, _folder: folder }
     }
 
