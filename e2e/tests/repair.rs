@@ -1,7 +1,6 @@
 //! What the disk has changed or lost: a damaged fragment is named and left out, and a lost index is made again.
 
 use std::fs;
-use std::path::PathBuf;
 
 use e2e::{Agent, Server};
 
@@ -60,14 +59,14 @@ fn one_flipped_bit_costs_one_fragment_which_the_log_names() {
     assert!(!agrees && said.contains(&format!("fragment {number}:")), "{said}");
 }
 
-/// Of the largest segment.
+/// Of the segment that has the most in it. A file may be laid out for more.
 fn flip_a_bit_in_the_middle(server: &Server) {
     let segments = fs::read_dir(server.data().join("vault/segments")).expect("the vault has segments");
     let files = segments.map(|file| file.expect("it can be listed").path());
-    let bytes = |path: &PathBuf| fs::metadata(path).expect("it is there").len();
-    let path = files.max_by_key(bytes).expect("something is stored");
-    let mut segment = fs::read(&path).expect("it can be read");
-    let middle = segment.len() / 2;
+    let contents = files.map(|path| (fs::read(&path).expect("it can be read"), path));
+    let written = |segment: &[u8]| segment.iter().rposition(|&byte| byte != 0).unwrap_or(0);
+    let (mut segment, path) = contents.max_by_key(|(segment, _)| written(segment)).expect("something is stored");
+    let middle = written(&segment) / 2;
     segment[middle] ^= 1;
     fs::write(&path, segment).expect("it can be written");
 }

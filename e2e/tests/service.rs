@@ -55,22 +55,6 @@ fn an_agent_that_nobody_has_set_up_says_what_to_do_and_asks_not_to_be_started_ag
 }
 
 #[test]
-fn an_agent_whose_password_lies_on_a_disk_that_comes_later_is_started_again() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let camera = "user = \"me\"\npassword_file = \"later/yard.pass\"\nurl = \"rtsp://127.0.0.1:9/cam\"\n";
-    let text = format!("server.address = \"127.0.0.1:9\"\n[[camera]]\nstream = \"yard\"\n{camera}");
-    let manager = Manager::listen(folder.path());
-    for (text, code) in [(text.clone(), 1), (format!("{text}fragment_seconds = 99\n"), 78)] {
-        let config = configuration(folder.path(), &text);
-        let output =
-            manager.under("millrace-agent").args(["run", "--config"]).arg(&config).output().expect("it can be run");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(said.contains("yard.pass can't be read"), "{said}");
-    }
-}
-
-#[test]
 fn an_agent_that_has_joined_and_has_no_camera_asks_for_one() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path());
