@@ -8,7 +8,7 @@ use archive::{Archive, limits};
 use bytes::Bytes;
 use vault::{Batch, Catalog, CatalogError, CommitError, Key, Keyring, Parts, SegmentName, Snapshot};
 
-use super::stage::{Bench, at, fragment, hours, payload};
+use super::stage::{Bench, at, hours, payload, side_by_side};
 
 /// It breaks at a commit and takes none after it, as if the process had ended there.
 struct Stopping {
@@ -38,7 +38,7 @@ async fn what_stops_in_the_middle_of_a_deletion_loses_nothing_that_lives_and_lea
     for commits in 0.. {
         let bench = Bench::new();
         let now = at(2 * 3600);
-        let [front, back, gone] = prepare(&bench).await;
+        let [front, back, gone] = side_by_side(&bench.open(), ["front", "back", "gone"]).await;
 
         let (archive, catalog) = open_until(&bench, commits);
         let before = segments(&archive);
@@ -82,19 +82,6 @@ async fn what_stops_in_the_middle_of_a_deletion_loses_nothing_that_lives_and_lea
 /// The files, by their names.
 fn segments(archive: &Archive) -> BTreeSet<SegmentName> {
     archive.vault().segments().unwrap().into_iter().map(|segment| segment.name).collect()
-}
-
-/// Three streams whose fragments lie in the same files.
-async fn prepare(bench: &Bench) -> [u64; 3] {
-    let archive = bench.open();
-    let streams = ["front", "back", "gone"].map(|name| archive.create_stream(&name.parse().unwrap(), hours(24), at(0)));
-    let streams = streams.map(|stream| stream.unwrap().id);
-    for sequence in 0..20 {
-        for stream in streams {
-            archive.store(stream, fragment(stream, sequence, i64::from(sequence))).await.unwrap();
-        }
-    }
-    streams
 }
 
 fn open_until(bench: &Bench, commits: u32) -> (Archive, Arc<Stopping>) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fragment::WallTime;
 use vault::{Batch, Catalog, Direction, Key, KeyRange, SegmentFile, Space, Swept};
 
-use super::stage::{Bench, Front, at, fragment, hours, id, payload};
+use super::stage::{Bench, Front, at, fragment, hours, id, payload, side_by_side};
 
 #[tokio::test]
 async fn expired_fragments_are_in_no_answer_even_before_they_are_removed() {
@@ -229,19 +229,14 @@ async fn a_note_that_a_retention_was_raised_holds_up_no_file_once_it_is_lowered_
 async fn what_was_given_up_before_a_restart_gives_its_space_back_after_it() {
     let bench = Bench::new();
     let archive = bench.open();
-    let streams = ["front", "back"].map(|name| archive.find_or_create_stream(&name.parse().unwrap(), at(0)).unwrap());
-    for sequence in 0..20 {
-        for stream in &streams {
-            archive.store(stream.id, fragment(stream.id, sequence, i64::from(sequence))).await.unwrap();
-        }
-    }
+    let [front, back] = side_by_side(&archive, ["front", "back"]).await;
     let (before, now) = (archive.vault().segments().unwrap().len() as u64, at(2 * 3600));
-    archive.set_retention(streams[0].id, hours(1), now).await.unwrap();
+    archive.set_retention(front, hours(1), now).await.unwrap();
     assert_eq!(archive.expire(now).await.unwrap().fragments, 20);
     drop(archive);
     let archive = bench.open();
     assert_eq!(expire_some_times(&archive, now).await.segments, before, "they were shared, and copied out of");
-    assert_eq!(archive.range(streams[1].id, at(0)..at(100), 100, now).unwrap().len(), 20);
+    assert_eq!(archive.range(back, at(0)..at(100), 100, now).unwrap().len(), 20);
 }
 
 #[tokio::test]
@@ -345,19 +340,13 @@ async fn a_frame_without_a_row_is_not_taken_for_given_up() {
 async fn where_a_retention_was_lowered_the_rest_is_copied_out_of_shared_files() {
     let bench = Bench::new();
     let archive = bench.open();
-    let streams = ["front", "back"].map(|name| archive.find_or_create_stream(&name.parse().unwrap(), at(0)).unwrap());
-    for sequence in 0..20 {
-        for stream in &streams {
-            archive.store(stream.id, fragment(stream.id, sequence, i64::from(sequence))).await.unwrap();
-        }
-    }
-    let [front, back] = streams;
+    let [front, back] = side_by_side(&archive, ["front", "back"]).await;
     let before = archive.vault().segments().unwrap();
     let now = at(2 * 3600);
     archive.expire(now).await.unwrap();
     assert_eq!(archive.vault().segments().unwrap(), before);
 
-    archive.set_retention(front.id, hours(1), at(0)).await.unwrap();
+    archive.set_retention(front, hours(1), at(0)).await.unwrap();
     assert_eq!(archive.expire(now).await.unwrap().fragments, 20);
     let expired = expire_some_times(&archive, now).await;
     assert_eq!(expired.segments, before.len() as u64, "all of them were shared");
@@ -366,14 +355,14 @@ async fn where_a_retention_was_lowered_the_rest_is_copied_out_of_shared_files() 
     let slots = |files: &[SegmentFile]| files.iter().map(|file| file.name.expiry).collect::<BTreeSet<_>>();
     assert_eq!(slots(&after), slots(&before), "what was moved expires as before");
 
-    let found = archive.range(back.id, at(0)..at(100), 100, now).unwrap();
+    let found = archive.range(back, at(0)..at(100), 100, now).unwrap();
     assert_eq!(found.len(), 20);
     for stored in &found {
-        assert_eq!(archive.read(back.id, stored.number).unwrap().unwrap(), payload(back.id, stored.id.sequence.0));
+        assert_eq!(archive.read(back, stored.number).unwrap().unwrap(), payload(back, stored.id.sequence.0));
     }
     let checked = archive.check(now, &mut |finding| panic!("{finding}")).unwrap();
     assert_eq!((checked.fragments, checked.unreferenced), (20, 0));
-    archive.store(back.id, fragment(back.id, 20, 20)).await.unwrap();
+    archive.store(back, fragment(back, 20, 20)).await.unwrap();
     drop(archive);
 
     bench.lose_catalog();

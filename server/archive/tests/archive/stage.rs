@@ -128,6 +128,17 @@ impl Front for Archive {
     }
 }
 
+/// Streams of which twenty fragments each lie in the same files.
+pub(crate) async fn side_by_side<const N: usize>(archive: &Archive, names: [&str; N]) -> [u64; N] {
+    let streams = names.map(|name| archive.create_stream(&name.parse().unwrap(), hours(24), at(0)).unwrap().id);
+    for sequence in 0..20 {
+        for stream in streams {
+            archive.store(stream, fragment(stream, sequence, i64::from(sequence))).await.unwrap();
+        }
+    }
+    streams
+}
+
 pub(crate) fn fragment(session: u64, sequence: u32, start_secs: i64) -> Fragment {
     Fragment {
         id: id(session, sequence),
