@@ -49,7 +49,7 @@ fn whatever_happens_every_picture_arrives_once_and_in_order_or_is_said_to_be_dro
         faults.pause();
         stage.tend();
         let (fault, camera) = (faults.pick(), faults.camera(STREAMS.len()));
-        eprintln!("{i}: {fault:?}, camera {camera}");
+        stage.note(format!("{i}: {fault:?}, camera {camera}"));
         happen(&mut stage, fault, camera);
     }
     stage.settle();

@@ -30,7 +30,13 @@ pub(crate) fn check(stage: &Stage, camera: usize) -> (usize, usize, usize) {
     let (there, missing): (Vec<usize>, Vec<usize>) = seen.iter().partition(|&&i| is_stored(i));
     let (dropped, lost): (Vec<usize>, Vec<usize>) = missing.into_iter().partition(|&i| is_dropped(sent[i].0));
     let shown: Vec<_> = lost.iter().map(|&i| sent[i]).take(50).collect();
-    assert!(lost.is_empty(), "{stream}: {} of {} pictures are lost without a word: {shown:?}", lost.len(), seen.len());
+    let around = lost.first().map(|&i| stage.around(sent[i].0)).unwrap_or_default();
+    assert!(
+        lost.is_empty(),
+        "{stream}: {} of {} pictures are lost without a word: {shown:?}\n{around}",
+        lost.len(),
+        seen.len()
+    );
     assert!(there.len() > 100, "{stream}: only {} pictures were seen and stored", there.len());
     (seen.len(), stored.len(), dropped.len())
 }

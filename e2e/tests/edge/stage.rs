@@ -24,6 +24,8 @@ pub(crate) struct Stage {
     pub(crate) server: Server,
     pub(crate) agent: Agent,
     cameras: Vec<Camera>,
+    /// What happened, and when, in ms since 1970: to tell what a loss may be of.
+    happened: Vec<(i64, String)>,
     /// When a stream could not be seen: from and to, in ms since 1970.
     pub(crate) unseen: Vec<(usize, i64, i64)>,
     /// What the device's calendar was ahead, and from when on: in ms since 1970, and in ms.
@@ -53,12 +55,25 @@ impl Stage {
         network.inside(|| agent.restart());
         let began = now_millis();
         let (unseen, calendars) = (Vec::new(), vec![(i64::MIN, 0)]);
-        let mut stage = Stage { server, agent, cameras, unseen, calendars, line_until: None, network, folder };
+        let happened = Vec::new();
+        let mut stage =
+            Stage { server, agent, cameras, happened, unseen, calendars, line_until: None, network, folder };
         for (i, (stream, _)) in STREAMS.iter().enumerate() {
             until_up(&stage, stream);
             stage.unseen.push((i, began - BEFORE, now_millis()));
         }
         stage
+    }
+
+    pub(crate) fn note(&mut self, what: String) {
+        eprintln!("{what}");
+        self.happened.push((now_millis(), what));
+    }
+
+    /// What happened within ten seconds of `at`, one a line.
+    pub(crate) fn around(&self, at: i64) -> String {
+        let near = |(of, what): &(i64, String)| ((of - at).abs() < 10_000).then(|| format!("{:+} ms: {what}", of - at));
+        self.happened.iter().filter_map(near).collect::<Vec<_>>().join("\n")
     }
 
     /// A camera does something after which it has to be found again, and is.
@@ -106,7 +121,8 @@ impl Stage {
         }
     }
 
-    /// Everything is well again, all that is in the spool arrives, and the agent stops.
+    /// Everything is well again, the agent stops, and all that is in its spool arrives: what it was recording when it stopped waits
+    /// there for its next start.
     pub(crate) fn settle(&mut self) {
         self.network.set(Line::Well);
         thread::sleep(Duration::from_secs(3));
@@ -116,6 +132,8 @@ impl Stage {
         });
         let stopped = now_millis();
         self.agent.stop();
+        let Stage { network, agent, .. } = self;
+        network.inside(|| agent.send_the_rest());
         for i in 0..STREAMS.len() {
             self.unseen.push((i, stopped - BEFORE, i64::MAX));
         }
