@@ -20,7 +20,8 @@ use crate::figures;
 
 const WRITERS: u64 = 16;
 const FRAGMENT_BYTES: usize = 1_000_000;
-const SWEPT_FRAGMENTS: u32 = 100_000;
+/// Fragments of the sweeps. Of the second it is seen whether what the first one took grows with their number.
+const SWEPT: [(&str, u32); 2] = [("a sweep of 100,000 fragments", 100_000), ("a sweep of 1,000,000", 1_000_000)];
 /// The beginning of a day, 2026-09-14.
 const BEGIN_SECS: i64 = 1_789_344_000;
 
@@ -55,8 +56,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let phases = runtime.block_on(async {
         let slow = press(&args.dir, "a disk of 5 MB/s", Some(5_000_000), minutes(args.slow_minutes)).await?;
         let full = press(&args.dir, "a full disk", None, minutes(args.full_minutes)).await?;
-        let swept = sweep(&args.dir).await?;
-        anyhow::Ok([slow, full, swept])
+        let mut phases = vec![slow, full];
+        for (name, fragments) in SWEPT {
+            phases.push(sweep(&args.dir, name, fragments).await?);
+        }
+        anyhow::Ok(phases)
     })?;
     if let Some(path) = &args.plot {
         std::fs::write(path, plot(&phases))?;
@@ -125,12 +129,12 @@ async fn press(dir: &Path, name: &'static str, rate: Option<u64>, time: Duration
     Ok(told(name, stored, refused, resident))
 }
 
-/// Expires 100,000 fragments at once.
-async fn sweep(dir: &Path) -> anyhow::Result<Phase> {
+/// Expires so many fragments at once.
+async fn sweep(dir: &Path, name: &'static str, fragments: u32) -> anyhow::Result<Phase> {
     let folder = tempfile::tempdir_in(dir)?;
     let archive = open(folder.path(), Arc::new(OsDisk))?;
     let stream = archive.create_stream(&"camera".parse()?, Retention::DEFAULT, at(0))?;
-    for first in (0..SWEPT_FRAGMENTS).step_by(500) {
+    for first in (0..fragments).step_by(500) {
         let payload = Bytes::from_static(&[7; 2000]);
         let stores = (first..first + 500).map(|sequence| archive.store(stream.id, fragment(sequence, payload.clone())));
         futures_util::future::try_join_all(stores).await?;
@@ -142,9 +146,9 @@ async fn sweep(dir: &Path) -> anyhow::Result<Phase> {
         watch(&mut resident, Duration::from_millis(100)).await?;
     }
     let expired = sweeping.await??;
-    anyhow::ensure!(expired.fragments == u64::from(SWEPT_FRAGMENTS), "{expired:?}");
+    anyhow::ensure!(expired.fragments == u64::from(fragments), "{expired:?}");
     watch(&mut resident, Duration::from_secs(2)).await?;
-    Ok(told("a sweep of 100,000 fragments", u64::from(SWEPT_FRAGMENTS), 0, resident))
+    Ok(told(name, u64::from(fragments), 0, resident))
 }
 
 /// Looks at what is resident, for so long: each second, or at once if that is shorter.
