@@ -159,7 +159,7 @@ impl Archive {
         let streams = self.list_streams();
         let mut firsts = Vec::with_capacity(streams.len());
         for stream in &streams {
-            firsts.extend(self.first_number(stream.id)?);
+            firsts.extend(self.first_number(stream)?);
         }
         let Some(oldest) = firsts.into_iter().min().filter(|oldest| *oldest < young) else { return Ok(None) };
         let step = u64::try_from(limits::GIVEN_UP_STEP.as_micros()).expect("two minutes");
@@ -193,8 +193,11 @@ impl Archive {
         self.remove_rows(stream.id, &range, now)
     }
 
-    fn first_number(&self, stream: u64) -> Result<Option<FragmentNumber>, StreamError> {
-        let rows = self.catalog().scan(&KeyRange::prefix(key::numbers(stream)), Direction::Ascending, 1)?;
+    /// The first fragment that was not given up; what was is removed, or will be by the next expiry.
+    fn first_number(&self, stream: &Stream) -> Result<Option<FragmentNumber>, StreamError> {
+        let all = KeyRange::prefix(key::numbers(stream.id));
+        let kept = KeyRange { start: Row::ByNumber(stream.id, stream.kept_from).key(), ..all };
+        let rows = self.catalog().scan(&kept, Direction::Ascending, 1)?;
         Ok(rows.first().and_then(|row| key::number_of(&row.key)))
     }
 
@@ -346,14 +349,14 @@ impl Archive {
 
     /// Removes all rows of the fragments in a range of rows by number, and notes the segments that are not due yet.
     fn remove_rows(&self, stream: u64, range: &KeyRange, now: WallTime) -> Result<u64, StreamError> {
-        let mut count = 0;
+        let (mut range, mut count) = (range.clone(), 0);
         loop {
             // Before the look at the rows: of two that remove at a time, one finds that they are gone.
             let (mut removed, before) = tail::removed(self.catalog(), stream)?;
-            let rows = self.catalog().scan(range, Direction::Ascending, limits::EXPIRE_PAGE)?;
-            if rows.is_empty() {
-                return Ok(count);
-            }
+            let rows = self.catalog().scan(&range, Direction::Ascending, limits::EXPIRE_PAGE)?;
+            let Some(last) = rows.last() else { return Ok(count) };
+            // A row that was removed lies in the catalog's tables for a while, and is stepped over by each scan that begins before it.
+            let rest = range.beyond(&last.key, Direction::Ascending);
             let (mut batch, mut thinned) = (Batch::new(), BTreeMap::<SegmentName, u64>::new());
             let page = rows.len() as u64;
             for row in rows {
@@ -381,7 +384,7 @@ impl Archive {
                 Err(CommitError::Precondition) => continue,
                 Err(error) => return Err(error.into()),
             }
-            count += page;
+            (range, count) = (rest, count + page);
             let lost = thinned.into_iter().map(|(segment, bytes)| (segment, Thinned { bytes, quiet: 0 }));
             self.thinned().extend(lost);
         }

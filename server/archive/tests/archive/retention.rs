@@ -1,12 +1,16 @@
 //! What expires, what is given up before, and the space that comes back.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use archive::{Archive, Fragment, StreamError};
+use archive::{Archive, Fragment, StreamError, limits};
 use bytes::Bytes;
 use fragment::WallTime;
-use vault::{Batch, Catalog, Direction, Key, KeyRange, SegmentFile, Space, Swept};
+use vault::{
+    Batch, Catalog, CatalogError, CommitError, Direction, Key, KeyRange, Keyring, Parts, Row, SegmentFile, Snapshot,
+    Space, Swept,
+};
 
 use super::stage::{Bench, Front, at, fragment, hours, id, payload, side_by_side};
 
@@ -422,4 +426,53 @@ async fn expire_some_times(archive: &Archive, now: WallTime) -> Swept {
         swept += archive.expire(now).await.unwrap().swept;
     }
     swept
+}
+
+/// Notes where scans for what is to be removed begin, and what they find.
+struct Watched {
+    catalog: Arc<dyn Catalog>,
+    pages: Mutex<Vec<(KeyRange, usize)>>,
+}
+
+impl Catalog for Watched {
+    fn get(&self, key: &Key) -> Result<Option<Bytes>, CatalogError> {
+        self.catalog.get(key)
+    }
+
+    fn snapshot(&self) -> Box<dyn Snapshot> {
+        self.catalog.snapshot()
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        self.catalog.commit(batch)
+    }
+
+    fn scan(&self, range: &KeyRange, direction: Direction, limit: usize) -> Result<Vec<Row>, CatalogError> {
+        let rows = self.catalog.scan(range, direction, limit)?;
+        if limit == limits::EXPIRE_PAGE {
+            self.pages.lock().unwrap().push((range.clone(), rows.len()));
+        }
+        Ok(rows)
+    }
+}
+
+#[tokio::test]
+async fn what_a_sweep_has_removed_it_does_not_step_over_again() {
+    let bench = Bench::new();
+    let ring = Arc::new(Keyring::of_vault(bench.0.path()).unwrap());
+    let mut parts = Parts::local(bench.0.path(), ring).unwrap();
+    let catalog = Arc::new(Watched { catalog: parts.catalog.clone(), pages: Mutex::default() });
+    parts.catalog = catalog.clone();
+    let archive = Archive::assemble(parts, limits::RETENTION_CEILING_DEFAULT).unwrap();
+    let stream = archive.front();
+    for sequence in 0..600 {
+        archive.store(stream.id, fragment(1, sequence, i64::from(sequence))).await.unwrap();
+    }
+    assert_eq!(archive.expire(at(3 * 86_400)).await.unwrap().fragments, 600);
+    let pages = std::mem::take(&mut *catalog.pages.lock().unwrap());
+    assert_eq!(pages.iter().map(|(_, rows)| rows).sum::<usize>(), 600);
+    assert_eq!(pages.len(), 600usize.div_ceil(limits::EXPIRE_PAGE) + 1);
+    for pair in pages.windows(2) {
+        assert!(pair[0].0.start < pair[1].0.start, "{pair:?}");
+    }
 }
