@@ -200,7 +200,7 @@ impl Document {
             }
             Event::Tracks(tracks) => self.tracks = Some(tracks),
             Event::Block(block) => self.take_block(&block)?,
-            Event::Segment | Event::Info(_) | Event::Cluster { .. } | Event::ClusterEnd | Event::Tags(_) => {}
+            Event::Segment | Event::Info(_) | Event::Cluster { .. } | Event::ClusterEnd { .. } | Event::Tags(_) => {}
         }
         Ok(())
     }
