@@ -50,7 +50,8 @@ def complaints(table):
         state, more = table[name]
         if state != "works" and not more:
             yield f"{name} {state}: the table does not say how, or why"
-        status, error, answer = call(path, {})
+        # The body of PutMedia has no end when it is signed, so it is signed as none.
+        status, error, answer = call(path, b"" if name in UNMODELLED else {})
         if state == "not there":
             if (status, error) != (501, "NotImplementedException") or name not in answer["Message"]:
                 yield f"{name} is said not to be there, and answers {status} {error}"

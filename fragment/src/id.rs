@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::limits;
+use crate::{WallTime, limits};
 
 /// The name of a stream: 1 to 256 of `a-z A-Z 0-9 _ . -`, the rule of Kinesis Video Streams.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,6 +119,13 @@ impl FromStr for FragmentId {
 /// arrival, raised where needed so that numbers of a stream ascend strictly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FragmentNumber(pub u64);
+
+impl FragmentNumber {
+    /// The number of a fragment that arrives at this time and needs no raising.
+    pub fn at(arrived: WallTime) -> Self {
+        Self(u64::try_from(arrived.as_nanos() / 1000).unwrap_or(0))
+    }
+}
 
 impl fmt::Display for FragmentNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -156,7 +156,7 @@ fn outline(events: &[Event]) -> String {
         Event::Cluster { .. } => "C".to_owned(),
         Event::Block(block) if block.key => "B+".to_owned(),
         Event::Block(_) => "B".to_owned(),
-        Event::ClusterEnd => "e".to_owned(),
+        Event::ClusterEnd { .. } => "e".to_owned(),
         Event::Tags(tags) => format!("T[{}]", tags.iter().map(|tag| tag.name.as_str()).collect::<Vec<_>>().join(",")),
     };
     events.iter().map(word).collect::<Vec<_>>().join(" ")

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::key_service::KeySettings;
+use crate::limits::Profile;
 pub use crate::shared_store::SharedStore;
 
 /// How a server is started.
@@ -21,8 +22,30 @@ pub struct Config {
     pub quic: SocketAddr,
     /// Disk space that is kept free by giving up the oldest fragments, if it is.
     pub keep_free: Option<u64>,
+    /// What programs written for AWS may do.
+    pub limits: Limits,
     /// How what is stored is opened.
     pub storage: StorageSettings,
+}
+
+/// Whose limits hold for programs written for AWS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Limits {
+    /// This server's own, which are wider.
+    #[default]
+    Own,
+    /// AWS's quotas.
+    Aws,
+}
+
+impl Limits {
+    /// In numbers.
+    pub(crate) fn profile(self) -> &'static Profile {
+        match self {
+            Self::Own => &Profile::OWN,
+            Self::Aws => &Profile::AWS,
+        }
+    }
 }
 
 /// How what is stored is opened, by the server and by a command that works without one.

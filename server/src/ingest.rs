@@ -65,6 +65,8 @@ pub(crate) struct Parts {
     pub(crate) storage: Storage,
     pub(crate) presences: Presences,
     pub(crate) fleet: Fleet,
+    /// Memory for fragments under way.
+    pub(crate) budget: Budget,
     /// The same at every start, and known to no one else.
     pub(crate) reset_key: Zeroizing<[u8; 32]>,
 }
@@ -101,7 +103,7 @@ impl Ingest {
             storage: parts.storage,
             presences: parts.presences,
             fleet: parts.fleet,
-            budget: Budget::new(limits::INTAKE_BYTES_MAX),
+            budget: parts.budget,
             stop: stop.clone(),
         });
         tasks.spawn(accept(endpoint.clone(), shared, tasks.clone()));
@@ -466,7 +468,7 @@ impl Session {
         }
         self.presence.sends(stream);
         let Some(number) = self.storage.find(stream, *id).await? else {
-            intake::check_start(header, crate::storage::now())?;
+            intake::check_start(header.start, crate::storage::now())?;
             return Ok(None);
         };
         telemetry::duplicate(stream);
@@ -479,7 +481,7 @@ impl Session {
         let key = whole.header.key.clone();
         self.ack(key.clone(), AckKind::Received).await;
         let bytes = whole.payload.len();
-        let stored = self.storage.store(whole).await?;
+        let stored = self.storage.store(whole, crate::storage::now()).await?;
         // With the stream's first fragment, since only then it is sure that the device may send it.
         // A device may not hang its stream under another's.
         if let Some(of) = self.sub_streams.get(&key.stream).filter(|of| self.device.may_write(of))

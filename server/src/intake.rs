@@ -129,12 +129,12 @@ impl Intake {
 
 /// Refuses a start that can't be kept. One that lies too far ahead can't be kept yet: which of the two clocks is
 /// wrong is not known here, and the device must not throw its video away because this one is behind.
-pub(crate) fn check_start(header: &FragmentHeader, now: WallTime) -> Result<(), Refusal> {
-    if header.start < WallTime::from_nanos(0) {
+pub(crate) fn check_start(start: WallTime, now: WallTime) -> Result<(), Refusal> {
+    if start < WallTime::from_nanos(0) {
         return Err(Refusal::new(ErrorCode::InvalidTimestamp, "the fragment's start lies before 1970"));
     }
-    if header.start > now + limits::FUTURE_MAX {
-        let (ahead, max) = (header.start.since(now).as_secs(), limits::FUTURE_MAX.as_secs());
+    if start > now + limits::FUTURE_MAX {
+        let (ahead, max) = (start.since(now).as_secs(), limits::FUTURE_MAX.as_secs());
         let message = format!(
             "the fragment begins {ahead} s ahead of this server's clock; it is taken once that is {max} s at most: \
              check the clocks of both"
@@ -200,7 +200,7 @@ impl Document {
             }
             Event::Tracks(tracks) => self.tracks = Some(tracks),
             Event::Block(block) => self.take_block(&block)?,
-            Event::Segment | Event::Info(_) | Event::Cluster { .. } | Event::ClusterEnd | Event::Tags(_) => {}
+            Event::Segment | Event::Info(_) | Event::Cluster { .. } | Event::ClusterEnd { .. } | Event::Tags(_) => {}
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! control.rs          kinesisvideo                  /createStream, /describeStream, …: streams and what is said of them
+//! media.rs            kinesis-video-media           /putMedia
 //! not_there.rs        of all five services          what AWS has and this server has not, each with its reason
 //!
 //! authentication.rs   who calls: a signature becomes an `Identity`
@@ -10,6 +11,7 @@
 //! refusal.rs          every way in which a call can fail
 //! operation.rs        what an operation is made of, and the way of a call through it
 //! streams.rs          the archive's streams as the API sees them
+//! fragment_number.rs  its fragments' numbers
 //! ```
 //!
 //! An operation is one file, or one type in a file of its like: what it is asked, what it answers, who may ask. The paths of
@@ -17,6 +19,8 @@
 
 mod authentication;
 mod control;
+mod fragment_number;
+mod media;
 mod members;
 mod not_there;
 mod operation;
@@ -38,6 +42,8 @@ use axum::response::Response;
 
 use crate::access_keys::AccessKeys;
 
+pub(crate) use media::Receiving;
+
 /// What the API is made of.
 #[derive(Clone)]
 pub(crate) struct Service {
@@ -47,19 +53,25 @@ pub(crate) struct Service {
     keys: AccessKeys,
     /// Where clients reach this server: scheme, host and port, without a path.
     public_url: Arc<str>,
+    receiving: Receiving,
 }
 
 impl Service {
     /// Puts the parts together.
     pub(crate) fn new(archive: Archive, is_shared: bool, public_url: &str) -> Self {
         let keys = AccessKeys::new(archive.vault().clone());
-        Self { archive, is_shared, keys, public_url: public_url.into() }
+        Self { archive, is_shared, keys, public_url: public_url.into(), receiving: Receiving::default() }
+    }
+
+    /// The same, with what sessions of PutMedia work with.
+    pub(crate) fn with_receiving(self, receiving: Receiving) -> Self {
+        Self { receiving, ..self }
     }
 }
 
 /// The routes of the API.
 pub(crate) fn router(service: Service) -> Router {
-    let routes = control::routes(&service).merge(not_there::routes());
+    let routes = control::routes(&service).merge(media::routes(&service)).merge(not_there::routes());
     routes.layer(middleware::from_fn(numbered_and_open)).with_state(service)
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use upload::put_media;
+
 /// Connections at one time, one per device: what one machine of this kind is meant for, times ten.
 pub(crate) const CONNECTIONS_MAX: usize = 4096;
 
@@ -200,3 +202,74 @@ pub(crate) const TAGS_MAX: usize = 50;
 
 /// Streams in one answer, as at AWS: all that there can be.
 pub(crate) const STREAMS_LISTED_MAX: u32 = 10_000;
+
+/// Sessions of PutMedia at one time: three quarters of the HTTP connections, so that viewers and calls always have the rest.
+pub(crate) const PRODUCERS_MAX: usize = 768;
+
+/// How long a session goes on beside the newer ones of its stream: its last acks come within a moment, and AWS's C SDK waits for
+/// them when it renews its connection.
+pub(crate) const PRODUCERS_OVERLAP_MAX: Duration = Duration::from_secs(10);
+
+/// Sessions of a stream that go on so at one time. A producer that comes again each second would have ten.
+pub(crate) const PRODUCERS_SUPERSEDED_MAX: usize = 3;
+
+/// Bytes of one session that are read and not yet stored: two of the largest fragments, one of them under way.
+pub(crate) const PRODUCER_BYTES_MAX: usize = 2 * fragment::limits::FRAGMENT_BYTES_MAX + 4 * RESERVATION_STEP;
+
+/// Fragments of one session that are being stored: one group commit takes many, and small ones must not wait for each other.
+pub(crate) const PRODUCER_FRAGMENTS_STORING_MAX: usize = 16;
+
+/// Fragments of one session that wait for that.
+pub(crate) const PRODUCER_FRAGMENTS_QUEUED_MAX: usize = 4;
+
+/// Acks of one session that wait to be written. When it is full, nothing more is read.
+pub(crate) const PRODUCER_ACKS_QUEUED_MAX: usize = 64;
+
+/// How often a producer that sends nothing hears that it is waited for: AWS does not say how often it does.
+pub(crate) const IDLE_ACK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a session reads on for nothing after its last ack, so that this arrives: a round trip, and for the producer to close.
+pub(crate) const PRODUCER_LINGER: Duration = Duration::from_secs(2);
+
+/// How much of a second's worth may come at once where there is a limit of speed: producers send a fragment in one go.
+pub(crate) const PACE_SLACK: Duration = Duration::from_secs(1);
+
+/// What programs written for AWS may do: whose numbers hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Profile {
+    /// Of fragments that are put.
+    pub(crate) media: put_media::Limits,
+    /// Sessions of PutMedia of one stream at one time, before the newest takes the place of the oldest.
+    pub(crate) connections: usize,
+    /// Bytes and fragments of one session. Faster ones wait.
+    pub(crate) bytes_per_second: Option<u64>,
+    pub(crate) fragments_per_second: Option<u64>,
+    /// How long a session goes on.
+    pub(crate) session_max: Duration,
+    /// How long a session goes on without a byte.
+    pub(crate) idle_max: Duration,
+}
+
+impl Profile {
+    /// AWS's quotas.
+    pub(crate) const AWS: Self = Self {
+        media: put_media::Limits::AWS,
+        connections: 1,
+        bytes_per_second: Some(12_500_000),
+        fragments_per_second: Some(5),
+        session_max: Duration::from_secs(45 * 60),
+        idle_max: Duration::from_secs(30),
+    };
+
+    /// Our own: as much as there is room for. A producer may have a session for each of its cameras' tracks, or renew one
+    /// early; a day is for those that never look at what they hear. Silence is the same as at AWS: a connection that is dead
+    /// is not known otherwise.
+    pub(crate) const OWN: Self = Self {
+        media: put_media::Limits::WIDE,
+        connections: 4,
+        bytes_per_second: None,
+        fragments_per_second: None,
+        session_max: Duration::from_secs(24 * 3600),
+        idle_max: Duration::from_secs(30),
+    };
+}

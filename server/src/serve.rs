@@ -18,12 +18,14 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use crate::admin::{self, AdminSocket, SocketError};
+use crate::budget::Budget;
 use crate::ca::{self, Ca, CaError};
 use crate::config::{Config, StorageSettings};
 use crate::data_folder::{self, DataFolder, FolderError};
 use crate::devices::Devices;
 use crate::fleet::Fleet;
 use crate::ingest::{self, Ingest, IngestError};
+use crate::kinesis_video::Receiving;
 use crate::office::Office;
 use crate::presence::Presences;
 use crate::shared_store::{self, SharedStoreError};
@@ -138,6 +140,7 @@ impl Server {
         let listener = TcpListener::bind(config.http).await.map_err(|e| StartError::Http(config.http, e))?;
         let http = listener.local_addr().map_err(|e| StartError::Http(config.http, e))?;
         let presences = Presences::default();
+        let budget = Budget::new(limits::INTAKE_BYTES_MAX);
         let fleet = Fleet::new(&storage, devices.clone());
         let parts = ingest::Parts {
             ca: ca.clone(),
@@ -145,6 +148,7 @@ impl Server {
             storage: storage.clone(),
             presences: presences.clone(),
             fleet: fleet.clone(),
+            budget: budget.clone(),
             reset_key,
         };
         let ingest = Ingest::start(config.quic, parts)?;
@@ -180,11 +184,13 @@ impl Server {
                 telemetry::vault(&scraped.vault().health());
                 metrics.render()
             }),
-            presence: Box::new(presences),
+            presence: Box::new(presences.clone()),
             fleet,
         });
         let public_url = config.public_url.unwrap_or_else(|| format!("http://{}", reachable(http)));
         let service = kinesis_video::Service::new(storage.archive().clone(), storage.is_shared(), &public_url);
+        let receiving = Receiving::new(config.limits.profile(), budget, presences, stop.clone());
+        let service = service.with_receiving(receiving);
         let router = http::router(state).merge(kinesis_video::router(service));
         let patience = http::listener::Patience::default();
         tasks.spawn(http::listener::serve(listener, router, patience, stop.clone()));

@@ -215,21 +215,9 @@ impl Storage {
     }
 
     /// Stores a fragment, in a stream that is created if there is none. On disk when it answers.
-    pub(crate) async fn store(&self, whole: Whole) -> Result<StoreOutcome, Refusal> {
+    pub(crate) async fn store(&self, whole: Whole, arrived: WallTime) -> Result<StoreOutcome, Refusal> {
         let stream = self.find_or_create(&whole.header.key.stream).await?;
-        let codecs = whole.tracks.iter().map(|track| &track.codec).filter_map(Codec::rfc6381);
-        let fragment = archive::Fragment {
-            id: whole.header.key.id,
-            start: whole.header.start,
-            quality: whole.header.quality,
-            duration: whole.duration,
-            tracks_fingerprint: intake::fingerprint(&whole.tracks),
-            independent: whole.independent,
-            codecs: codecs.collect(),
-            arrived: now(),
-            payload: whole.payload,
-        };
-        self.archive.store(stream.id, fragment).await.map_err(|error| store_refusal(&error))
+        store_in(&self.archive, stream.id, whole, arrived).await
     }
 
     /// Deletes what has expired at `now`: rows, then files.
@@ -319,6 +307,28 @@ impl Storage {
             error => Refusal::new(ErrorCode::Internal, error.to_string()),
         })
     }
+}
+
+/// Stores a fragment in a stream that is there. On disk when it answers.
+pub(crate) async fn store_in(
+    archive: &Archive,
+    stream: u64,
+    whole: Whole,
+    arrived: WallTime,
+) -> Result<StoreOutcome, Refusal> {
+    let codecs = whole.tracks.iter().map(|track| &track.codec).filter_map(Codec::rfc6381);
+    let fragment = archive::Fragment {
+        id: whole.header.key.id,
+        start: whole.header.start,
+        quality: whole.header.quality,
+        duration: whole.duration,
+        tracks_fingerprint: intake::fingerprint(&whole.tracks),
+        independent: whole.independent,
+        codecs: codecs.collect(),
+        arrived,
+        payload: whole.payload,
+    };
+    archive.store(stream, fragment).await.map_err(|error| store_refusal(&error))
 }
 
 /// Reads a row or two: here, where that takes microseconds, less than another thread would cost; or on a thread for calls

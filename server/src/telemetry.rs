@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! millrace_connections                               open connections of devices
+//! millrace_producers                                 sessions of PutMedia
 //! millrace_device_connected{device}                  1 while a device is connected to this server, 0 afterwards
 //! millrace_device_cameras{device,state}              its cameras, up and down, by its last status
 //! millrace_device_spool_bytes{device}                what waits on its disk
@@ -120,6 +121,22 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         gauge!("millrace_connections").decrement(1.0);
+    }
+}
+
+/// A session of PutMedia, until this is dropped.
+pub(crate) struct OpenProducer(());
+
+impl OpenProducer {
+    pub(crate) fn new() -> Self {
+        gauge!("millrace_producers").increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for OpenProducer {
+    fn drop(&mut self) {
+        gauge!("millrace_producers").decrement(1.0);
     }
 }
 

@@ -58,12 +58,24 @@ numbered! {
         FragmentTooLarge = 4001 "MAX_FRAGMENT_SIZE_REACHED",
         /// The fragment lasts longer than the server takes.
         FragmentTooLong = 4002 "MAX_FRAGMENT_DURATION_REACHED",
+        /// The connection is older than one may be. Send it again on another.
+        ConnectionTooLong = 4003 "MAX_CONNECTION_DURATION_REACHED",
+        /// The fragment does not lie after the one before it.
+        OutOfOrder = 4004 "FRAGMENT_TIMECODE_LESSER_THAN_PREVIOUS",
         /// The payload is not the Matroska document that a fragment has to be.
         InvalidMkv = 4006 "INVALID_MKV_DATA",
         /// The start time lies outside of what can be kept.
         InvalidTimestamp = 4007 "INVALID_PRODUCER_TIMESTAMP",
         /// The stream does not exist or is being deleted.
         StreamNotActive = 4008 "STREAM_NOT_ACTIVE",
+        /// The fragment's tags are too many, too long, or have names that are not theirs to have.
+        Metadata = 4009 "FRAGMENT_METADATA_LIMIT_REACHED",
+        /// A frame belongs to a track that was not declared.
+        TrackMismatch = 4010 "TRACK_NUMBER_MISMATCH",
+        /// A track that was declared has no frame in the fragment.
+        FramesMissing = 4011 "FRAMES_MISSING_FOR_TRACK",
+        /// There are more tracks than a fragment may have.
+        TooManyTracks = 4012 "MORE_THAN_ALLOWED_TRACKS_FOUND",
         /// The server may not use its master key. Send it again.
         KmsAccessDenied = 4500 "KMS_KEY_ACCESS_DENIED",
         /// The server's master key is disabled. Send it again: it may be enabled.
@@ -100,6 +112,7 @@ impl ErrorCode {
         matches!(
             self,
             Self::Truncated
+                | Self::ConnectionTooLong
                 | Self::Internal
                 | Self::Archival
                 | Self::ChecksumMismatch

@@ -25,10 +25,11 @@ pub struct Document {
     pub complete: bool,
 }
 
-/// Reads a document that is all there. Units are slices of `bytes`.
+/// Reads a document that is all there. Units are slices of `bytes`. A CodecPrivate that can't be read is no error: what is
+/// stored is given back, and whoever plays it says what is wrong with it.
 pub fn document(bytes: Bytes) -> Result<Document, Error> {
     let end = bytes.len() as u64;
-    let mut reader = Reader::new(Limits::default());
+    let mut reader = Reader::new(Limits::default()).with_broken_codecs();
     let mut tracks = None;
     let (mut start, mut units, mut tags) = (None, Vec::new(), Vec::new());
     reader.push(bytes);
@@ -49,7 +50,7 @@ pub fn document(bytes: Bytes) -> Result<Document, Error> {
                 data: block.data.into_bytes(),
             }),
             Some(Event::Tags(found)) => tags.extend(found),
-            Some(Event::Ebml | Event::Segment | Event::Info(_) | Event::ClusterEnd) => {}
+            Some(Event::Ebml | Event::Segment | Event::Info(_) | Event::ClusterEnd { .. }) => {}
             None if finished => break,
             None => {
                 reader.finish()?;

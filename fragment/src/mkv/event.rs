@@ -48,7 +48,11 @@ pub enum Event {
     /// A frame of the Cluster.
     Block(Block),
     /// The Cluster is complete.
-    ClusterEnd,
+    ClusterEnd {
+        /// Whether a size said so. Otherwise the next element did, which is known by its id and still to come, or the
+        /// end of the input.
+        sized: bool,
+    },
     /// Tags of the Segment.
     Tags(Vec<Tag>),
 }

@@ -119,7 +119,14 @@ impl Declared {
     }
 }
 
-pub(super) fn read_tracks(element: Element<'_>) -> Result<Declared, Error> {
+/// What a CodecPrivate that can't be read is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BrokenCodecs {
+    Refused,
+    Taken,
+}
+
+pub(super) fn read_tracks(element: Element<'_>, broken: BrokenCodecs) -> Result<Declared, Error> {
     let mut tracks = Vec::new();
     let (mut video, mut audio, mut ignored) = (0u128, 0u128, 0u128);
     let mut default_durations = Vec::new();
@@ -141,7 +148,7 @@ pub(super) fn read_tracks(element: Element<'_>) -> Result<Declared, Error> {
         if entry.default_duration > 0 {
             default_durations.push((entry.number, Duration::from_nanos(entry.default_duration)));
         }
-        tracks.push(Track { number: entry.number, codec: entry.codec(kind, child)? });
+        tracks.push(Track { number: entry.number, codec: entry.codec(kind, child, broken)? });
     }
     let tracks = Tracks::new(tracks).map_err(|error| ErrorKind::from(error).at(element.offset))?;
     Ok(Declared { tracks, video, audio, ignored, default_durations })
@@ -192,25 +199,32 @@ impl Entry {
 
     /// The typed codec. Takes the ids that Matroska registers and those that Kinesis Video Streams
     /// documents. Without a configuration record, as producers of Annex B send it, the codec is
-    /// `Other`: it can be stored but not played. A broken record is an error.
-    fn codec(&self, kind: TrackKind, element: Element<'_>) -> Result<Codec, Error> {
+    /// `Other`: it can be stored but not played. So it is with a broken record, where that is taken.
+    fn codec(&self, kind: TrackKind, element: Element<'_>, broken: BrokenCodecs) -> Result<Codec, Error> {
         let private = self.private.clone();
         let other = || Codec::Other { id: self.codec_id.clone(), private: private.clone(), kind };
         if private.is_empty() || is_annex_b(&private) {
             return Ok(other());
         }
         let parsed: Result<Codec, InvalidConfig> = match (kind, self.codec_id.as_str()) {
-            (TrackKind::Video, "V_MPEG4/ISO/AVC" | "V_MPEG/ISO/AVC") => h264::Config::parse(private).map(Codec::H264),
-            (TrackKind::Video, "V_MPEGH/ISO/HEVC" | "V_MPEG/ISO/HEVC") => h265::Config::parse(private).map(Codec::H265),
+            (TrackKind::Video, "V_MPEG4/ISO/AVC" | "V_MPEG/ISO/AVC") => {
+                h264::Config::parse(private.clone()).map(Codec::H264)
+            }
+            (TrackKind::Video, "V_MPEGH/ISO/HEVC" | "V_MPEG/ISO/HEVC") => {
+                h265::Config::parse(private.clone()).map(Codec::H265)
+            }
             (TrackKind::Audio, id) if id == "A_AAC" || id.starts_with("A_AAC/") => {
-                aac::Config::parse(private).map(Codec::Aac)
+                aac::Config::parse(private.clone()).map(Codec::Aac)
             }
             _ => Ok(other()),
         };
-        parsed.map_err(|source| {
-            let (track, codec_id) = (self.number.get().into(), self.codec_id.clone());
-            ErrorKind::Codec { track, codec_id, source }.at(element.offset)
-        })
+        match parsed {
+            Err(_) if broken == BrokenCodecs::Taken => Ok(other()),
+            parsed => parsed.map_err(|source| {
+                let (track, codec_id) = (self.number.get().into(), self.codec_id.clone());
+                ErrorKind::Codec { track, codec_id, source }.at(element.offset)
+            }),
+        }
     }
 }
 

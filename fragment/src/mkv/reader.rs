@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{MediaTime, TrackNumber};
+use crate::{MediaTime, TrackNumber, Tracks};
 
 use super::block::{Head, Lacing, read_lacing};
-use super::ebml::{Element, Header};
+use super::ebml::{Element, HEADER_BYTES_MAX, Header, write_element};
 use super::elements::Id;
 use super::error::{Error, ErrorKind};
 use super::event::{Block, Event, Info, Limits};
-use super::headers::{Declared, Reference, check_ebml, read_info, read_tracks};
+use super::headers::{BrokenCodecs, Declared, Reference, check_ebml, read_info, read_tracks};
 use super::input::Input;
 use super::level::{Cluster, Group, Level};
 use super::payload::Payload;
@@ -41,8 +41,18 @@ pub struct Reader {
     /// The scale of the Segment in nanoseconds.
     scale: i64,
     declared: Option<Declared>,
+    /// Info and Tracks of the Segment, as they came.
+    preamble: Preamble,
+    broken_codecs: BrokenCodecs,
     finished: bool,
     failed: Option<Error>,
+}
+
+/// Whole elements; empty where there was none.
+#[derive(Debug, Default)]
+pub(super) struct Preamble {
+    pub(super) info: Vec<u8>,
+    pub(super) tracks: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -77,9 +87,18 @@ impl Reader {
             frames: VecDeque::new(),
             scale: i64::from(Info::default().timestamp_scale),
             declared: None,
+            preamble: Preamble::default(),
+            broken_codecs: BrokenCodecs::Refused,
             finished: false,
             failed: None,
         }
+    }
+
+    /// The same, but a track whose CodecPrivate can't be read is no error: its codec is [`Other`](crate::Codec::Other),
+    /// which can be stored and not played.
+    #[must_use]
+    pub fn with_broken_codecs(self) -> Self {
+        Self { broken_codecs: BrokenCodecs::Taken, ..self }
     }
 
     /// Takes the next bytes of the input. Call [`Self::next`] until it gives `None` before pushing
@@ -131,6 +150,19 @@ impl Reader {
         self.input.offset()
     }
 
+    pub(super) fn tracks(&self) -> Option<&Tracks> {
+        self.declared.as_ref().map(|declared| &declared.tracks)
+    }
+
+    pub(super) fn preamble(&self) -> &Preamble {
+        &self.preamble
+    }
+
+    /// The nanoseconds that a timestamp of the Segment counts.
+    pub(super) fn scale(&self) -> i64 {
+        self.scale
+    }
+
     #[inline]
     fn step(&mut self) -> Result<Step, Error> {
         if self.skip.left > 0 {
@@ -169,6 +201,7 @@ impl Reader {
                 check_ebml(Element { id: header.id, offset: start, data: &data })?;
                 self.level = Level::Document;
                 self.declared = None;
+                self.preamble = Preamble::default();
                 self.scale = i64::from(Info::default().timestamp_scale);
                 Ok(Step::Emit(Event::Ebml))
             }
@@ -192,6 +225,7 @@ impl Reader {
                     return Ok(Step::NeedMore);
                 };
                 let info = read_info(Element { id: header.id, offset, data: &data })?;
+                self.preamble.info = element(header.id, &data);
                 self.scale = i64::from(info.timestamp_scale);
                 Ok(Step::Emit(Event::Info(info)))
             }
@@ -203,7 +237,8 @@ impl Reader {
                 let Some((offset, data)) = self.take_whole(header, self.limits.header_bytes_max)? else {
                     return Ok(Step::NeedMore);
                 };
-                let declared = read_tracks(Element { id: header.id, offset, data: &data })?;
+                let declared = read_tracks(Element { id: header.id, offset, data: &data }, self.broken_codecs)?;
+                self.preamble.tracks = element(header.id, &data);
                 let tracks = declared.tracks.clone();
                 self.declared = Some(declared);
                 Ok(Step::Emit(Event::Tracks(tracks)))
@@ -360,9 +395,11 @@ impl Reader {
         match std::mem::replace(&mut self.level, Level::Document) {
             Level::Start | Level::Document | Level::Segment { .. } => Ok(Step::Continue),
             Level::Cluster(cluster) => {
+                let offset = self.input.offset();
+                let sized = cluster.end.or(cluster.segment_end).is_some_and(|end| end <= offset);
                 self.level = Level::Segment { end: cluster.segment_end };
                 match cluster.timestamp {
-                    Some(_) => Ok(Step::Emit(Event::ClusterEnd)),
+                    Some(_) => Ok(Step::Emit(Event::ClusterEnd { sized })),
                     None => {
                         let kind = ErrorKind::Missing { missing: Id::TIMESTAMP, parent: Id::CLUSTER };
                         Err(kind.at(self.input.offset()))
@@ -382,7 +419,10 @@ impl Reader {
             Level::Cluster(cluster) => {
                 self.level = Level::Segment { end: cluster.segment_end };
                 // A Cluster that was cut off before its Timestamp was never announced.
-                if cluster.timestamp.is_some() { Step::Emit(Event::ClusterEnd) } else { Step::Continue }
+                match cluster.timestamp {
+                    Some(_) => Step::Emit(Event::ClusterEnd { sized: false }),
+                    None => Step::Continue,
+                }
             }
             _ => Step::NeedMore,
         }
@@ -463,4 +503,11 @@ impl Reader {
         };
         open.map_or(Ok(()), |element| Err(ErrorKind::Truncated { element }.at(offset)))
     }
+}
+
+/// An element as its bytes.
+fn element(id: Id, data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len() + HEADER_BYTES_MAX);
+    write_element(&mut out, id, data);
+    out
 }

@@ -77,7 +77,7 @@ fn a_block_is_given_before_its_cluster_is_complete() {
     reader.push(bytes.into());
     let events = drain(&mut reader).unwrap();
     assert_eq!(blocks(&events), [(1, 10, true, None, "abc".into())]);
-    assert!(!events.contains(&Event::ClusterEnd));
+    assert!(!events.iter().any(|event| matches!(event, Event::ClusterEnd { .. })));
 }
 
 #[test]
@@ -104,9 +104,42 @@ fn unknown_and_known_sizes_of_all_lengths_are_read() {
     let (events, error) = read_all([everything()]);
     assert_eq!(error, None);
     assert_eq!(events.iter().filter(|event| **event == Event::Ebml).count(), 3);
-    assert_eq!(events.iter().filter(|event| **event == Event::ClusterEnd).count(), 5);
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::ClusterEnd { .. })).count(), 5);
     let texts: Vec<String> = blocks(&events).into_iter().map(|block| block.4).collect();
     assert_eq!(texts, ["one", "two", "three", "four", "five"]);
+}
+
+#[test]
+fn a_cluster_says_whether_its_size_ended_it() {
+    let mut bytes = header();
+    bytes.extend(cluster_start(None, 0));
+    bytes.extend(simple_block(1, 0, KEY, b"a"));
+    write_master(&mut bytes, Id::CLUSTER, |out| write_unsigned(out, Id::TIMESTAMP, 1));
+    bytes.extend(cluster_start(None, 2));
+    let (events, _) = read_all([Bytes::from(bytes)]);
+    let ends = events.iter().filter_map(|event| match event {
+        Event::ClusterEnd { sized } => Some(*sized),
+        _ => None,
+    });
+    assert_eq!(ends.collect::<Vec<_>>(), [false, true, false], "by what follows, by its size, by the end");
+}
+
+#[test]
+fn what_is_cut_out_of_a_document_keeps_its_tracks() {
+    let mut reader = Reader::new(Limits::default());
+    assert!(Writer::cutting(&reader).is_none());
+    reader.push(header().into());
+    let events = drain(&mut reader).unwrap();
+    let mut writer = Writer::cutting(&reader).unwrap();
+    let time = MediaTime::from_millis(1_700_000_000_123);
+    let head = writer.block_head(TrackNumber::VIDEO, time, true, 3);
+    assert_eq!(head, Err(WriteError::NoCluster));
+    let mut cut = [writer.header(), writer.cluster(time)].concat();
+    cut.extend(writer.block_head(TrackNumber::VIDEO, time, true, 3).unwrap());
+    cut.extend([b"abc", &writer.end(&[])[..]].concat());
+    let document = document(cut.into()).unwrap();
+    assert!(events.contains(&Event::Tracks(document.tracks)));
+    assert_eq!((document.start, document.units[0].pts, document.complete), (Some(time), time, true));
 }
 
 #[test]

@@ -14,6 +14,9 @@
 //! Sizes are unknown where they would have to be known ahead: a fragment is written, spooled and sent
 //! unit by unit as it is captured. Times are rounded to the millisecond. Durations of units are not
 //! written: the next unit tells, and the fragment's own duration travels beside it.
+//!
+//! What is cut out of another document keeps that one's Info and Tracks, byte by byte, and its scale, so that no time is rounded
+//! and nothing that only its tracks tell is lost.
 
 use bytes::Bytes;
 
@@ -21,10 +24,11 @@ use crate::{AccessUnit, Codec, MediaTime, Track, TrackKind, TrackNumber, Tracks}
 
 use super::ebml::{write_element, write_id, write_master, write_size, write_unsigned};
 use super::elements::Id;
+use super::reader::Reader;
 use super::tags::{self, END_OF_FRAGMENT, Tag};
 
 const APPLICATION: &[u8] = b"millrace";
-const TIMESTAMP_SCALE_NANOS: u64 = 1_000_000;
+const TIMESTAMP_SCALE_NANOS: i64 = 1_000_000;
 /// In eight bytes, the form that every tool knows.
 const UNKNOWN_SIZE: [u8; 8] = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 const FLAG_KEY: u8 = 0x80;
@@ -34,7 +38,11 @@ const FLAG_KEY: u8 = 0x80;
 #[derive(Clone, Debug)]
 pub struct Writer {
     tracks: Tracks,
-    /// The Timestamp of the open Cluster in ms.
+    /// The nanoseconds that a timestamp counts.
+    scale: i64,
+    /// Info and Tracks.
+    preamble: Bytes,
+    /// The Timestamp of the open Cluster.
     cluster: Option<i64>,
     /// The name of the tag that ends a fragment.
     end: &'static str,
@@ -60,7 +68,21 @@ pub enum WriteError {
 impl Writer {
     /// A writer for fragments of these tracks.
     pub fn new(tracks: &Tracks) -> Self {
-        Self { tracks: tracks.clone(), cluster: None, end: END_OF_FRAGMENT }
+        Self {
+            tracks: tracks.clone(),
+            scale: TIMESTAMP_SCALE_NANOS,
+            preamble: preamble(tracks),
+            cluster: None,
+            end: END_OF_FRAGMENT,
+        }
+    }
+
+    /// A writer for fragments that are cut out of the document that `reader` has read as far as its Tracks; `None` if there
+    /// were none.
+    pub fn cutting(reader: &Reader) -> Option<Self> {
+        let (tracks, read) = (reader.tracks()?.clone(), reader.preamble());
+        let preamble = [read.info.as_slice(), &read.tracks].concat().into();
+        Some(Self { tracks, scale: reader.scale(), preamble, cluster: None, end: END_OF_FRAGMENT })
     }
 
     /// The same, with another name for the tag that ends a fragment: other servers look for one of their own.
@@ -83,19 +105,14 @@ impl Writer {
         });
         write_id(&mut out, Id::SEGMENT);
         out.extend_from_slice(&UNKNOWN_SIZE);
-        write_master(&mut out, Id::INFO, |out| {
-            write_unsigned(out, Id::TIMESTAMP_SCALE, TIMESTAMP_SCALE_NANOS);
-            write_element(out, Id::MUXING_APP, APPLICATION);
-            write_element(out, Id::WRITING_APP, APPLICATION);
-        });
-        write_master(&mut out, Id::TRACKS, |out| self.tracks.iter().for_each(|track| write_track(out, track)));
+        out.extend_from_slice(&self.preamble);
         out.into()
     }
 
     /// The start of a Cluster at `start`.
     pub fn cluster(&mut self, start: MediaTime) -> Bytes {
         // Timestamps are unsigned; units before zero are reached by their signed relative time.
-        let timestamp = millis(start).max(0);
+        let timestamp = self.timestamp(start).max(0);
         self.cluster = Some(timestamp);
         let mut out = Vec::with_capacity(24);
         write_id(&mut out, Id::CLUSTER);
@@ -106,19 +123,26 @@ impl Writer {
 
     /// The head of a SimpleBlock and its payload, which is not copied.
     pub fn block(&mut self, unit: &AccessUnit) -> Result<(Bytes, Bytes), WriteError> {
+        let head = self.block_head(unit.track, unit.pts, unit.key, unit.data.len())?;
+        Ok((head, unit.data.clone()))
+    }
+
+    /// The head of a SimpleBlock whose payload has so many bytes.
+    pub fn block_head(&self, track: TrackNumber, pts: MediaTime, key: bool, bytes: usize) -> Result<Bytes, WriteError> {
         let cluster = self.cluster.ok_or(WriteError::NoCluster)?;
-        if self.tracks.find(unit.track).is_none() {
-            return Err(WriteError::UnknownTrack(unit.track));
+        if self.tracks.find(track).is_none() {
+            return Err(WriteError::UnknownTrack(track));
         }
-        let distance_ms = millis(unit.pts).saturating_sub(cluster);
-        let relative = i16::try_from(distance_ms).map_err(|_| WriteError::OutOfReach { distance_ms })?;
+        let distance = self.timestamp(pts).saturating_sub(cluster);
+        let out_of_reach = |_| WriteError::OutOfReach { distance_ms: distance.saturating_mul(self.scale) / 1_000_000 };
+        let relative = i16::try_from(distance).map_err(out_of_reach)?;
         let mut out = Vec::with_capacity(16);
         write_id(&mut out, Id::SIMPLE_BLOCK);
-        write_size(&mut out, unit.data.len() as u64 + 4);
-        out.push(0x80 | unit.track.get());
+        write_size(&mut out, bytes as u64 + 4);
+        out.push(0x80 | track.get());
         out.extend_from_slice(&relative.to_be_bytes());
-        out.push(if unit.key { FLAG_KEY } else { 0 });
-        Ok((out.into(), unit.data.clone()))
+        out.push(if key { FLAG_KEY } else { 0 });
+        Ok(out.into())
     }
 
     /// The end of a fragment: its tags and [`END_OF_FRAGMENT`], or what stands for it. Needs no open Cluster, so that a
@@ -130,11 +154,22 @@ impl Writer {
         tags::write(&mut out, pairs.chain(std::iter::once((self.end, ""))));
         out.into()
     }
+
+    /// Rounded to the nearest.
+    fn timestamp(&self, time: MediaTime) -> i64 {
+        time.as_nanos().saturating_add(self.scale / 2).div_euclid(self.scale)
+    }
 }
 
-/// Rounded to the nearest millisecond.
-fn millis(time: MediaTime) -> i64 {
-    time.as_nanos().saturating_add(500_000).div_euclid(1_000_000)
+fn preamble(tracks: &Tracks) -> Bytes {
+    let mut out = Vec::with_capacity(256);
+    write_master(&mut out, Id::INFO, |out| {
+        write_unsigned(out, Id::TIMESTAMP_SCALE, TIMESTAMP_SCALE_NANOS.unsigned_abs());
+        write_element(out, Id::MUXING_APP, APPLICATION);
+        write_element(out, Id::WRITING_APP, APPLICATION);
+    });
+    write_master(&mut out, Id::TRACKS, |out| tracks.iter().for_each(|track| write_track(out, track)));
+    out.into()
 }
 
 fn write_track(out: &mut Vec<u8>, track: &Track) {

@@ -20,7 +20,7 @@ use crate::error::{QueryError, StreamError};
 use crate::index::all_rows;
 use crate::key::{self, Row};
 use crate::limits;
-use crate::stream::{self, State, Stream};
+use crate::stream::{State, Stream};
 use crate::tail;
 
 /// What an expiry removed.
@@ -104,7 +104,7 @@ impl Archive {
     /// Gives up the oldest fragments of all streams, until `bytes` of the disk are free again or nothing is left
     /// that is old enough.
     pub async fn make_room(&self, bytes: u64, now: WallTime) -> Result<Expired, StreamError> {
-        let young = stream::number_at(now - limits::GIVEN_UP_AGE_MIN);
+        let young = FragmentNumber::at(now - limits::GIVEN_UP_AGE_MIN);
         let mut made = Expired::default();
         while made.swept.bytes < bytes {
             let archive = self.clone();

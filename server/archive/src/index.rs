@@ -22,7 +22,7 @@ use crate::key::Row;
 use crate::limits;
 use crate::live;
 use crate::raise::Raise;
-use crate::stream::{Stream, number_at};
+use crate::stream::Stream;
 use crate::streams::Streams;
 use crate::tail::Tail;
 
@@ -239,7 +239,7 @@ impl Owner for Index {
         let completed = match stored {
             Some(mut stored) => {
                 // Never a number that was given up, wherever the clock was set.
-                let arrived = number_at(stored.arrived);
+                let arrived = FragmentNumber::at(stored.arrived);
                 let next = end.tail.last.map_or(arrived, |last| arrived.max(FragmentNumber(last.number.0 + 1)));
                 stored.number = next.max(kept_from);
                 stored.live = live::place(end.tail.head.as_ref(), &stored.link(), stored.arrived);

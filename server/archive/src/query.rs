@@ -11,7 +11,7 @@ use crate::entry::Stored;
 use crate::error::{QueryError, ReadError};
 use crate::index::rows_in;
 use crate::key::{self, Row};
-use crate::stream::{Retention, Stream, number_at};
+use crate::stream::{Retention, Stream};
 use crate::tail::{self, Tail};
 
 /// A stream and what is stored of it.
@@ -104,8 +104,8 @@ impl Archive {
         let Some(stream) = self.stream(stream)? else {
             return Ok(Vec::new());
         };
-        let first = number_at(range.start).max(stream.first_kept(now));
-        let end = number_at(range.end).max(first);
+        let first = FragmentNumber::at(range.start).max(stream.first_kept(now));
+        let end = FragmentNumber::at(range.end).max(first);
         let keys = KeyRange::between(Row::ByNumber(stream.id, first).key(), Row::ByNumber(stream.id, end).key());
         let decode = |row: &[u8]| Stored::decode_row(row).ok_or(QueryError::Damaged("fragment"));
         let rows = rows_in(self.catalog(), keys, Direction::Ascending).take(limit);

@@ -110,7 +110,7 @@ impl Stream {
     /// The number below which fragments have expired at `now`: numbers are times of arrival, so that a
     /// changed retention holds at once for what is stored.
     pub(crate) fn first_kept(&self, now: WallTime) -> FragmentNumber {
-        number_at(now - self.kept_for()).max(self.kept_from)
+        FragmentNumber::at(now - self.kept_for()).max(self.kept_from)
     }
 
     /// Its ARN, as Kinesis Video Streams writes them: by it others know the stream.
@@ -210,11 +210,6 @@ pub(crate) fn parse_arn(arn: &str) -> Option<(StreamName, WallTime)> {
 pub(crate) enum State {
     Active = 0,
     Deleting = 1,
-}
-
-/// The number of a fragment that arrives at `time` and needs no raising.
-pub(crate) fn number_at(time: WallTime) -> FragmentNumber {
-    FragmentNumber(u64::try_from(time.as_nanos() / 1000).unwrap_or(0))
 }
 
 #[cfg(test)]

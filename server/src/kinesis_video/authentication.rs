@@ -30,6 +30,31 @@ pub(super) async fn whole(State(service): State<Service>, request: Request, next
     Ok(next.run(Request::from_parts(parts, Body::from(body))).await)
 }
 
+/// The same for a request whose body comes while it is made, and is not signed.
+pub(super) async fn head(State(service): State<Service>, request: Request, next: Next) -> Result<Response, Refusal> {
+    let (mut parts, body) = request.into_parts();
+    let (claim, Credentials { identity, secret }) = read(&service.keys, &parts).await?;
+    claim.verify(&as_signed(&parts), sigv4::Body::Streamed, &secret, SERVICE, now())?;
+    parts.extensions.insert(identity);
+    parts.extensions.insert(Standing { keys: service.keys, claim });
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// By what a caller whose call goes on and on is still let on: its key may be disabled meanwhile.
+#[derive(Clone)]
+pub(super) struct Standing {
+    keys: AccessKeys,
+    claim: Claim,
+}
+
+impl Standing {
+    /// Whether the key is still good.
+    pub(super) async fn holds(&self) -> Result<(), Refusal> {
+        self.keys.credentials(self.claim.access_key()).await?;
+        Ok(())
+    }
+}
+
 /// What a request claims, and what that is to be verified with.
 async fn read(keys: &AccessKeys, parts: &Parts) -> Result<(Claim, Credentials), Refusal> {
     let claim = Claim::read(&as_signed(parts))?;

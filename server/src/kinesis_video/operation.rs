@@ -53,6 +53,11 @@ impl Call {
         if self.identity.may(self.access, stream) { Ok(()) } else { Err(self.denied(stream.to_string())) }
     }
 
+    /// Whether the caller may do this with any stream at all.
+    pub(super) fn check_somewhere(&self) -> Result<(), Refusal> {
+        if self.identity.may_somewhere(self.access) { Ok(()) } else { Err(self.denied("*".to_owned())) }
+    }
+
     fn denied(&self, resource: String) -> Refusal {
         Refusal::AccessDenied { access_key: self.identity.access_key.clone(), operation: self.operation, resource }
     }
@@ -84,9 +89,7 @@ async fn serve<O: Operation>(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let call = Call { service, identity, operation: O::NAME, access: O::ACCESS };
-    if !call.identity.may_somewhere(O::ACCESS) {
-        return Err(call.denied("*".to_owned()));
-    }
+    call.check_somewhere()?;
     let asked = O::read(&Members::new(&members::parse(&body)?))?;
     Ok(Json(asked.carry_out(call).await?).into_response())
 }

@@ -59,6 +59,9 @@ pub(super) enum Refusal {
     /// There are too many streams.
     #[error("{0}")]
     TooManyStreams(String),
+    /// As many send media as may at once.
+    #[error("The server has as many connections of producers as it takes, which is {max}.", max = limits::PRODUCERS_MAX)]
+    TooManyProducers,
     /// AWS has this operation and this server has not.
     #[error("{operation} is not implemented by this server: {reason}")]
     NotThere { operation: &'static str, reason: &'static str },
@@ -94,6 +97,7 @@ impl Refusal {
             Self::VersionMismatch => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
             Self::TooManyTags => (StatusCode::BAD_REQUEST, "TagsPerResourceExceededLimitException"),
             Self::TooManyStreams(_) => (StatusCode::BAD_REQUEST, "AccountStreamLimitExceededException"),
+            Self::TooManyProducers => (StatusCode::BAD_REQUEST, "ConnectionLimitExceededException"),
             Self::NotThere { .. } => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException"),
             Self::NotPost => (StatusCode::METHOD_NOT_ALLOWED, "UnknownOperationException"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),

@@ -43,6 +43,13 @@ pub(super) const NEXT_TOKEN: Text = Text {
     fits: |text| all(text, |c| c.is_ascii_alphanumeric() || "+/=".contains(c)),
 };
 
+/// Digits, and more of them behind a dot: seconds in a header.
+pub(super) fn is_decimal(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && all(text, |c| c.is_ascii_digit());
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    digits(whole) && whole.len() <= 10 && digits(fraction)
+}
+
 const TAG_PATTERN: &str = r"[\p{L}\p{Z}\p{N}_.:/=+\-@]*";
 
 fn all(text: &str, allowed: impl Fn(char) -> bool) -> bool {
