@@ -1,4 +1,4 @@
-//! A stored document taken apart, to be framed anew with tags around its Cluster. Nothing is decoded, and nothing of the media
+//! A stored document taken apart, to be framed anew with tags around its media. Nothing is decoded, and nothing of the media
 //! is copied.
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //!   Info, Tracks       as stored
 //!   Tags               the fragment's own, if it has any
 //!   Tags               those that go before
-//!   Cluster            known size, in 8 bytes; its elements as stored
+//!   Cluster            known size, in 8 bytes; its elements as stored. Ours have one; others may have more
 //!   Tags               those that go behind
 //! ```
 //!
@@ -21,15 +21,15 @@ use super::error::{Error, ErrorKind};
 use super::tags::{self, END_OF_FRAGMENT, Tag};
 use super::writer::{UNKNOWN_SIZE, write_ebml};
 
-/// A document of one Cluster, taken apart.
+/// A document, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts {
     /// The EBML header.
     ebml: Bytes,
     /// Info and Tracks.
     headers: Vec<Bytes>,
-    /// What is in the Cluster.
-    cluster: Bytes,
+    /// What is in each Cluster.
+    clusters: Vec<Bytes>,
     /// The fragment's own tags, without [`END_OF_FRAGMENT`].
     pub tags: Vec<Tag>,
 }
@@ -39,31 +39,33 @@ pub fn parts(document: &Bytes) -> Result<Parts, Error> {
     let mut walk = Walk { document, at: 0 };
     let ebml = walk.whole(Id::EBML)?;
     walk.enter(Id::SEGMENT)?;
-    let (mut headers, mut cluster, mut tags) = (Vec::new(), None, Vec::new());
+    let (mut headers, mut clusters, mut tags) = (Vec::new(), Vec::new(), Vec::new());
     while let Some((header, start)) = walk.header()? {
         match header.id {
             Id::INFO | Id::TRACKS => headers.push(walk.whole(header.id)?),
-            Id::CLUSTER if cluster.is_none() => cluster = Some(walk.cluster()?),
+            Id::CLUSTER => clusters.push(walk.cluster()?),
             Id::TAGS => {
                 let whole = walk.whole(Id::TAGS)?;
                 let element = Element { id: Id::TAGS, offset: start, data: &whole[header.length..] };
                 tags.extend(tags::read(element)?);
             }
-            Id::EBML | Id::SEGMENT | Id::CLUSTER => {
-                return Err(ErrorKind::Unexpected { expected: "one Cluster", found: header.id }.at(start));
+            Id::EBML | Id::SEGMENT => {
+                return Err(ErrorKind::Unexpected { expected: "one document", found: header.id }.at(start));
             }
             other => drop(walk.whole(other)?),
         }
     }
     let end = document.len() as u64;
-    let cluster = cluster.ok_or_else(|| ErrorKind::Missing { missing: Id::CLUSTER, parent: Id::SEGMENT }.at(end))?;
+    if clusters.is_empty() {
+        return Err(ErrorKind::Missing { missing: Id::CLUSTER, parent: Id::SEGMENT }.at(end));
+    }
     tags.retain(|tag| tag.name != END_OF_FRAGMENT);
-    Ok(Parts { ebml, headers, cluster, tags })
+    Ok(Parts { ebml, headers, clusters, tags })
 }
 
 impl Parts {
-    /// The document with tags before and behind its Cluster, in three pieces: before the media, the media, and behind them.
-    pub fn framed(&self, before: &[(&str, &str)], behind: &[(&str, &str)]) -> [Bytes; 3] {
+    /// The document with tags before and behind its media, in pieces.
+    pub fn framed(&self, before: &[(&str, &str)], behind: &[(&str, &str)]) -> Vec<Bytes> {
         let mut head = Vec::with_capacity(1024);
         head.extend_from_slice(&self.ebml);
         write_id(&mut head, Id::SEGMENT);
@@ -73,11 +75,18 @@ impl Parts {
             tags::write(&mut head, self.tags.iter().map(|tag| (tag.name.as_str(), tag.value.as_str())));
         }
         tags::write(&mut head, before.iter().copied());
-        write_id(&mut head, Id::CLUSTER);
-        head.extend_from_slice(&(self.cluster.len() as u64 | 1 << 56).to_be_bytes());
-        let mut tail = Vec::with_capacity(256);
-        tags::write(&mut tail, behind.iter().copied());
-        [head.into(), self.cluster.clone(), tail.into()]
+        let mut pieces = Vec::with_capacity(2 * self.clusters.len() + 1);
+        for cluster in &self.clusters {
+            write_id(&mut head, Id::CLUSTER);
+            head.extend_from_slice(&(cluster.len() as u64 | 1 << 56).to_be_bytes());
+            pieces.extend([std::mem::take(&mut head).into(), cluster.clone()]);
+        }
+        if !behind.is_empty() {
+            let mut tail = Vec::with_capacity(256);
+            tags::write(&mut tail, behind.iter().copied());
+            pieces.push(tail.into());
+        }
+        pieces
     }
 }
 
@@ -162,9 +171,10 @@ mod tests {
     fn a_document_framed_anew_holds_the_same_media_and_more_tags() {
         let stored = stored(&[tag("place", "yard"), tag("place", "gate")]);
         let parts = parts(&stored).unwrap();
-        let [head, media, tail] = parts.framed(&[("N", "1"), ("T", "2.5")], &[("B", "0")]);
+        let pieces = parts.framed(&[("N", "1"), ("T", "2.5")], &[("B", "0")]);
+        let [_, media, _] = &pieces[..] else { panic!("{} pieces", pieces.len()) };
         assert!(stored.as_ptr_range().contains(&media.as_ptr()), "the media are not copied");
-        let framed = Bytes::from([head, media, tail].concat());
+        let framed = Bytes::from(pieces.concat());
         let (before, after) = (document(stored).unwrap(), document(framed.clone()).unwrap());
         assert_eq!((&after.tracks, after.start, &after.units), (&before.tracks, before.start, &before.units));
         let expected = [("place", "yard"), ("place", "gate"), ("N", "1"), ("T", "2.5"), ("B", "0")];
@@ -187,16 +197,22 @@ mod tests {
         let whole = parts(&stored).unwrap();
         for length in 0..stored.len() {
             if let Ok(cut) = parts(&stored.slice(..length)) {
-                assert!(whole.cluster.starts_with(&cut.cluster), "cut at {length}");
+                assert!(whole.clusters[0].starts_with(&cut.clusters[0]), "cut at {length}");
             }
         }
     }
 
     #[test]
-    fn two_clusters_are_refused() {
-        let (stored, mut writer) = (stored(&[]), Writer::new(&tracks()));
-        let two = [&stored[..], &writer.cluster(MediaTime::ZERO)].concat();
-        assert!(parts(&two.into()).unwrap_err().to_string().contains("one Cluster"));
+    fn documents_of_two_clusters_keep_both_and_two_documents_are_refused() {
+        let (one, mut writer) = (stored(&[]), Writer::new(&tracks()));
+        let mut two = [&one[..], &writer.cluster(MediaTime::from_millis(300))].concat();
+        let (head, data) = writer.block(&unit(9)).unwrap();
+        two.extend([head, data].concat());
+        let two = Bytes::from(two);
+        let framed = parts(&two).unwrap().framed(&[("N", "1")], &[]).concat();
+        assert_eq!(document(framed.into()).unwrap().units, document(two).unwrap().units);
+        let twice = [&one[..], &one[..]].concat();
+        assert!(parts(&twice.into()).unwrap_err().to_string().contains("one document"));
     }
 
     #[test]
