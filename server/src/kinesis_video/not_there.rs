@@ -8,21 +8,17 @@ use super::Service;
 use super::operation::methods;
 use super::refusal::Refusal;
 
-const MEDIA: &str = "media are sent and fetched by Millrace's own agents and pages so far";
+const MEDIA: &str = "media are sent, and played by players, in Millrace's own ways so far";
 const CHANNELS: &str = "there are no signaling channels yet";
 const IMAGES: &str = "no images are made of video yet";
 const NOTICES: &str = "nobody is notified of fragments yet";
 const EDGE: &str = "devices are configured by `millrace device configure`";
 
 /// Path, name, reason.
-const NOT_THERE: [(&str, &str, &str); 32] = [
+const NOT_THERE: [(&str, &str, &str); 28] = [
     ("/putMedia", "PutMedia", MEDIA),
-    ("/getMedia", "GetMedia", MEDIA),
-    ("/listFragments", "ListFragments", MEDIA),
-    ("/getMediaForFragmentList", "GetMediaForFragmentList", MEDIA),
     ("/getHLSStreamingSessionURL", "GetHLSStreamingSessionURL", MEDIA),
     ("/getDASHStreamingSessionURL", "GetDASHStreamingSessionURL", MEDIA),
-    ("/getClip", "GetClip", MEDIA),
     ("/getImages", "GetImages", IMAGES),
     ("/describeImageGenerationConfiguration", "DescribeImageGenerationConfiguration", IMAGES),
     ("/updateImageGenerationConfiguration", "UpdateImageGenerationConfiguration", IMAGES),
