@@ -60,15 +60,18 @@ impl Clip {
     /// Notes the next fragment. One that is refused is not in the clip.
     pub fn add(&mut self, tracks: &Tracks, units: &[AccessUnit], placement: Placement) -> Result<(), ClipError> {
         let mut placed = Placement { start: self.place(placement.start), ..placement };
-        let overlap = self.overlap(&runs(tracks, units, placed)?);
-        placed.start = placed.start + overlap;
-        let runs = runs(tracks, units, placed)?;
-        let samples = self.samples + runs.iter().map(|run| run.samples.len()).sum::<usize>();
+        let mut placed_runs = runs(tracks, units, placed)?;
+        let overlap = self.overlap(&placed_runs);
+        if !overlap.is_zero() {
+            placed.start = placed.start + overlap;
+            placed_runs = runs(tracks, units, placed)?;
+        }
+        let samples = self.samples + placed_runs.iter().map(|run| run.samples.len()).sum::<usize>();
         if samples > limits::CLIP_SAMPLES_MAX {
             return Err(ClipError::Full);
         }
-        let mut described = Vec::with_capacity(runs.len());
-        for run in runs {
+        let mut described = Vec::with_capacity(placed_runs.len());
+        for run in placed_runs {
             let track = tracks.find(run.track).expect("runs are of the fragment's tracks");
             let timescale = timescale(track).expect("runs are of tracks that are played");
             let entry = sample_entry(track)?;

@@ -144,20 +144,20 @@ mod tests {
 
     #[test]
     fn ends_belong_to_the_range_to_the_millisecond() {
-        let selected = read(json!({
+        let selected = read(&json!({
             "FragmentSelectorType": "SERVER_TIMESTAMP",
-            "TimestampRange": { "StartTimestamp": 1_700_000_000.1234, "EndTimestamp": 1_700_000_000.9876 },
+            "TimestampRange": { "StartTimestamp": 1_700_000_000.123_4, "EndTimestamp": 1_700_000_000.987_6 },
         }));
         let at = |millis: i64| WallTime::from_millis(1_700_000_000_000 + millis);
         assert_eq!(selected.unwrap(), FragmentSelector { origin: Origin::Server, range: at(124)..at(988) });
-        let moment = read(json!({
+        let moment = read(&json!({
             "FragmentSelectorType": "PRODUCER_TIMESTAMP",
             "TimestampRange": { "StartTimestamp": 1_700_000_000, "EndTimestamp": 1_700_000_000 },
         }));
         assert_eq!(moment.unwrap().range, at(0)..at(1));
-        let within_a_millisecond = read(json!({
+        let within_a_millisecond = read(&json!({
             "FragmentSelectorType": "PRODUCER_TIMESTAMP",
-            "TimestampRange": { "StartTimestamp": 1_700_000_000.0002, "EndTimestamp": 1_700_000_000.0004 },
+            "TimestampRange": { "StartTimestamp": 1_700_000_000.000_2, "EndTimestamp": 1_700_000_000.000_4 },
         }));
         assert!(within_a_millisecond.unwrap().range.is_empty());
     }
@@ -174,7 +174,7 @@ mod tests {
             ("PRODUCER_TIMESTAMP", 0.0, day + 0.001, "within 24 hours"),
             ("SERVER_TIMESTAMP", -1.0, 1.0, "in the past"),
         ] {
-            let selected = read(json!({
+            let selected = read(&json!({
                 "FragmentSelectorType": origin,
                 "TimestampRange": { "StartTimestamp": 1.7e9 + start, "EndTimestamp": 1.7e9 + end },
             }));
@@ -201,12 +201,12 @@ mod tests {
             ),
             (json!({ "FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange": range(-1, 1) }), "startTimestamp"),
         ] {
-            let refused = read(selector).unwrap_err().to_string();
+            let refused = read(&selector).unwrap_err().to_string();
             assert!(refused.contains(said), "{refused}");
         }
     }
 
-    fn read(selector: serde_json::Value) -> Result<FragmentSelector, Refusal> {
+    fn read(selector: &serde_json::Value) -> Result<FragmentSelector, Refusal> {
         FragmentSelector::read(&Members::new(selector.as_object().unwrap()))
     }
 }

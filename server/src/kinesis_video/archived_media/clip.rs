@@ -47,10 +47,11 @@ impl Operation for GetClip {
     type Answer = Response;
 
     fn read(members: &Members<'_>) -> Result<Self, Refusal> {
+        let stream = StreamReference::read(members)?;
         let selector = members.required("ClipFragmentSelector", members.structure("ClipFragmentSelector")?)?;
         let selector = FragmentSelector::read(&selector)?;
         selector.check_for_playback(storage::now())?;
-        Ok(Self { stream: StreamReference::read(members)?, selector })
+        Ok(Self { stream, selector })
     }
 
     async fn carry_out(self, call: Call) -> Result<Response, Refusal> {
@@ -139,8 +140,9 @@ async fn send_all(service: &Service, stream: u64, plan: Plan, sent: u64, sink: &
     let head = tokio::task::spawn_blocking(move || clip.head(sent)).await;
     let head = head.map_err(|error| broken_off(&error))?.map_err(|error| broken_off(&error))?;
     sink.send(Bytes::from_static(before)).await?;
-    sink.send(head).await?;
     drop(place);
+    let room = sink.room(head.len() as u64).await?;
+    sink.send(room.hold(head)).await?;
     for planned in fragments {
         let room = sink.room(planned.media_bytes).await?;
         let service = service.clone();

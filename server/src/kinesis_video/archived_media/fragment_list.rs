@@ -30,10 +30,11 @@ impl Operation for GetMediaForFragmentList {
     type Answer = Response;
 
     fn read(members: &Members<'_>) -> Result<Self, Refusal> {
+        let stream = StreamReference::read(members)?;
         let fragments = members.list("Fragments", &rules::FRAGMENT_NUMBER, 1..=limits::FRAGMENT_LIST_MAX)?;
         let fragments = members.required("Fragments", fragments)?.into_iter();
         let fragments = fragments.map(|number| fragment_number::read(number, "fragments")).collect::<Result<_, _>>()?;
-        Ok(Self { stream: StreamReference::read(members)?, fragments })
+        Ok(Self { stream, fragments })
     }
 
     async fn carry_out(self, call: Call) -> Result<Response, Refusal> {

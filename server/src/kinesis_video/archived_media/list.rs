@@ -65,6 +65,7 @@ impl Operation for ListFragments {
     type Answer = Page;
 
     fn read(members: &Members<'_>) -> Result<Self, Refusal> {
+        let stream = StreamReference::read(members)?;
         let max = members.integer("MaxResults", 1..=limits::FRAGMENTS_LISTED_MAX)?.unwrap_or(limits::FRAGMENTS_LISTED);
         let token = members.text("NextToken", &rules::FRAGMENTS_TOKEN)?.map(Token::read).transpose()?;
         let selector = members.structure("FragmentSelector")?.map(|selector| FragmentSelector::read(&selector));
@@ -72,7 +73,7 @@ impl Operation for ListFragments {
             (Some(token), _) => From::Token(token),
             (None, selector) => From::Selector(members.required("FragmentSelector", selector)?),
         };
-        Ok(Self { stream: StreamReference::read(members)?, max: max as usize, from })
+        Ok(Self { stream, max: max as usize, from })
     }
 
     async fn carry_out(self, call: Call) -> Result<Page, Refusal> {

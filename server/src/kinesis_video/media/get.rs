@@ -68,9 +68,9 @@ impl Operation for GetMedia {
     type Answer = Response;
 
     fn read(members: &Members<'_>) -> Result<Self, Refusal> {
+        let stream = StreamReference::read(members)?;
         let selector = members.required("StartSelector", members.structure("StartSelector")?)?;
-        let start = Start::read(&selector)?;
-        Ok(Self { stream: StreamReference::read(members)?, start })
+        Ok(Self { stream, start: Start::read(&selector)? })
     }
 
     async fn carry_out(self, call: Call) -> Result<Response, Refusal> {
