@@ -50,3 +50,23 @@ pub enum SegmentError {
     #[error("the media segment can't be written: {0}")]
     Write(#[from] mp4_atom::Error),
 }
+
+/// Why a fragment can't be in a clip.
+#[derive(Debug, thiserror::Error)]
+pub enum ClipError {
+    /// Its tracks can't be described.
+    #[error(transparent)]
+    Tracks(#[from] InitError),
+    /// Its units can't be described.
+    #[error(transparent)]
+    Units(#[from] SegmentError),
+    /// A track is of another kind than in the fragments before, or of another sampling frequency.
+    #[error("track {0} is not what it was in the fragments before")]
+    Changed(TrackNumber),
+    /// The clip has as much as one can have.
+    #[error("the clip has as many samples or configurations as one can have")]
+    Full,
+    /// The MP4 writer refused.
+    #[error("the clip can't be written: {0}")]
+    Write(#[from] mp4_atom::Error),
+}

@@ -5,8 +5,9 @@
 //! where fragments are kept. Times are wall times given by the caller.
 //!
 //! Start reading at [`timeline::Timeline`] (fragments become segments with their discontinuities),
-//! [`playlist`] (segments become text) and [`cmaf`] (access units become bytes).
+//! [`playlist`] (segments become text) and [`cmaf`] (access units become bytes). [`clip`] makes one file of many fragments.
 
+pub mod clip;
 pub mod cmaf;
 pub mod error;
 pub mod limits;
@@ -15,4 +16,4 @@ pub mod timeline;
 
 mod date;
 
-pub use error::{InitError, SegmentError};
+pub use error::{ClipError, InitError, SegmentError};

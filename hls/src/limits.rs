@@ -25,3 +25,10 @@ pub const PAST_SEGMENTS_MAX: usize = 21_600;
 /// The most media bytes in one segment: the MP4 box sizes that we write have 32 bits, and a fragment
 /// is at most 50 MiB (`fragment::limits`); anything larger is a fault upstream.
 pub const SEGMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The most samples in a clip: a day of video at 30 pictures a second with sound. At most 28 bytes of tables each, and as much again
+/// while they are written.
+pub const CLIP_SAMPLES_MAX: usize = 8_000_000;
+
+/// The most configurations of a decoder in one track of a clip: as many changes as Kinesis Video Streams allows in a session.
+pub const CLIP_CONFIGURATIONS_MAX: usize = 500;

@@ -4,11 +4,12 @@
 
 mod clip;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use fragment::WallTime;
+use hls::clip::{Clip, FILE_TYPE, media};
 use hls::cmaf::{self, Placement};
 
 #[test]
@@ -32,21 +33,56 @@ fn ffprobe_finds_pictures_at_an_even_pace_across_segments() {
     assert!(times.windows(2).all(|pair| (pair[1] - pair[0] - 0.04).abs() < 0.0001), "{times:?}");
 }
 
+#[test]
+fn ffprobe_reads_the_same_packets_from_a_clip_and_at_the_same_pace() {
+    let path = write_as_clip();
+    let of_cmaf = write_as_cmaf();
+    for stream in ["v", "a"] {
+        for field in ["data_hash", "flags"] {
+            assert_eq!(packets(&path, stream, field), packets(&of_cmaf, stream, field), "{field} of {stream}");
+        }
+        let times = |path: &Path| -> Vec<f64> {
+            packets(path, stream, "pts_time").iter().map(|time| time.parse().unwrap()).collect()
+        };
+        let (clip, cmaf) = (times(&path), times(&of_cmaf));
+        let offsets: Vec<f64> = clip.iter().zip(&cmaf).map(|(clip, cmaf)| cmaf - clip).collect();
+        assert!(offsets.iter().all(|offset| (offset - offsets[0]).abs() < 0.0011), "{offsets:?}");
+    }
+}
+
+/// Writes all fragments into one clip.
+fn write_as_clip() -> PathBuf {
+    let (tracks, fragments) = clip::fragments();
+    let mut clip = Clip::default();
+    for (i, units) in (0u32..).zip(&fragments) {
+        clip.add(&tracks, units, placement(i)).unwrap();
+    }
+    let head = clip.head(FILE_TYPE.len() as u64).unwrap();
+    let media = fragments.iter().map(|units| media(&tracks, units));
+    write(&[FILE_TYPE, &head, &media.collect::<Vec<_>>().concat()].concat(), "clip")
+}
+
 /// Writes the init segment and all media segments into one file, as a player would concatenate them.
-fn write_as_cmaf() -> std::path::PathBuf {
+fn write_as_cmaf() -> PathBuf {
     let (tracks, fragments) = clip::fragments();
     let mut file = cmaf::init(&tracks).unwrap().to_vec();
     for (i, units) in (0u32..).zip(&fragments) {
-        let start = WallTime::from_millis(1_700_000_000_000) + clip::FRAGMENT * i;
-        let placement = Placement {
-            origin: clip::BEGIN + clip::FRAGMENT * i,
-            start,
-            duration: Duration::from_secs(1),
-            sequence_number: i + 1,
-        };
-        file.extend_from_slice(&cmaf::segment(&tracks, units, placement).unwrap());
+        file.extend_from_slice(&cmaf::segment(&tracks, units, placement(i)).unwrap());
     }
-    let name = format!("cmaf-{}-{:?}.mp4", std::process::id(), std::thread::current().id());
+    write(&file, "cmaf")
+}
+
+fn placement(number: u32) -> Placement {
+    Placement {
+        origin: clip::BEGIN + clip::FRAGMENT * number,
+        start: WallTime::from_millis(1_700_000_000_000) + clip::FRAGMENT * number,
+        duration: Duration::from_secs(1),
+        sequence_number: number + 1,
+    }
+}
+
+fn write(file: &[u8], kind: &str) -> PathBuf {
+    let name = format!("{kind}-{}-{:?}.mp4", std::process::id(), std::thread::current().id());
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, file).unwrap();
     path

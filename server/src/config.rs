@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::key_service::KeySettings;
+use crate::kinesis_video::ReadQuotas;
 use crate::limits::Profile;
 pub use crate::shared_store::SharedStore;
 
@@ -39,11 +40,19 @@ pub enum Limits {
 }
 
 impl Limits {
-    /// In numbers.
+    /// Of what is put.
     pub(crate) fn profile(self) -> &'static Profile {
         match self {
             Self::Own => &Profile::OWN,
             Self::Aws => &Profile::AWS,
+        }
+    }
+
+    /// Of what is read.
+    pub(crate) fn reading(self) -> ReadQuotas {
+        match self {
+            Self::Own => ReadQuotas::default(),
+            Self::Aws => ReadQuotas::AWS,
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! control.rs          kinesisvideo                  /createStream, /describeStream, …: streams and what is said of them
-//! media.rs            kinesis-video-media           /putMedia
+//! media.rs            kinesis-video-media           /putMedia, /getMedia: media as they come
+//! archived_media.rs   kinesis-video-archived-media  /listFragments, /getClip, …: media that are kept
 //! not_there.rs        of all five services          what AWS has and this server has not, each with its reason
 //!
 //! authentication.rs   who calls: a signature becomes an `Identity`
@@ -12,20 +13,31 @@
 //! operation.rs        what an operation is made of, and the way of a call through it
 //! streams.rs          the archive's streams as the API sees them
 //! fragment_number.rs  its fragments' numbers
+//! selector.rs         which of its fragments are meant
+//! quotas.rs           how much of a stream may be read
+//! chunk.rs            a fragment as it is sent
+//! feed.rs             responses that are made while they are sent
+//! playable.rs         whether a fragment can be played
 //! ```
 //!
 //! An operation is one file, or one type in a file of its like: what it is asked, what it answers, who may ask. The paths of
 //! AWS and those of the console do not clash, so both are served on one address. design/aws-api.md says why it is so.
 
+mod archived_media;
 mod authentication;
+mod chunk;
 mod control;
+mod feed;
 mod fragment_number;
 mod media;
 mod members;
 mod not_there;
 mod operation;
+mod playable;
+mod quotas;
 mod refusal;
 mod rules;
+mod selector;
 mod streams;
 
 #[cfg(test)]
@@ -39,39 +51,81 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::access_keys::AccessKeys;
+use crate::http::damage::Damage;
+use crate::http::outgoing::Outgoing;
+use crate::limits;
+use quotas::Places;
+pub(crate) use quotas::ReadQuotas;
 
 pub(crate) use media::Receiving;
 
 /// What the API is made of.
+pub(crate) struct Parts {
+    pub(crate) archive: Archive,
+    /// Whether other servers work on the same streams.
+    pub(crate) is_shared: bool,
+    /// Where clients reach this server: scheme, host and port, without a path.
+    pub(crate) public_url: String,
+    /// Room for media on their way out.
+    pub(crate) outgoing: Outgoing,
+    /// The fragments that are known to be damaged.
+    pub(crate) damage: Arc<Damage>,
+    pub(crate) quotas: ReadQuotas,
+    /// What sessions of PutMedia work with.
+    pub(crate) receiving: Receiving,
+    /// Ends what would go on for ever.
+    pub(crate) stop: CancellationToken,
+}
+
+/// What all calls share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Service {
     archive: Archive,
-    /// Whether other servers work on the same streams.
     is_shared: bool,
     keys: AccessKeys,
-    /// Where clients reach this server: scheme, host and port, without a path.
     public_url: Arc<str>,
+    outgoing: Outgoing,
+    damage: Arc<Damage>,
+    quotas: ReadQuotas,
     receiving: Receiving,
+    /// Connections of GetMedia.
+    get_media: Places,
+    /// Connections of GetMediaForFragmentList.
+    fragment_lists: Places,
+    /// Clips whose tables are in memory.
+    clips: Arc<Semaphore>,
+    stop: CancellationToken,
 }
 
 impl Service {
     /// Puts the parts together.
-    pub(crate) fn new(archive: Archive, is_shared: bool, public_url: &str) -> Self {
-        let keys = AccessKeys::new(archive.vault().clone());
-        Self { archive, is_shared, keys, public_url: public_url.into(), receiving: Receiving::default() }
-    }
-
-    /// The same, with what sessions of PutMedia work with.
-    pub(crate) fn with_receiving(self, receiving: Receiving) -> Self {
-        Self { receiving, ..self }
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { archive, is_shared, public_url, outgoing, damage, quotas, receiving, stop } = parts;
+        Self {
+            keys: AccessKeys::new(archive.vault().clone()),
+            archive,
+            is_shared,
+            public_url: public_url.into(),
+            outgoing,
+            damage,
+            quotas,
+            receiving,
+            get_media: Places::new(quotas.get_media),
+            fragment_lists: Places::new(quotas.fragment_list),
+            clips: Arc::new(Semaphore::new(limits::CLIPS_MAX)),
+            stop,
+        }
     }
 }
 
 /// The routes of the API.
 pub(crate) fn router(service: Service) -> Router {
-    let routes = control::routes(&service).merge(media::routes(&service)).merge(not_there::routes());
+    let routes = control::routes(&service).merge(media::routes(&service)).merge(archived_media::routes(&service));
+    let routes = routes.merge(not_there::routes());
     routes.layer(middleware::from_fn(numbered_and_open)).with_state(service)
 }
 

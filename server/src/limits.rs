@@ -200,6 +200,50 @@ pub(crate) const AWS_REQUEST_BYTES_MAX: usize = 256 * 1024;
 /// Tags of a stream, as at AWS.
 pub(crate) const TAGS_MAX: usize = 50;
 
+/// Fragments in one page of a list unless the client says how many, and at most, as at AWS.
+pub(crate) const FRAGMENTS_LISTED: u32 = 100;
+/// See [`FRAGMENTS_LISTED`].
+pub(crate) const FRAGMENTS_LISTED_MAX: u32 = 1000;
+
+/// Fragments that are looked through for the one that contains a moment: those of the longest time that one lasts, at 50 a second.
+pub(crate) const CONTAINING_MAX: usize = 1000;
+
+/// Fragments that GetMediaForFragmentList may be asked for, as at AWS.
+pub(crate) const FRAGMENT_LIST_MAX: usize = 1000;
+
+/// Connections of GetMedia that read one stream: each has a task and a fragment or two in memory. AWS allows 3.
+pub(crate) const GET_MEDIA_PER_STREAM_MAX: usize = 100;
+
+/// The same of GetMediaForFragmentList. AWS allows 5.
+pub(crate) const FRAGMENT_LISTS_PER_STREAM_MAX: usize = 100;
+
+/// How long GetMedia waits for the next fragment: the longest takes 20 s, and some to arrive. AWS ends after 3 s, and in between
+/// fragments that are longer.
+pub(crate) const GET_MEDIA_WAIT: Duration = Duration::from_secs(30);
+
+/// Rows of fragments that GetMedia takes from the index at once: few enough that none of them expires meanwhile.
+pub(crate) const GET_MEDIA_PAGE: usize = 16;
+
+/// How often it is looked whether the key of a long response is still good.
+pub(crate) const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest range of a clip or of a session of the past, as at AWS.
+pub(crate) const PLAYBACK_RANGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Fragments in a clip: a day of fragments of half a second. AWS allows 200.
+pub(crate) const CLIP_FRAGMENTS_MAX: usize = 172_800;
+
+/// Clips whose tables are in memory at one time: up to 450 MB each, for a day at 30 pictures a second and twice while they are
+/// written; an hour takes 5 MB. Others wait.
+pub(crate) const CLIPS_MAX: usize = 4;
+
+/// How long a clip's tables may take before it is answered without them. Until then errors can be told in the answer; clients
+/// wait a minute for one, and our own listener 30 s.
+pub(crate) const CLIP_ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// How often a client that waits for a clip's tables is sent a few bytes, so that it does not give up.
+pub(crate) const CLIP_SIGN_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Streams in one answer, as at AWS: all that there can be.
 pub(crate) const STREAMS_LISTED_MAX: u32 = 10_000;
 

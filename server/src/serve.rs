@@ -24,6 +24,8 @@ use crate::config::{Config, StorageSettings};
 use crate::data_folder::{self, DataFolder, FolderError};
 use crate::devices::Devices;
 use crate::fleet::Fleet;
+use crate::http::damage::Damage;
+use crate::http::outgoing::Outgoing;
 use crate::ingest::{self, Ingest, IngestError};
 use crate::kinesis_video::Receiving;
 use crate::office::Office;
@@ -174,6 +176,8 @@ impl Server {
             tasks.spawn(retention::keep_free(storage.clone(), keep_free, stop.clone()));
         }
         tasks.spawn(telemetry::fold_samples(metrics.clone(), stop.clone()));
+        let outgoing = Outgoing::new(http::limits::OUTGOING_BYTES_MAX);
+        let damage = Arc::new(Damage::default());
         let archive = storage.archive().clone();
         let scraped = archive.clone();
         let state = http::State::new(http::Parts {
@@ -186,11 +190,20 @@ impl Server {
             }),
             presence: Box::new(presences.clone()),
             fleet,
+            outgoing: outgoing.clone(),
+            damage: damage.clone(),
         });
         let public_url = config.public_url.unwrap_or_else(|| format!("http://{}", reachable(http)));
-        let service = kinesis_video::Service::new(storage.archive().clone(), storage.is_shared(), &public_url);
-        let receiving = Receiving::new(config.limits.profile(), budget, presences, stop.clone());
-        let service = service.with_receiving(receiving);
+        let service = kinesis_video::Service::new(kinesis_video::Parts {
+            archive: storage.archive().clone(),
+            is_shared: storage.is_shared(),
+            public_url,
+            outgoing,
+            damage,
+            quotas: config.limits.reading(),
+            receiving: Receiving::new(config.limits.profile(), budget, presences, stop.clone()),
+            stop: stop.clone(),
+        });
         let router = http::router(state).merge(kinesis_video::router(service));
         let patience = http::listener::Patience::default();
         tasks.spawn(http::listener::serve(listener, router, patience, stop.clone()));

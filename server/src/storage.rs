@@ -404,7 +404,7 @@ fn store_refusal(error: &StoreError) -> Refusal {
 }
 
 /// The ack's code when no data key can be had. All of them mean that the device keeps the fragment.
-fn key_code(error: &KeyError) -> ErrorCode {
+pub(crate) fn key_code(error: &KeyError) -> ErrorCode {
     match error.refusal() {
         Some(KeyRefusal::AccessDenied) => ErrorCode::KmsAccessDenied,
         Some(KeyRefusal::Disabled) => ErrorCode::KmsDisabled,

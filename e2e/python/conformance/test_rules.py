@@ -8,6 +8,8 @@ import unittest
 
 from stage import call, client
 
+SERVICES = ["kinesisvideo", "kinesis-video-media", "kinesis-video-archived-media"]
+
 # What fits, where the rules alone don't say.
 SAMPLES = {
     "StreamName": "no-such-stream",
@@ -18,7 +20,8 @@ SAMPLES = {
     "TagKey": "key",
     "TagValue": "value",
     "KmsKeyId": "alias/aws/kinesisvideo",
-    "NextToken": "",
+    "NextToken": "YQ==",
+    "FragmentNumberString": "0",
 }
 REFUSALS = {
     "InvalidArgumentException",
@@ -95,8 +98,8 @@ def broken(shape):
 
 class Rules(unittest.TestCase):
     def setUp(self):
-        model = client().meta.service_model
-        operations = [model.operation_model(name) for name in model.operation_names]
+        models = [client(service).meta.service_model for service in SERVICES]
+        operations = [model.operation_model(name) for model in models for name in model.operation_names]
         self.operations = [each for each in operations if call(each.http["requestUri"], {})[0] != 501]
         self.assertTrue(self.operations)
 

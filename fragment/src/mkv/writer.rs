@@ -30,7 +30,7 @@ use super::tags::{self, END_OF_FRAGMENT, Tag};
 const APPLICATION: &[u8] = b"millrace";
 const TIMESTAMP_SCALE_NANOS: i64 = 1_000_000;
 /// In eight bytes, the form that every tool knows.
-const UNKNOWN_SIZE: [u8; 8] = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+pub(super) const UNKNOWN_SIZE: [u8; 8] = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 const FLAG_KEY: u8 = 0x80;
 
 /// Writes one fragment after another, each a document of its own: [`Self::header`],
@@ -94,15 +94,7 @@ impl Writer {
     /// Everything before the first Cluster. The same for every fragment of these tracks.
     pub fn header(&self) -> Bytes {
         let mut out = Vec::with_capacity(512);
-        write_master(&mut out, Id::EBML, |out| {
-            write_unsigned(out, Id::EBML_VERSION, 1);
-            write_unsigned(out, Id::EBML_READ_VERSION, 1);
-            write_unsigned(out, Id::EBML_MAX_ID_LENGTH, 4);
-            write_unsigned(out, Id::EBML_MAX_SIZE_LENGTH, 8);
-            write_element(out, Id::DOC_TYPE, b"matroska");
-            write_unsigned(out, Id::DOC_TYPE_VERSION, 4);
-            write_unsigned(out, Id::DOC_TYPE_READ_VERSION, 2);
-        });
+        write_ebml(&mut out);
         write_id(&mut out, Id::SEGMENT);
         out.extend_from_slice(&UNKNOWN_SIZE);
         out.extend_from_slice(&self.preamble);
@@ -170,6 +162,19 @@ fn preamble(tracks: &Tracks) -> Bytes {
     });
     write_master(&mut out, Id::TRACKS, |out| tracks.iter().for_each(|track| write_track(out, track)));
     out.into()
+}
+
+/// The header that every document begins with.
+pub(super) fn write_ebml(out: &mut Vec<u8>) {
+    write_master(out, Id::EBML, |out| {
+        write_unsigned(out, Id::EBML_VERSION, 1);
+        write_unsigned(out, Id::EBML_READ_VERSION, 1);
+        write_unsigned(out, Id::EBML_MAX_ID_LENGTH, 4);
+        write_unsigned(out, Id::EBML_MAX_SIZE_LENGTH, 8);
+        write_element(out, Id::DOC_TYPE, b"matroska");
+        write_unsigned(out, Id::DOC_TYPE_VERSION, 4);
+        write_unsigned(out, Id::DOC_TYPE_READ_VERSION, 2);
+    });
 }
 
 fn write_track(out: &mut Vec<u8>, track: &Track) {

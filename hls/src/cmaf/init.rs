@@ -1,7 +1,7 @@
 //! The initialisation segment: what a decoder must know before the first media segment.
 
 use bytes::Bytes;
-use fragment::{Codec, Track, Tracks, codec};
+use fragment::{Codec, Track, TrackNumber, Tracks, codec};
 use mp4_atom::{
     Atom, Audio, Avc1, Avcc, Dinf, Dref, DrefEntry, Encode, Esds, FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Mdhd, Mdia, Minf,
     Moov, Mp4a, Mvex, Mvhd, Smhd, Stbl, Stco, Stsd, Tkhd, Trak, Trex, Url, Visual, Vmhd, esds,
@@ -26,7 +26,7 @@ pub fn init(tracks: &Tracks) -> Result<Bytes, InitError> {
         let Some(timescale) = timescale(track) else {
             continue;
         };
-        moov.trak.push(trak(track, timescale)?);
+        moov.trak.push(trak(track.number, timescale, vec![sample_entry(track)?]));
         extends.trex.push(Trex {
             track_id: u32::from(track.number.get()),
             default_sample_description_index: 1,
@@ -50,13 +50,14 @@ pub fn init(tracks: &Tracks) -> Result<Bytes, InitError> {
     Ok(bytes.into())
 }
 
-fn trak(track: &Track, timescale: u32) -> Result<Trak, InitError> {
-    let entry = sample_entry(track)?;
-    let (width, height) = entry.visual().map_or((0, 0), |visual| (visual.width, visual.height));
-    let video = entry.visual().is_some();
-    Ok(Trak {
+/// A track whose samples are coded as these entries say, without any sample yet.
+pub(crate) fn trak(number: TrackNumber, timescale: u32, entries: Vec<mp4_atom::Codec>) -> Trak {
+    let visual = entries.iter().find_map(|entry| entry.visual());
+    let (width, height) = visual.map_or((0, 0), |visual| (visual.width, visual.height));
+    let video = visual.is_some();
+    Trak {
         tkhd: Tkhd {
-            track_id: u32::from(track.number.get()),
+            track_id: u32::from(number.get()),
             enabled: true,
             in_movie: true,
             volume: u8::from(!video).into(),
@@ -75,15 +76,16 @@ fn trak(track: &Track, timescale: u32) -> Result<Trak, InitError> {
                 smhd: (!video).then(Smhd::default),
                 // The media lies in the same file: an empty location.
                 dinf: Dinf { dref: Dref { entries: vec![DrefEntry::Url(Url::default())] } },
-                stbl: Stbl { stsd: Stsd { codecs: vec![entry] }, stco: Some(Stco::default()), ..Stbl::default() },
+                stbl: Stbl { stsd: Stsd { codecs: entries }, stco: Some(Stco::default()), ..Stbl::default() },
                 ..Minf::default()
             },
         },
         ..Trak::default()
-    })
+    }
 }
 
-fn sample_entry(track: &Track) -> Result<mp4_atom::Codec, InitError> {
+/// What tells a decoder how the samples of a track are coded.
+pub(crate) fn sample_entry(track: &Track) -> Result<mp4_atom::Codec, InitError> {
     let configuration = |source| InitError::Configuration { track: track.number, source };
     match &track.codec {
         Codec::H264(config) => Ok(mp4_atom::Codec::Avc1(Avc1 {

@@ -15,6 +15,9 @@ mod segment;
 pub use init::init;
 pub use segment::{Placement, segment};
 
+pub(crate) use init::{sample_entry, trak};
+pub(crate) use segment::{Run, runs};
+
 use fragment::{Codec, Track};
 
 /// Ticks per second of video tracks: the clock of MPEG, a multiple of all common frame rates.
@@ -23,7 +26,7 @@ const VIDEO_TIMESCALE: u32 = 90_000;
 /// The ticks per second of a track, or `None` if it is left out.
 ///
 /// Audio counts in samples, so that packets follow each other without rounding.
-fn timescale(track: &Track) -> Option<u32> {
+pub(crate) fn timescale(track: &Track) -> Option<u32> {
     match &track.codec {
         Codec::H264(_) | Codec::H265(_) => Some(VIDEO_TIMESCALE),
         Codec::Aac(config) => Some(config.sampling_frequency()).filter(|frequency| *frequency > 0),

@@ -62,15 +62,20 @@ pub fn segment(tracks: &Tracks, units: &[AccessUnit], placement: Placement) -> R
 const MDAT_HEADER_BYTES: usize = 8;
 
 /// The units of one track, placed in time.
-struct Run<'a> {
-    track: TrackNumber,
-    units: Vec<&'a AccessUnit>,
-    decode_time: u64,
-    samples: Vec<TrunEntry>,
-    bytes: usize,
+pub(crate) struct Run<'a> {
+    pub(crate) track: TrackNumber,
+    pub(crate) units: Vec<&'a AccessUnit>,
+    pub(crate) decode_time: u64,
+    pub(crate) samples: Vec<TrunEntry>,
+    pub(crate) bytes: usize,
 }
 
-fn runs<'a>(tracks: &Tracks, units: &'a [AccessUnit], placement: Placement) -> Result<Vec<Run<'a>>, SegmentError> {
+/// The units of each track that browsers play.
+pub(crate) fn runs<'a>(
+    tracks: &Tracks,
+    units: &'a [AccessUnit],
+    placement: Placement,
+) -> Result<Vec<Run<'a>>, SegmentError> {
     let mut runs = Vec::new();
     for track in tracks {
         let Some(timescale) = timescale(track) else {

@@ -72,8 +72,8 @@ pub(crate) struct Library {
 }
 
 impl Library {
-    pub(crate) fn new(archive: Archive) -> Self {
-        Self { archive, damage: Arc::default() }
+    pub(crate) fn new(archive: Archive, damage: Arc<Damage>) -> Self {
+        Self { archive, damage }
     }
 
     /// All streams in the order of their names.

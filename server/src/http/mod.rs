@@ -21,14 +21,14 @@
 
 mod api;
 mod console;
-mod damage;
+pub(crate) mod damage;
 mod devices;
 mod error;
 mod health;
 mod library;
 pub(crate) mod limits;
 pub(crate) mod listener;
-mod outgoing;
+pub(crate) mod outgoing;
 mod playback;
 mod rendition;
 mod seal;
@@ -47,6 +47,7 @@ use fragment::{StreamName, WallTime};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use damage::Damage;
 use error::Problem;
 use library::Library;
 use outgoing::Outgoing;
@@ -76,6 +77,10 @@ pub(crate) struct Parts {
     pub(crate) presence: Box<dyn Presence>,
     /// The devices.
     pub(crate) fleet: Fleet,
+    /// Room for media on their way out.
+    pub(crate) outgoing: Outgoing,
+    /// The fragments that are known to be damaged.
+    pub(crate) damage: Arc<Damage>,
 }
 
 /// What all requests share. Cheap to clone.
@@ -99,7 +104,7 @@ impl State {
     /// Puts the parts together.
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(Shared {
-            library: Library::new(parts.archive),
+            library: Library::new(parts.archive, parts.damage),
             sealer: Sealer::new(&parts.token_key),
             console_key: parts.console_key,
             metrics: parts.metrics,
@@ -108,7 +113,7 @@ impl State {
             segments: SegmentCache::new(limits::SEGMENT_CACHE_BYTES_MAX),
             renditions: Renditions::default(),
             building: Semaphore::new(limits::SEGMENTS_BUILDING_MAX),
-            outgoing: Outgoing::new(limits::OUTGOING_BYTES_MAX),
+            outgoing: parts.outgoing,
         }))
     }
 

@@ -12,7 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Room is given in KiB: a semaphore counts to less than 2^32 at once.
 const UNIT_BYTES: u64 = 1024;
 
-/// All the room there is.
+/// All the room there is. Clones share it.
+#[derive(Clone)]
 pub(crate) struct Outgoing {
     room: Arc<Semaphore>,
     units: u32,

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use axum::{Json, Router, middleware};
@@ -16,7 +16,7 @@ use super::{Service, authentication};
 use crate::access_keys::{Access, Identity};
 use fragment::StreamName;
 
-/// An operation whose request and answer are JSON. The type is what it is asked.
+/// An operation whose request is JSON. The type is what it is asked.
 pub(super) trait Operation: Sized + Send + 'static {
     /// As AWS calls it.
     const NAME: &'static str;
@@ -24,8 +24,8 @@ pub(super) trait Operation: Sized + Send + 'static {
     const PATH: &'static str;
     /// Who may call it.
     const ACCESS: Access;
-    /// What it answers.
-    type Answer: Serialize;
+    /// What it answers: what is told as JSON, or a response with media.
+    type Answer: Send;
 
     /// Reads what is asked.
     fn read(members: &Members<'_>) -> Result<Self, Refusal>;
@@ -45,6 +45,8 @@ pub(super) struct Call {
     pub(super) identity: Identity,
     pub(super) operation: &'static str,
     pub(super) access: Access,
+    /// For what our own extensions are asked by; AWS has all of it in the body.
+    pub(super) headers: HeaderMap,
 }
 
 impl Call {
@@ -73,9 +75,24 @@ impl Call {
 }
 
 /// Adds the route of an operation, which is for those who have signed.
-pub(super) fn route<O: Operation>(router: Router<Service>, service: &Service) -> Router<Service> {
+pub(super) fn route<O>(router: Router<Service>, service: &Service) -> Router<Service>
+where
+    O: Operation<Answer: Serialize>,
+{
+    route_to::<O>(router, service, post(serve_json::<O>))
+}
+
+/// Adds the route of one that answers with media.
+pub(super) fn route_media<O>(router: Router<Service>, service: &Service) -> Router<Service>
+where
+    O: Operation<Answer = Response>,
+{
+    route_to::<O>(router, service, post(serve::<O>))
+}
+
+fn route_to<O: Operation>(router: Router<Service>, service: &Service, to: MethodRouter<Service>) -> Router<Service> {
     let signed = middleware::from_fn_with_state(service.clone(), authentication::whole);
-    router.route(O::PATH, methods(post(serve::<O>).route_layer(signed)))
+    router.route(O::PATH, methods(to.route_layer(signed)))
 }
 
 /// A path of the API: what is there for `POST`, the questions that browsers ask before, and nothing else.
@@ -83,21 +100,34 @@ pub(super) fn methods(post: MethodRouter<Service>) -> MethodRouter<Service> {
     post.options(preflight).fallback(async || Refusal::NotPost)
 }
 
+async fn serve_json<O>(
+    service: State<Service>,
+    identity: Extension<Identity>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<O::Answer>, Refusal>
+where
+    O: Operation<Answer: Serialize>,
+{
+    serve::<O>(service, identity, headers, body).await.map(Json)
+}
+
 async fn serve<O: Operation>(
     State(service): State<Service>,
     Extension(identity): Extension<Identity>,
+    headers: HeaderMap,
     body: Bytes,
-) -> Result<Response, Refusal> {
-    let call = Call { service, identity, operation: O::NAME, access: O::ACCESS };
+) -> Result<O::Answer, Refusal> {
+    let call = Call { service, identity, operation: O::NAME, access: O::ACCESS, headers };
     call.check_somewhere()?;
     let asked = O::read(&Members::new(&members::parse(&body)?))?;
-    Ok(Json(asked.carry_out(call).await?).into_response())
+    asked.carry_out(call).await
 }
 
 /// Pages of any origin may call: what they may do is a matter of their keys.
 async fn preflight() -> impl IntoResponse {
     let allowed = "authorization, content-type, x-amz-date, x-amz-security-token, x-amz-content-sha256, x-amz-user-agent, \
-                   amz-sdk-invocation-id, amz-sdk-request";
+                   amz-sdk-invocation-id, amz-sdk-request, x-millrace-clip-start";
     let headers = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, allowed),

@@ -7,6 +7,7 @@ use archive::{QueryError, StreamError};
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use fragment::TrackNumber;
 use sigv4::{ReadError, VerifyError};
 
 use crate::access_keys::AccessKeyError;
@@ -45,6 +46,9 @@ pub(super) enum Refusal {
     /// There is no such stream.
     #[error("The requested stream is not found or not active.")]
     NotFound,
+    /// There is nothing in the range that is asked for.
+    #[error("No fragments of the stream begin within the requested range.")]
+    NoFragments,
     /// The name is taken, or others change the same stream all the time.
     #[error("{0}")]
     InUse(String),
@@ -62,6 +66,24 @@ pub(super) enum Refusal {
     /// As many send media as may at once.
     #[error("The server has as many connections of producers as it takes, which is {max}.", max = limits::PRODUCERS_MAX)]
     TooManyProducers,
+    /// As many read a stream at once as may.
+    #[error("The stream has as many connections of this kind as it may have, which is {0}.")]
+    TooManyConnections(usize),
+    /// Nothing of the stream is kept.
+    #[error("The stream does not retain data: its DataRetentionInHours is 0.")]
+    NoDataRetention,
+    /// What a track is coded with can't be played.
+    #[error("{0}")]
+    UnsupportedMediaType(String),
+    /// A track does not say how it is to be decoded.
+    #[error("Track {track} ({codec}) has no codec private data.")]
+    MissingCodecPrivateData { track: TrackNumber, codec: String },
+    /// Or says it in a way that can't be read.
+    #[error("The codec private data are not valid: {0}")]
+    InvalidCodecPrivateData(String),
+    /// The frames of a fragment are not what they should be.
+    #[error("{0}")]
+    InvalidMediaFrame(String),
     /// AWS has this operation and this server has not.
     #[error("{operation} is not implemented by this server: {reason}")]
     NotThere { operation: &'static str, reason: &'static str },
@@ -92,12 +114,18 @@ impl Refusal {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException"),
             Self::InvalidArgument(_) => (StatusCode::BAD_REQUEST, "InvalidArgumentException"),
             Self::InvalidResourceFormat(_) => (StatusCode::BAD_REQUEST, "InvalidResourceFormatException"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
+            Self::NotFound | Self::NoFragments => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
             Self::InUse(_) => (StatusCode::BAD_REQUEST, "ResourceInUseException"),
             Self::VersionMismatch => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
             Self::TooManyTags => (StatusCode::BAD_REQUEST, "TagsPerResourceExceededLimitException"),
             Self::TooManyStreams(_) => (StatusCode::BAD_REQUEST, "AccountStreamLimitExceededException"),
             Self::TooManyProducers => (StatusCode::BAD_REQUEST, "ConnectionLimitExceededException"),
+            Self::TooManyConnections(_) => (StatusCode::BAD_REQUEST, "ConnectionLimitExceededException"),
+            Self::NoDataRetention => (StatusCode::BAD_REQUEST, "NoDataRetentionException"),
+            Self::UnsupportedMediaType(_) => (StatusCode::BAD_REQUEST, "UnsupportedStreamMediaTypeException"),
+            Self::MissingCodecPrivateData { .. } => (StatusCode::BAD_REQUEST, "MissingCodecPrivateDataException"),
+            Self::InvalidCodecPrivateData(_) => (StatusCode::BAD_REQUEST, "InvalidCodecPrivateDataException"),
+            Self::InvalidMediaFrame(_) => (StatusCode::BAD_REQUEST, "InvalidMediaFrameException"),
             Self::NotThere { .. } => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException"),
             Self::NotPost => (StatusCode::METHOD_NOT_ALLOWED, "UnknownOperationException"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),

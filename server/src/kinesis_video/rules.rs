@@ -49,6 +49,21 @@ pub(super) fn is_decimal(text: &str) -> bool {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     digits(whole) && whole.len() <= 10 && digits(fraction)
 }
+pub(super) const FRAGMENT_NUMBER: Text =
+    Text { length: 1..=128, pattern: "^[0-9]+$", fits: |text| all(text, |c| c.is_ascii_digit()) };
+
+pub(super) const CONTINUATION_TOKEN: Text = Text { length: 1..=128, pattern: r"^[a-zA-Z0-9_\.\-]+$", fits: is_name };
+
+/// That of archived media.
+pub(super) const FRAGMENTS_TOKEN: Text = Text {
+    length: 1..=4096,
+    pattern: "[a-zA-Z0-9+/]+={0,2}",
+    fits: |text| {
+        let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
+        let letters = &text[..text.len() - padding];
+        padding <= 2 && !letters.is_empty() && all(letters, |c| c.is_ascii_alphanumeric() || "+/".contains(c))
+    },
+};
 
 const TAG_PATTERN: &str = r"[\p{L}\p{Z}\p{N}_.:/=+\-@]*";
 
@@ -100,7 +115,7 @@ mod tests {
     #[test]
     fn texts_fit_their_patterns_or_do_not() {
         let arn = "arn:aws:kinesisvideo:us-east-1:000000000000:stream/front/1551924009774";
-        let cases: [(&Text, &[&str], &[&str]); 7] = [
+        let cases: [(&Text, &[&str], &[&str]); 10] = [
             (&STREAM_NAME, &["a", "A_1.b-c", ".."], &["", "a b", "a/b", "ä"]),
             (
                 &STREAM_ARN,
@@ -121,6 +136,9 @@ mod tests {
             (&KMS_KEY_ID, &["alias/aws/kinesisvideo"], &["a\nb"]),
             (&TAG_KEY, &["Standort", "größe 1:/=+-@_.", "名前"], &["a,b", "a\tb", "a#"]),
             (&NEXT_TOKEN, &["", "YQ=="], &["a b", "a-b"]),
+            (&FRAGMENT_NUMBER, &["0", "91343852333181432387730302044767688728495783936"], &["-1", "1a", "1 "]),
+            (&CONTINUATION_TOKEN, &["a_.-1"], &["a b", "a+b"]),
+            (&FRAGMENTS_TOKEN, &["YQ==", "YWI=", "YWJj"], &["===", "==", "YQ===", "Y=Q", "a-b"]),
         ];
         for (rule, good, bad) in cases {
             for text in good {

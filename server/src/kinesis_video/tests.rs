@@ -1,5 +1,8 @@
 //! The API as a client sees it, requests signed by AWS's own crate. What boto3 sees is in `e2e/python/conformance`.
 
+mod archived_media;
+mod media;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,16 +13,19 @@ use aws_sigv4::sign::v4;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use bytes::Bytes;
 use disk::OsDisk;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use vault::catalog::MemoryCatalog;
 use vault::segment_store::LocalSegments;
 use vault::{Keyring, MemoryKeys, OsEntropy, Parts, Vault};
 
-use super::{Service, router};
+use super::{Parts as ServiceParts, ReadQuotas, Receiving, Service, router};
 use crate::access_keys::{AccessKeys, Created, Role};
+use crate::http::outgoing::Outgoing;
 use crate::{limits, storage};
 
 // --- Who calls
@@ -229,7 +235,8 @@ struct Server {
     router: Router,
     archive: Archive,
     keys: AccessKeys,
-    _folder: Arc<TempDir>,
+    stop: CancellationToken,
+    folder: Arc<TempDir>,
 }
 
 #[derive(Clone)]
@@ -242,6 +249,8 @@ struct Key {
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
+    /// What came, where it is no JSON.
+    media: Bytes,
     body: Value,
 }
 
@@ -268,8 +277,27 @@ impl Server {
     }
 
     fn on(archive: Archive, is_shared: bool, folder: Arc<TempDir>) -> Self {
-        let router = router(Service::new(archive.clone(), is_shared, "https://video.example"));
-        Self { router, keys: AccessKeys::new(archive.vault().clone()), archive, _folder: folder }
+        Self::with(archive, is_shared, folder, ReadQuotas::default())
+    }
+
+    fn with(archive: Archive, is_shared: bool, folder: Arc<TempDir>, quotas: ReadQuotas) -> Self {
+        let stop = CancellationToken::new();
+        let router = router(Service::new(ServiceParts {
+            archive: archive.clone(),
+            is_shared,
+            public_url: "https://video.example".to_owned(),
+            outgoing: Outgoing::new(64 << 20),
+            damage: Arc::default(),
+            quotas,
+            receiving: Receiving::default(),
+            stop: stop.clone(),
+        }));
+        Self { router, keys: AccessKeys::new(archive.vault().clone()), archive, stop, folder }
+    }
+
+    /// The same, of which may be read so much.
+    fn with_quotas(self, quotas: ReadQuotas) -> Self {
+        Self::with(self.archive, false, self.folder, quotas)
     }
 
     fn key(&self, role: Role, streams: &[&str]) -> Key {
@@ -291,9 +319,10 @@ impl Server {
         let request = request.body(Body::from(body.to_vec())).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap();
-        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-        Answer { status: parts.status, headers: parts.headers, body }
+        let media = to_bytes(body, usize::MAX).await.unwrap();
+        let is_json = parts.headers.get("content-type").is_some_and(|kind| kind == "application/json");
+        let body = if is_json { serde_json::from_slice(&media).unwrap() } else { Value::Null };
+        Answer { status: parts.status, headers: parts.headers, media, body }
     }
 }
 

@@ -13,6 +13,7 @@ use fragment::{ClockQuality, FragmentId, FragmentNumber, Sequence, SessionId, St
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use super::outgoing::Outgoing;
 use super::token::{Part, Token};
 use super::{Parts, Presence, State, limits, now, router};
 use crate::devices::Devices;
@@ -497,6 +498,8 @@ fn state(archive: &Archive, console_key: &str) -> State {
         metrics: Box::new(|| "millrace_test 1\n".to_owned()),
         presence: Box::new(AllConnected),
         fleet: fleet(archive),
+        outgoing: Outgoing::new(limits::OUTGOING_BYTES_MAX),
+        damage: Arc::default(),
     })
 }
 

@@ -21,7 +21,8 @@ use super::Receiving;
 use crate::access_keys::{AccessKeys, Created, Role};
 use crate::budget::Budget;
 use crate::http::listener::{self, Patience};
-use crate::kinesis_video::{Service, fragment_number, router};
+use crate::http::outgoing::Outgoing;
+use crate::kinesis_video::{Parts, ReadQuotas, Service, fragment_number, router};
 use crate::limits::{self, Profile};
 use crate::presence::Presences;
 use crate::storage;
@@ -202,7 +203,16 @@ impl Server {
         let stop = CancellationToken::new();
         let profile = Box::leak(Box::new(profile));
         let receiving = Receiving::new(profile, budget, Presences::default(), stop.clone());
-        let service = Service::new(archive.clone(), false, "http://127.0.0.1").with_receiving(receiving);
+        let service = Service::new(Parts {
+            archive: archive.clone(),
+            is_shared: false,
+            public_url: "http://127.0.0.1".to_owned(),
+            outgoing: Outgoing::new(64 << 20),
+            damage: Arc::default(),
+            quotas: ReadQuotas::default(),
+            receiving,
+            stop: stop.clone(),
+        });
         let keys = AccessKeys::new(archive.vault().clone());
         let key = keys.create(Role::Producer, Vec::new(), storage::now()).unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
