@@ -10,6 +10,7 @@
 //! refusal.rs          every way in which a call can fail
 //! operation.rs        what an operation is made of, and the way of a call through it
 //! streams.rs          the archive's streams as the API sees them
+//! fragment_number.rs  its fragments' numbers
 //! ```
 //!
 //! An operation is one file, or one type in a file of its like: what it is asked, what it answers, who may ask. The paths of
@@ -17,6 +18,7 @@
 
 mod authentication;
 mod control;
+mod fragment_number;
 mod members;
 mod not_there;
 mod operation;
