@@ -12,7 +12,9 @@ pub mod error;
 pub mod limits;
 pub mod playlist;
 pub mod timeline;
+pub mod ts;
 
 mod date;
+mod placement;
 
 pub use error::{InitError, SegmentError};

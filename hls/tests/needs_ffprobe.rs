@@ -1,15 +1,16 @@
-//! What we write as MP4, read by ffprobe, which must be installed.
+//! What we write as MP4 and MPEG-TS, read by ffprobe and ffmpeg, which must be installed.
 
 #![cfg(test)]
 
 mod clip;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use fragment::WallTime;
+use fragment::{TrackNumber, WallTime};
 use hls::cmaf::{self, Placement};
+use hls::ts;
 
 #[test]
 fn ffprobe_reads_the_same_packets_from_our_segments_as_from_the_file() {
@@ -32,21 +33,109 @@ fn ffprobe_finds_pictures_at_an_even_pace_across_segments() {
     assert!(times.windows(2).all(|pair| (pair[1] - pair[0] - 0.04).abs() < 0.0001), "{times:?}");
 }
 
+#[test]
+fn ffmpeg_decodes_the_same_pictures_and_sound_from_our_transport_stream_as_from_the_file() {
+    let path = write_as_ts();
+    let (_, fragments) = clip::fragments();
+    for (stream, track) in [("v", TrackNumber::VIDEO), ("a", TrackNumber::AUDIO)] {
+        let (source, ours) = (decoded(&clip::path(), stream), decoded(&path, stream));
+        assert_eq!(ours.len(), fragments.iter().flatten().filter(|unit| unit.track == track).count());
+        // A decoder of sound needs a packet to begin with, and the clip has some before its first picture.
+        let begin = ours.len() / 10;
+        let at = source.iter().position(|hash| *hash == ours[begin]).expect("what was put is there");
+        assert_eq!(source[at..at + ours.len() - begin], ours[begin..], "{stream}");
+    }
+}
+
+#[test]
+fn the_segments_of_a_transport_stream_follow_each_other_without_a_seam() {
+    let path = write_as_ts();
+    let mut times: Vec<f64> = packets(&path, "v", "pts_time").iter().map(|t| t.parse().unwrap()).collect();
+    let decoded: Vec<f64> = packets(&path, "v", "dts_time").iter().map(|t| t.parse().unwrap()).collect();
+    assert!(decoded.is_sorted(), "{decoded:?}");
+    times.sort_by(f64::total_cmp);
+    assert!(times.windows(2).all(|pair| (pair[1] - pair[0] - 0.04).abs() < 0.0001), "{times:?}");
+    // Continuity over both segments, of all packet ids.
+    let mut next = std::collections::BTreeMap::new();
+    let bytes = std::fs::read(&path).unwrap();
+    for packet in bytes.chunks(188) {
+        let (pid, counter) = (u16::from_be_bytes([packet[1] & 0x1f, packet[2]]), packet[3] & 0xf);
+        assert_eq!(*next.entry(pid).or_insert(counter), counter, "of {pid:#x}");
+        next.insert(pid, (counter + 1) & 0xf);
+    }
+    assert_eq!(next.into_values().collect::<Vec<u8>>(), [0; 4], "each ends where another segment begins");
+}
+
+#[test]
+fn gstreamer_demultiplexes_our_transport_stream() {
+    let path = write_as_ts();
+    let output = Command::new("gst-launch-1.0")
+        .args(["-q", "--no-fault", "filesrc"])
+        .arg(format!("location={}", path.display()))
+        .args([
+            "!",
+            "tsdemux",
+            "name=d",
+            "d.",
+            "!",
+            "queue",
+            "!",
+            "h264parse",
+            "!",
+            "avdec_h264",
+            "!",
+            "fakesink",
+            "silent=false",
+            "name=pictures",
+        ])
+        .args([
+            "d.",
+            "!",
+            "queue",
+            "!",
+            "aacparse",
+            "!",
+            "avdec_aac",
+            "!",
+            "fakesink",
+            "silent=false",
+            "name=sound",
+            "-v",
+        ])
+        .output()
+        .expect("gst-launch-1.0 is installed");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.matches("(pictures:sink) (").count(), 50, "{said}");
+}
+
 /// Writes the init segment and all media segments into one file, as a player would concatenate them.
-fn write_as_cmaf() -> std::path::PathBuf {
+fn write_as_cmaf() -> PathBuf {
     let (tracks, fragments) = clip::fragments();
     let mut file = cmaf::init(&tracks).unwrap().to_vec();
-    for (i, units) in (0u32..).zip(&fragments) {
-        let start = WallTime::from_millis(1_700_000_000_000) + clip::FRAGMENT * i;
-        let placement = Placement {
-            origin: clip::BEGIN + clip::FRAGMENT * i,
-            start,
-            duration: Duration::from_secs(1),
-            sequence_number: i + 1,
-        };
-        file.extend_from_slice(&cmaf::segment(&tracks, units, placement).unwrap());
+    for (i, units) in (0..).zip(&fragments) {
+        file.extend_from_slice(&cmaf::segment(&tracks, units, placement(i)).unwrap());
     }
-    let name = format!("cmaf-{}-{:?}.mp4", std::process::id(), std::thread::current().id());
+    write("mp4", &file)
+}
+
+fn write_as_ts() -> PathBuf {
+    let (tracks, fragments) = clip::fragments();
+    let segments = (0..).zip(&fragments).map(|(i, units)| ts::segment(&tracks, units, placement(i)).unwrap());
+    write("ts", &segments.collect::<Vec<_>>().concat())
+}
+
+fn placement(i: u32) -> Placement {
+    Placement {
+        origin: clip::BEGIN + clip::FRAGMENT * i,
+        start: WallTime::from_millis(1_700_000_000_000) + clip::FRAGMENT * i,
+        duration: Duration::from_secs(1),
+        sequence_number: i + 1,
+    }
+}
+
+fn write(extension: &str, file: &[u8]) -> PathBuf {
+    let name = format!("{}-{:?}.{extension}", std::process::id(), std::thread::current().id());
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, file).unwrap();
     path
@@ -61,5 +150,25 @@ fn packets(path: &Path, stream: &str, field: &str) -> Vec<String> {
         .expect("ffprobe is installed");
     let warnings = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && warnings.is_empty(), "{warnings}");
-    String::from_utf8_lossy(&output.stdout).lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    // For packets of a transport stream there is an empty line each.
+    printed.lines().filter(|line| !line.is_empty()).map(|line| line.trim_end_matches(',').to_owned()).collect()
+}
+
+/// The hash of each decoded frame of a stream.
+fn decoded(path: &Path, stream: &str) -> Vec<String> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "warning", "-i"])
+        .arg(path)
+        .args(["-map", &format!("0:{stream}"), "-fps_mode", "passthrough", "-f", "framehash", "-hash", "md5", "-"])
+        .output()
+        .expect("ffmpeg is installed");
+    let warnings = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && warnings.is_empty(), "{warnings}");
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    lines
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit(' ').next().map(str::to_owned))
+        .collect()
 }

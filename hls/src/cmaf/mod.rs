@@ -12,8 +12,9 @@
 mod init;
 mod segment;
 
+pub use crate::placement::Placement;
 pub use init::init;
-pub use segment::{Placement, segment};
+pub use segment::segment;
 
 use fragment::{Codec, Track};
 
