@@ -5,12 +5,14 @@
 //! where fragments are kept. Times are wall times given by the caller.
 //!
 //! Start reading at [`timeline::Timeline`] (fragments become segments with their discontinuities),
-//! [`playlist`] (segments become text) and [`cmaf`] (access units become bytes).
+//! [`playlist`] (segments become text), and [`cmaf`] and [`ts`] (access units become bytes). [`session`] has the same for the sessions
+//! of Kinesis Video Streams, as HLS and as DASH.
 
 pub mod cmaf;
 pub mod error;
 pub mod limits;
 pub mod playlist;
+pub mod session;
 pub mod timeline;
 pub mod ts;
 

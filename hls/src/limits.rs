@@ -25,3 +25,6 @@ pub const PAST_SEGMENTS_MAX: usize = 21_600;
 /// The most media bytes in one segment: the MP4 box sizes that we write have 32 bits, and a fragment
 /// is at most 50 MiB (`fragment::limits`); anything larger is a fault upstream.
 pub const SEGMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The fragments that a replay shows at its beginning: those that a player wants before it starts ([`LIVE_SEGMENTS_MIN`]).
+pub const REPLAY_SEGMENTS_AT_ONCE: u64 = 3;
