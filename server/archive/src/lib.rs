@@ -34,4 +34,4 @@ pub use index::Index;
 pub use live::LivePosition;
 pub use query::Overview;
 pub use rebuild::Rebuilt;
-pub use stream::{Retention, Stream};
+pub use stream::{Retention, Stream, number_at};

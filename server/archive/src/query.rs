@@ -92,6 +92,24 @@ impl Archive {
         self.by_time(&stream, keys, Direction::Ascending, now).filter(overlaps).take(limit).collect()
     }
 
+    /// Up to `limit` fragments that begin within a range of producer time, in its order and, where they begin at the same time,
+    /// in that of their numbers. The number in a bound tells from which of these on it counts.
+    pub fn starting(
+        &self,
+        stream: u64,
+        range: Range<(WallTime, FragmentNumber)>,
+        limit: usize,
+        now: WallTime,
+    ) -> Result<Vec<Stored>, QueryError> {
+        let Some(stream) = self.stream(stream)? else {
+            return Ok(Vec::new());
+        };
+        let end = range.end.max(range.start);
+        let [start, end] = [range.start, end].map(|(start, number)| Row::ByTime(stream.id, start, number).key());
+        let keys = KeyRange::between(start, end);
+        self.by_time(&stream, keys, Direction::Ascending, now).take(limit).collect()
+    }
+
     /// Up to `limit` fragments that arrived within a range of server time, in the order of their numbers, which is
     /// that of their arrival.
     pub fn arrived(
@@ -101,15 +119,32 @@ impl Archive {
         limit: usize,
         now: WallTime,
     ) -> Result<Vec<Stored>, QueryError> {
+        self.numbered(stream, number_at(range.start)..number_at(range.end), limit, now)
+    }
+
+    /// Up to `limit` fragments of a range of numbers, in their order. Who goes on after the last number that it has seen
+    /// misses none: each that is stored later has a higher one.
+    pub fn numbered(
+        &self,
+        stream: u64,
+        range: Range<FragmentNumber>,
+        limit: usize,
+        now: WallTime,
+    ) -> Result<Vec<Stored>, QueryError> {
         let Some(stream) = self.stream(stream)? else {
             return Ok(Vec::new());
         };
-        let first = number_at(range.start).max(stream.first_kept(now));
-        let end = number_at(range.end).max(first);
+        let first = range.start.max(stream.first_kept(now));
+        let end = range.end.max(first);
         let keys = KeyRange::between(Row::ByNumber(stream.id, first).key(), Row::ByNumber(stream.id, end).key());
         let decode = |row: &[u8]| Stored::decode_row(row).ok_or(QueryError::Damaged("fragment"));
         let rows = rows_in(self.catalog(), keys, Direction::Ascending).take(limit);
         rows.map(|row| Ok(decode(&row?.value)?.1)).collect()
+    }
+
+    /// The number of the newest fragment that was ever stored in a stream, whether it is still there or not.
+    pub fn newest(&self, stream: u64) -> Result<Option<FragmentNumber>, QueryError> {
+        Ok(self.tail(stream)?.last.map(|last| last.number))
     }
 
     /// A fragment by its number.

@@ -212,8 +212,8 @@ pub(crate) enum State {
     Deleting = 1,
 }
 
-/// The number of a fragment that arrives at `time` and needs no raising.
-pub(crate) fn number_at(time: WallTime) -> FragmentNumber {
+/// The number of a fragment that arrives at `time` and needs no raising: those that arrive later have a higher one.
+pub fn number_at(time: WallTime) -> FragmentNumber {
     FragmentNumber(u64::try_from(time.as_nanos() / 1000).unwrap_or(0))
 }
 

@@ -146,3 +146,45 @@ async fn oversized_and_overlong_fragments_are_refused() {
     let refused = archive.store(stream.id, large).await.unwrap_err();
     assert!(matches!(refused, StoreError::TooLarge { .. }) && !refused.retryable());
 }
+
+#[tokio::test]
+async fn pages_by_start_and_by_number_miss_and_double_nothing() {
+    let bench = Bench::new();
+    let archive = bench.open();
+    let stream = archive.front();
+    // Three sessions that were captured at the same time arrive one after another.
+    for session in 0..3 {
+        for sequence in 0..5 {
+            let late = Fragment { arrived: at(100), ..fragment(session, sequence, 2 * i64::from(sequence)) };
+            archive.store(stream.id, late).await.unwrap();
+        }
+    }
+    let now = at(100);
+    let all = archive.numbered(stream.id, FragmentNumber(0)..FragmentNumber(u64::MAX), 100, now).unwrap();
+    assert_eq!(all.len(), 15);
+    for limit in 1..=16 {
+        let (mut by_start, mut next) = (Vec::new(), (at(2), FragmentNumber(0)));
+        while let found = archive.starting(stream.id, next..(at(8), FragmentNumber(0)), limit, now).unwrap()
+            && let Some(last) = found.last()
+        {
+            next = (last.start, FragmentNumber(last.number.0 + 1));
+            by_start.extend(found);
+        }
+        let mut expected: Vec<_> =
+            all.iter().filter(|stored| (at(2)..at(8)).contains(&stored.start)).cloned().collect();
+        expected.sort_by_key(|stored| (stored.start, stored.number));
+        assert_eq!(by_start, expected, "{limit} at a time");
+
+        let (mut by_number, mut next) = (Vec::new(), all[2].number);
+        while let found = archive.numbered(stream.id, next..all[13].number, limit, now).unwrap()
+            && let Some(last) = found.last()
+        {
+            next = FragmentNumber(last.number.0 + 1);
+            by_number.extend(found);
+        }
+        assert_eq!(by_number, all[2..13], "{limit} at a time");
+    }
+    assert_eq!(archive.newest(stream.id).unwrap(), Some(all[14].number));
+    let turned = archive.starting(stream.id, (at(4), FragmentNumber(9))..(at(4), FragmentNumber(0)), 9, now);
+    assert_eq!(turned.unwrap(), []);
+}
