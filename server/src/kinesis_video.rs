@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! control.rs          kinesisvideo                  /createStream, /describeStream, …: streams and what is said of them
+//! archived_media.rs   kinesis-video-archived-media  /getHLSStreamingSessionURL, …: what was stored
 //! not_there.rs        of all five services          what AWS has and this server has not, each with its reason
 //!
 //! authentication.rs   who calls: a signature becomes an `Identity`
@@ -16,9 +17,10 @@
 //! An operation is one file, or one type in a file of its like: what it is asked, what it answers, who may ask. The paths of
 //! AWS and those of the console do not clash, so both are served on one address. design/aws-api.md says why it is so.
 
+mod archived_media;
 mod authentication;
 mod control;
-mod fragment_number;
+pub(crate) mod fragment_number;
 mod members;
 mod not_there;
 mod operation;
@@ -39,6 +41,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 
 use crate::access_keys::AccessKeys;
+use crate::http;
 
 /// What the API is made of.
 #[derive(Clone)]
@@ -47,21 +50,23 @@ pub(crate) struct Service {
     /// Whether other servers work on the same streams.
     is_shared: bool,
     keys: AccessKeys,
+    /// What plays sessions.
+    playback: http::State,
     /// Where clients reach this server: scheme, host and port, without a path.
     public_url: Arc<str>,
 }
 
 impl Service {
     /// Puts the parts together.
-    pub(crate) fn new(archive: Archive, is_shared: bool, public_url: &str) -> Self {
+    pub(crate) fn new(archive: Archive, is_shared: bool, public_url: &str, playback: http::State) -> Self {
         let keys = AccessKeys::new(archive.vault().clone());
-        Self { archive, is_shared, keys, public_url: public_url.into() }
+        Self { archive, is_shared, keys, playback, public_url: public_url.into() }
     }
 }
 
 /// The routes of the API.
 pub(crate) fn router(service: Service) -> Router {
-    let routes = control::routes(&service).merge(not_there::routes());
+    let routes = control::routes(&service).merge(archived_media::routes(&service)).merge(not_there::routes());
     routes.layer(middleware::from_fn(numbered_and_open)).with_state(service)
 }
 

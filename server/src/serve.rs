@@ -184,7 +184,8 @@ impl Server {
             fleet,
         });
         let public_url = config.public_url.unwrap_or_else(|| format!("http://{}", reachable(http)));
-        let service = kinesis_video::Service::new(storage.archive().clone(), storage.is_shared(), &public_url);
+        let service =
+            kinesis_video::Service::new(storage.archive().clone(), storage.is_shared(), &public_url, state.clone());
         let router = http::router(state).merge(kinesis_video::router(service));
         let patience = http::listener::Patience::default();
         tasks.spawn(http::listener::serve(listener, router, patience, stop.clone()));

@@ -9,6 +9,8 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
+use fragment::WallTime;
+
 use super::refusal::Refusal;
 use super::rules::Text;
 
@@ -54,6 +56,20 @@ impl<'a> Members<'a> {
         let number = u32::try_from(number).ok().filter(|number| number <= range.end());
         let rule = format!("have value less than or equal to {}", range.end());
         Ok(Some(number.ok_or_else(|| breaks(value, &place, &rule))?))
+    }
+
+    /// A moment: seconds since 1970, with or without a fraction.
+    pub(super) fn timestamp(&self, name: &str) -> Result<Option<WallTime>, Refusal> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let place = self.place(name);
+        let seconds = value.as_f64().ok_or_else(|| breaks(value, &place, "be a timestamp"))?;
+        if seconds < 0.0 {
+            return Err(breaks(value, &place, "have value greater than or equal to 0"));
+        }
+        // As clients count, who have it in milliseconds or, from a number of this kind, about as fine as microseconds.
+        #[expect(clippy::cast_possible_truncation, reason = "what lies centuries away is as good as the end of time")]
+        let micros = (seconds * 1e6).round() as i64;
+        Ok(Some(WallTime::from_nanos(micros.saturating_mul(1000))))
     }
 
     /// One of these words, as what it stands for.

@@ -15,13 +15,11 @@ const NOTICES: &str = "nobody is notified of fragments yet";
 const EDGE: &str = "devices are configured by `millrace device configure`";
 
 /// Path, name, reason.
-const NOT_THERE: [(&str, &str, &str); 32] = [
+const NOT_THERE: [(&str, &str, &str); 30] = [
     ("/putMedia", "PutMedia", MEDIA),
     ("/getMedia", "GetMedia", MEDIA),
     ("/listFragments", "ListFragments", MEDIA),
     ("/getMediaForFragmentList", "GetMediaForFragmentList", MEDIA),
-    ("/getHLSStreamingSessionURL", "GetHLSStreamingSessionURL", MEDIA),
-    ("/getDASHStreamingSessionURL", "GetDASHStreamingSessionURL", MEDIA),
     ("/getClip", "GetClip", MEDIA),
     ("/getImages", "GetImages", IMAGES),
     ("/describeImageGenerationConfiguration", "DescribeImageGenerationConfiguration", IMAGES),

@@ -7,6 +7,7 @@ use archive::{QueryError, StreamError};
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use fragment::TrackNumber;
 use sigv4::{ReadError, VerifyError};
 
 use crate::access_keys::AccessKeyError;
@@ -59,6 +60,18 @@ pub(super) enum Refusal {
     /// There are too many streams.
     #[error("{0}")]
     TooManyStreams(String),
+    /// Nothing of the stream is kept.
+    #[error("The stream does not retain data: its DataRetentionInHours is 0.")]
+    NoDataRetention,
+    /// What a track is coded with can't be played.
+    #[error("{0}")]
+    UnsupportedMediaType(String),
+    /// A track does not say how it is to be decoded.
+    #[error("Track {track} ({codec}) has no codec private data.")]
+    MissingCodecPrivateData { track: TrackNumber, codec: String },
+    /// Or says it in a way that can't be read.
+    #[error("The codec private data are not valid: {0}")]
+    InvalidCodecPrivateData(String),
     /// AWS has this operation and this server has not.
     #[error("{operation} is not implemented by this server: {reason}")]
     NotThere { operation: &'static str, reason: &'static str },
@@ -94,6 +107,10 @@ impl Refusal {
             Self::VersionMismatch => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
             Self::TooManyTags => (StatusCode::BAD_REQUEST, "TagsPerResourceExceededLimitException"),
             Self::TooManyStreams(_) => (StatusCode::BAD_REQUEST, "AccountStreamLimitExceededException"),
+            Self::NoDataRetention => (StatusCode::BAD_REQUEST, "NoDataRetentionException"),
+            Self::UnsupportedMediaType(_) => (StatusCode::BAD_REQUEST, "UnsupportedStreamMediaTypeException"),
+            Self::MissingCodecPrivateData { .. } => (StatusCode::BAD_REQUEST, "MissingCodecPrivateDataException"),
+            Self::InvalidCodecPrivateData(_) => (StatusCode::BAD_REQUEST, "InvalidCodecPrivateDataException"),
             Self::NotThere { .. } => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException"),
             Self::NotPost => (StatusCode::METHOD_NOT_ALLOWED, "UnknownOperationException"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),
