@@ -1,6 +1,6 @@
 //! Side-by-side measurements: each of ours beside a baseline, in the same run on the same machine.
 //!
-//! `bench parse` · `bench ingest` · `bench vault` · `bench archive` · `bench memory` · `bench playback` · `bench agent` ·
+//! `bench parse` · `bench ingest` · `bench vault` · `bench archive` · `bench memory` · `bench playback` · `bench session` · `bench agent` ·
 //! `bench badlink` · `bench week`; each prints a Markdown
 //! table. `scripts/bench.sh` calls them in turn.
 
@@ -16,6 +16,7 @@ mod memory;
 mod parse;
 mod playback;
 mod process;
+mod session;
 mod vault;
 mod week;
 
@@ -39,6 +40,8 @@ enum Command {
     Memory(memory::Args),
     /// HLS segments per second, beside nginx serving the same bytes as files.
     Playback(playback::Args),
+    /// The start of HLS sessions of the AWS API, beside nginx serving the same bytes as files.
+    Session(session::Args),
     /// Matroska parsing, beside ffmpeg's demuxer.
     Parse(parse::Args),
     /// Uploads over a line that loses packets, beside HTTP over TCP; needs root.
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         Command::Archive(args) => archive::run(&args),
         Command::Memory(args) => memory::run(&args),
         Command::Playback(args) => playback::run(&args),
+        Command::Session(args) => session::run(&args),
         Command::Parse(args) => parse::run(&args),
         Command::Badlink(args) => badlink::run(&args),
         Command::BadlinkClient(args) => badlink::run_client(&args),

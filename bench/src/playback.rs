@@ -25,7 +25,7 @@ pub(crate) struct Args {
 }
 
 /// Where nginx listens: a port of its own, on loopback only.
-const NGINX: &str = "127.0.0.1:18099";
+pub(crate) const NGINX: &str = "127.0.0.1:18099";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(&args.dir)?;
@@ -89,7 +89,7 @@ fn wrk(folder: &Path, urls: &[String], seconds: u32) -> anyhow::Result<f64> {
     Ok(line.rsplit(' ').next().context("wrk gave no rate")?.parse()?)
 }
 
-fn nginx(folder: &Path, files: &Path) -> anyhow::Result<Process> {
+pub(crate) fn nginx(folder: &Path, files: &Path) -> anyhow::Result<Process> {
     let (log, pid) = (folder.join("nginx.log"), folder.join("nginx.pid"));
     let config = folder.join("nginx.conf");
     std::fs::write(
