@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         ("on demand, the last five", segments[segments.len() - newest].start.as_millisecond(), newest),
         ("on demand, all", range.0, segments.len()),
     ] {
-        let mut open = || player.start(start, range.1);
+        let open = || player.start(start, range.1);
         let bodies = open()?.bodies;
         let (mut addressed, mut started) = (Vec::new(), Vec::new());
         for _ in 0..args.sessions {
