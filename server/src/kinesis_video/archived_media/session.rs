@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn both_ends_of_a_range_belong_to_it_to_the_millisecond() {
-        let range = json!({ "StartTimestamp": 1_700_000_000.1234, "EndTimestamp": 1_700_000_000.9876 });
+        let range = json!({ "StartTimestamp": 1_700_000_000.123_4, "EndTimestamp": 1_700_000_000.987_6 });
         let asked = json!({ "PlaybackMode": "ON_DEMAND", "HLSFragmentSelector": { "TimestampRange": range } });
         let WantedMode::OnDemand { start, end } = read(asked).unwrap().wanted.mode else { panic!("it is on demand") };
         assert_eq!((start.as_millis(), end.as_millis()), (1_700_000_000_124, 1_700_000_000_988));
