@@ -43,7 +43,7 @@ fn ffmpeg_decodes_the_same_pictures_from_our_transport_stream_as_from_the_file()
 #[test]
 fn ffmpeg_finds_the_same_sound_in_our_transport_stream_as_in_our_mp4() {
     let ts = write_as_ts();
-    let remuxed = ts.with_extension("mp4");
+    let remuxed = ts.with_extension("remuxed.mp4");
     let status =
         Command::new("ffmpeg").args(["-v", "warning", "-y", "-i"]).arg(&ts).args(["-c", "copy"]).arg(&remuxed).status();
     assert!(status.expect("ffmpeg is installed").success());
