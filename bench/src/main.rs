@@ -1,6 +1,6 @@
 //! Side-by-side measurements: each of ours beside a baseline, in the same run on the same machine.
 //!
-//! `bench parse` · `bench ingest` · `bench vault` · `bench archive` · `bench memory` · `bench playback` · `bench reads` · `bench agent` ·
+//! `bench parse` · `bench ingest` · `bench vault` · `bench archive` · `bench memory` · `bench playback` · `bench reads` · `bench session` · `bench agent` ·
 //! `bench badlink` · `bench week`; each prints a Markdown
 //! table. `scripts/bench.sh` calls them in turn.
 
@@ -17,6 +17,7 @@ mod parse;
 mod playback;
 mod process;
 mod reads;
+mod session;
 mod vault;
 mod week;
 
@@ -42,6 +43,8 @@ enum Command {
     Playback(playback::Args),
     /// GetMedia, GetClip and ListFragments, beside nginx sending a file.
     Reads(reads::Args),
+    /// The start of HLS sessions of the AWS API, beside nginx serving the same bytes as files.
+    Session(session::Args),
     /// Matroska parsing, beside ffmpeg's demuxer.
     Parse(parse::Args),
     /// Uploads over a line that loses packets, beside HTTP over TCP; needs root.
@@ -63,6 +66,7 @@ fn main() -> anyhow::Result<()> {
         Command::Memory(args) => memory::run(&args),
         Command::Playback(args) => playback::run(&args),
         Command::Reads(args) => reads::run(&args),
+        Command::Session(args) => session::run(&args),
         Command::Parse(args) => parse::run(&args),
         Command::Badlink(args) => badlink::run(&args),
         Command::BadlinkClient(args) => badlink::run_client(&args),

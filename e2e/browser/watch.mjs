@@ -1,6 +1,7 @@
 // The watch page as a test sees it: what it shows, and which frames.
 //
-// Frame numbers are read from the bar code that every sample clip carries (samples/README.md has its layout).
+// Frame numbers are read from the bar code that every sample clip carries.
+import { installBarCode } from "./bar-code.mjs";
 
 /** Opens the watch page and keeps what the page and its players complain about. */
 export async function open(browser, url) {
@@ -11,6 +12,7 @@ export async function open(browser, url) {
     if (message.type() === "error") complaints.push(`console: ${message.text()}`);
   });
   await page.goto(url);
+  await page.evaluate(installBarCode);
   await page.evaluate(install);
   return { page, complaints };
 }
@@ -114,32 +116,8 @@ function install() {
     }
   };
 
-  const canvas = document.createElement("canvas");
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  const BLOCKS = 24;
   // In seconds: three frames of the clips, as between the last and the first frame of a looped clip.
   const LONGEST_FRAME = 0.12;
-
-  // The picture and its time in one: on a busy machine the element may show the next one already when it is told of one.
-  function currentFrame(video) {
-    const frame = new VideoFrame(video);
-    canvas.width = frame.displayWidth;
-    canvas.height = frame.displayHeight;
-    context.drawImage(frame, 0, 0);
-    const mediaTime = frame.timestamp / 1e6;
-    frame.close();
-    return { number: numberOnCanvas(), mediaTime };
-  }
-
-  function numberOnCanvas() {
-    const row = context.getImageData(0, Math.round((canvas.height * 12) / 180), canvas.width, 1).data;
-    let number = 0;
-    for (let block = 0; block < BLOCKS; block++) {
-      const x = Math.floor(((2 * block + 1) * canvas.width) / (2 * BLOCKS));
-      number = number * 2 + (row[4 * x + 1] > 127 ? 1 : 0);
-    }
-    return number;
-  }
 
   // The wall time of a frame, by the date of the segment that it lies in.
   function dateOf(mediaTime) {
@@ -167,7 +145,7 @@ function install() {
         reject(new Error(`only ${frames.length} of ${wanted} frames were shown: ${numbers}`));
       }, 30_000 + wanted * 100);
       const shown = () => {
-        const { number, mediaTime } = currentFrame(video);
+        const { number, mediaTime } = window.currentFrame(video);
         if (mediaTime !== frames.at(-1)?.mediaTime) frames.push({ number, date: dateOf(mediaTime), mediaTime });
         if (frames.length < wanted) return video.requestVideoFrameCallback(shown);
         clearTimeout(timeout);
@@ -222,7 +200,7 @@ function install() {
       const frame = (_, { mediaTime }) => {
         if (mediaTime > time + 0.001 || mediaTime < time - LONGEST_FRAME) return video.requestVideoFrameCallback(frame);
         clearTimeout(timeout);
-        resolve(currentFrame(video).number);
+        resolve(window.currentFrame(video).number);
       };
       video.requestVideoFrameCallback(frame);
     });

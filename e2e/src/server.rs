@@ -194,6 +194,16 @@ impl Server {
         (well, String::from_utf8_lossy(&printed).into_owned())
     }
 
+    /// A new access key that may do everything, as AWS's programs take it from the environment.
+    pub fn access_key(&self) -> Vec<(String, String)> {
+        // As a shell would take it.
+        let printed = self.admin(&["access-key", "create"]);
+        let key = printed.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+        let key: Vec<(String, String)> = key.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        assert_eq!(key.len(), 2, "{printed}");
+        key
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(binary("millrace"));
         command.arg("--data").arg(self.data()).args(&self.arguments);

@@ -94,6 +94,36 @@ fn a_range_of_what_a_camera_only_records_is_fetched_with_the_form_of_the_page() 
     agent.stop();
 }
 
+#[test]
+fn sessions_of_awss_api_play_in_a_browser_in_every_way() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(folder.path());
+    let uploaded = Agent::enrolled(&folder.path().join("once"), &server).once(&e2e::clip("h264-aac.mp4"), "clip");
+    assert!(uploaded.status.success(), "{}", String::from_utf8_lossy(&uploaded.stderr));
+    let camera = Camera::start("h264-aac.mp4", folder.path());
+    let _agent = Agent::start(&folder.path().join("agent"), &server, &[("yard", Source::Rtsp(camera.url()))]);
+    let enough = |playlist: &e2e::Playlist| playlist.segments.len() >= 5;
+    until("the camera has a few fragments", Duration::from_secs(60), || server.try_everything("yard").filter(enough));
+
+    let segments = server.everything("clip").segments;
+    let (start, end) = (segments[0].start, segments[segments.len() - 1].start);
+    let sessions = json!({
+        "clip": {
+            "name": "clip",
+            "frames": 250,
+            "framesPerSecond": 25,
+            "start": start.as_millisecond(),
+            "end": end.as_millisecond() + 1,
+        },
+        "live": { "name": "yard", "frames": 250 },
+    });
+    let mut environment = server.access_key();
+    environment.push(("AWS_ENDPOINT_URL".to_owned(), server.address("")));
+    environment.push(("AWS_REGION".to_owned(), "us-west-2".to_owned()));
+    environment.push(("SESSIONS".to_owned(), sessions.to_string()));
+    run("sessions.test.mjs", &environment);
+}
+
 /// Changes one bit of a fragment on the disk; says what can't be seen any more.
 fn damage(server: &Server, stream: &str, fragment: usize) -> Value {
     // A frame's header and index entry are shorter, and its payload longer.
@@ -127,13 +157,16 @@ fn damage(server: &Server, stream: &str, fragment: usize) -> Value {
 
 /// Has a script of `browser/` watch what the server has.
 fn watch(script: &str, server: &Server, name: &str, streams: &Value) {
+    run(script, &[("WATCH_URL".to_owned(), server.watch_address()), (name.to_owned(), streams.to_string())]);
+}
+
+fn run(script: &str, environment: &[(String, String)]) {
     let browser = root().join("e2e/browser");
     assert!(browser.join("node_modules").exists(), "run `npm ci` in e2e/browser first");
     let output = Command::new("node")
         .args(["--test", script])
         .current_dir(browser)
-        .env("WATCH_URL", server.watch_address())
-        .env(name, streams.to_string())
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .output()
         .expect("node can be run");
     let printed = [output.stdout, output.stderr].concat();

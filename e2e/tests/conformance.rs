@@ -60,12 +60,7 @@ impl Stage {
     fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let server = Server::start_with(folder.path(), arguments, &[]);
-        // As a shell would take it.
-        let printed = server.admin(&["access-key", "create"]);
-        let key = printed.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
-        let mut environment: Vec<(String, String)> =
-            key.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        assert_eq!(environment.len(), 2, "{printed}");
+        let mut environment = server.access_key();
         environment.push(("AWS_ENDPOINT_URL".to_owned(), server.address("")));
         environment.push(("AWS_DEFAULT_REGION".to_owned(), "us-west-2".to_owned()));
         Self { server, environment, _folder: folder }

@@ -1,4 +1,4 @@
-//! What can go wrong when a fragment is made into MP4. Making playlists can't fail.
+//! What can go wrong when a fragment is made into MP4 or MPEG-TS. Making playlists can't fail.
 
 use fragment::TrackNumber;
 
@@ -46,6 +46,9 @@ pub enum SegmentError {
     /// Two neighbouring units lie further apart than MP4 can express.
     #[error("two access units of track {0} lie further apart than MP4 can express")]
     TimeJump(TrackNumber),
+    /// A unit is not what its codec says.
+    #[error("an access unit of track {0} does not hold what its lengths say")]
+    BrokenUnit(TrackNumber),
     /// The MP4 writer refused.
     #[error("the media segment can't be written: {0}")]
     Write(#[from] mp4_atom::Error),

@@ -5,15 +5,19 @@
 //! where fragments are kept. Times are wall times given by the caller.
 //!
 //! Start reading at [`timeline::Timeline`] (fragments become segments with their discontinuities),
-//! [`playlist`] (segments become text) and [`cmaf`] (access units become bytes). [`clip`] makes one file of many fragments.
+//! [`playlist`] (segments become text), and [`cmaf`] and [`ts`] (access units become bytes). [`session`] has the same for the sessions
+//! of Kinesis Video Streams, as HLS and as DASH.
 
 pub mod clip;
 pub mod cmaf;
 pub mod error;
 pub mod limits;
 pub mod playlist;
+pub mod session;
 pub mod timeline;
+pub mod ts;
 
 mod date;
+mod placement;
 
 pub use error::{ClipError, InitError, SegmentError};

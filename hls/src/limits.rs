@@ -32,3 +32,5 @@ pub const CLIP_SAMPLES_MAX: usize = 8_000_000;
 
 /// The most configurations of a decoder in one track of a clip: as many changes as Kinesis Video Streams allows in a session.
 pub const CLIP_CONFIGURATIONS_MAX: usize = 500;
+/// The fragments that a replay shows at its beginning: those that a player wants before it starts ([`LIVE_SEGMENTS_MIN`]).
+pub const REPLAY_SEGMENTS_AT_ONCE: u64 = 3;

@@ -1,4 +1,4 @@
-//! What we write as MP4, read by ffprobe, which must be installed.
+//! What we write as MP4 and MPEG-TS, read by ffprobe and ffmpeg, which must be installed.
 
 #![cfg(test)]
 
@@ -11,6 +11,7 @@ use std::time::Duration;
 use fragment::WallTime;
 use hls::clip::{Clip, FILE_TYPE, media};
 use hls::cmaf::{self, Placement};
+use hls::ts;
 
 #[test]
 fn ffprobe_reads_the_same_packets_from_our_segments_as_from_the_file() {
@@ -59,7 +60,60 @@ fn write_as_clip() -> PathBuf {
     }
     let head = clip.head(FILE_TYPE.len() as u64).unwrap();
     let media = fragments.iter().map(|units| media(&tracks, units));
-    write(&[FILE_TYPE, &head, &media.collect::<Vec<_>>().concat()].concat(), "clip")
+    write("clip.mp4", &[FILE_TYPE, &head, &media.collect::<Vec<_>>().concat()].concat())
+}
+
+#[test]
+fn ffmpeg_decodes_the_same_pictures_from_our_transport_stream_as_from_the_file() {
+    let (source, ours) = (pictures(&clip::path()), pictures(&write_as_ts()));
+    assert_eq!(ours.len(), 50);
+    assert_eq!(ours, source);
+}
+
+#[test]
+fn ffmpeg_finds_the_same_sound_in_our_transport_stream_as_in_our_mp4() {
+    let ts = write_as_ts();
+    let remuxed = ts.with_extension("remuxed.mp4");
+    let status =
+        Command::new("ffmpeg").args(["-v", "warning", "-y", "-i"]).arg(&ts).args(["-c", "copy"]).arg(&remuxed).status();
+    assert!(status.expect("ffmpeg is installed").success());
+    assert_eq!(packets(&remuxed, "a", "data_hash"), packets(&write_as_cmaf(), "a", "data_hash"));
+}
+
+#[test]
+fn the_segments_of_a_transport_stream_follow_each_other_without_a_seam() {
+    let path = write_as_ts();
+    let mut times: Vec<f64> = packets(&path, "v", "pts_time").iter().map(|t| t.parse().unwrap()).collect();
+    let decoded: Vec<f64> = packets(&path, "v", "dts_time").iter().map(|t| t.parse().unwrap()).collect();
+    assert!(decoded.is_sorted(), "{decoded:?}");
+    times.sort_by(f64::total_cmp);
+    assert!(times.windows(2).all(|pair| (pair[1] - pair[0] - 0.04).abs() < 0.0001), "{times:?}");
+    // Continuity over both segments, of all packet ids.
+    let mut next = std::collections::BTreeMap::new();
+    let bytes = std::fs::read(&path).unwrap();
+    for packet in bytes.chunks(188) {
+        let (pid, counter) = (u16::from_be_bytes([packet[1] & 0x1f, packet[2]]), packet[3] & 0xf);
+        assert_eq!(*next.entry(pid).or_insert(counter), counter, "of {pid:#x}");
+        next.insert(pid, (counter + 1) & 0xf);
+    }
+    assert_eq!(next.into_values().collect::<Vec<u8>>(), [0; 4], "each ends where another segment begins");
+}
+
+#[test]
+fn gstreamer_demultiplexes_our_transport_stream() {
+    let path = write_as_ts();
+    let location = format!("location={}", path.display());
+    let pictures = "d. ! queue ! h264parse ! avdec_h264 ! fakesink silent=false name=pictures";
+    let sound = "d. ! queue ! aacparse ! avdec_aac ! fakesink silent=false name=sound";
+    let output = Command::new("gst-launch-1.0")
+        .args(["--verbose", "--no-fault", "filesrc", &location, "!", "tsdemux", "name=d"])
+        .args(pictures.split(' ').chain(sound.split(' ')))
+        .output()
+        .expect("gst-launch-1.0 is installed");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let shown = said.lines().filter(|line| line.contains("chain") && line.contains("(pictures:sink)"));
+    assert_eq!(shown.count(), 50, "{said}");
 }
 
 /// Writes the init segment and all media segments into one file, as a player would concatenate them.
@@ -69,20 +123,26 @@ fn write_as_cmaf() -> PathBuf {
     for (i, units) in (0u32..).zip(&fragments) {
         file.extend_from_slice(&cmaf::segment(&tracks, units, placement(i)).unwrap());
     }
-    write(&file, "cmaf")
+    write("cmaf.mp4", &file)
 }
 
-fn placement(number: u32) -> Placement {
+fn write_as_ts() -> PathBuf {
+    let (tracks, fragments) = clip::fragments();
+    let segments = (0..).zip(&fragments).map(|(i, units)| ts::segment(&tracks, units, placement(i)).unwrap());
+    write("ts", &segments.collect::<Vec<_>>().concat())
+}
+
+fn placement(i: u32) -> Placement {
     Placement {
-        origin: clip::BEGIN + clip::FRAGMENT * number,
-        start: WallTime::from_millis(1_700_000_000_000) + clip::FRAGMENT * number,
+        origin: clip::BEGIN + clip::FRAGMENT * i,
+        start: WallTime::from_millis(1_700_000_000_000) + clip::FRAGMENT * i,
         duration: Duration::from_secs(1),
-        sequence_number: number + 1,
+        sequence_number: i + 1,
     }
 }
 
-fn write(file: &[u8], kind: &str) -> PathBuf {
-    let name = format!("{kind}-{}-{:?}.mp4", std::process::id(), std::thread::current().id());
+fn write(extension: &str, file: &[u8]) -> PathBuf {
+    let name = format!("{}-{:?}.{extension}", std::process::id(), std::thread::current().id());
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, file).unwrap();
     path
@@ -97,5 +157,22 @@ fn packets(path: &Path, stream: &str, field: &str) -> Vec<String> {
         .expect("ffprobe is installed");
     let warnings = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && warnings.is_empty(), "{warnings}");
-    String::from_utf8_lossy(&output.stdout).lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    // For packets of a transport stream there is an empty line each.
+    printed.lines().filter(|line| !line.is_empty()).map(|line| line.trim_end_matches(',').to_owned()).collect()
+}
+
+/// The hash of each decoded picture.
+fn pictures(path: &Path) -> Vec<String> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "warning", "-i"])
+        .arg(path)
+        .args(["-map", "0:v", "-fps_mode", "passthrough", "-f", "framehash", "-hash", "md5", "-"])
+        .output()
+        .expect("ffmpeg is installed");
+    let warnings = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && warnings.is_empty(), "{warnings}");
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let frames = lines.lines().filter(|line| !line.starts_with('#'));
+    frames.filter_map(|line| line.rsplit(' ').next().map(str::to_owned)).collect()
 }

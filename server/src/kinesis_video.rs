@@ -28,7 +28,7 @@ mod authentication;
 mod chunk;
 mod control;
 mod feed;
-mod fragment_number;
+pub(crate) mod fragment_number;
 mod media;
 mod members;
 mod not_there;
@@ -55,6 +55,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::access_keys::AccessKeys;
+use crate::http;
 use crate::http::damage::Damage;
 use crate::http::outgoing::Outgoing;
 use crate::limits;
@@ -75,6 +76,8 @@ pub(crate) struct Parts {
     /// The fragments that are known to be damaged.
     pub(crate) damage: Arc<Damage>,
     pub(crate) quotas: ReadQuotas,
+    /// What plays sessions.
+    pub(crate) playback: http::State,
     /// What sessions of PutMedia work with.
     pub(crate) receiving: Receiving,
     /// Ends what would go on for ever.
@@ -91,6 +94,7 @@ pub(crate) struct Service {
     outgoing: Outgoing,
     damage: Arc<Damage>,
     quotas: ReadQuotas,
+    playback: http::State,
     receiving: Receiving,
     /// Connections of GetMedia.
     get_media: Places,
@@ -104,7 +108,7 @@ pub(crate) struct Service {
 impl Service {
     /// Puts the parts together.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { archive, is_shared, public_url, outgoing, damage, quotas, receiving, stop } = parts;
+        let Parts { archive, is_shared, public_url, outgoing, damage, quotas, playback, receiving, stop } = parts;
         Self {
             keys: AccessKeys::new(archive.vault().clone()),
             archive,
@@ -113,6 +117,7 @@ impl Service {
             outgoing,
             damage,
             quotas,
+            playback,
             receiving,
             get_media: Places::new(quotas.get_media),
             fragment_lists: Places::new(quotas.fragment_list),

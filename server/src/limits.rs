@@ -317,3 +317,17 @@ impl Profile {
         idle_max: Duration::from_secs(30),
     };
 }
+/// How long a session of playback lasts, in seconds, as at AWS: 5 minutes unless it is told, 12 hours at most.
+pub(crate) const SESSION_EXPIRY_MIN: u32 = 300;
+/// Likewise.
+pub(crate) const SESSION_EXPIRY_MAX: u32 = 43_200;
+
+/// The longest range of a session, as at AWS.
+pub(crate) const SESSION_RANGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Fragments in a playlist or manifest, as at AWS: what is live has few, what is not has more, and none has more than the last.
+pub(crate) const SESSION_LIVE_RESULTS: u32 = 5;
+/// Likewise.
+pub(crate) const SESSION_ON_DEMAND_RESULTS: u32 = 1000;
+/// Likewise.
+pub(crate) const SESSION_RESULTS_MAX: u32 = 5000;

@@ -201,6 +201,7 @@ impl Server {
             outgoing,
             damage,
             quotas: config.limits.reading(),
+            playback: state.clone(),
             receiving: Receiving::new(config.limits.profile(), budget, presences, stop.clone()),
             stop: stop.clone(),
         });

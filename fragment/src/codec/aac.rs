@@ -15,11 +15,15 @@ use super::bits::Bits;
 const FREQUENCIES: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
+/// The bytes before a frame in ADTS.
+pub const ADTS_HEADER_BYTES: usize = 7;
+
 /// A decoder configuration for AAC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     raw: Bytes,
     object_type: u32,
+    core: u32,
     sampling_frequency: u32,
     channels: u8,
     samples_per_frame: u32,
@@ -71,7 +75,7 @@ impl Config {
             (_, false) => 1024,
             (_, true) => 960,
         };
-        Ok(Self { raw, object_type, sampling_frequency, channels, samples_per_frame })
+        Ok(Self { raw, object_type, core, sampling_frequency, channels, samples_per_frame })
     }
 
     /// The record as it is stored in CodecPrivate.
@@ -97,6 +101,30 @@ impl Config {
     /// Samples per channel in each frame, counted at [`Self::sampling_frequency`].
     pub fn samples_per_frame(&self) -> u32 {
         self.samples_per_frame
+    }
+
+    /// The ADTS header (ISO/IEC 14496-3, 1.A.2.2) of a frame with this many bytes; `None` where ADTS has no words for the
+    /// configuration or the size.
+    pub fn adts_header(&self, frame_bytes: usize) -> Option<[u8; ADTS_HEADER_BYTES]> {
+        // Main, LC, SSR or LTP, in two bits; HE-AAC says LC and is recognised by what is in the frames.
+        let profile = u8::try_from(self.core.checked_sub(1)?).ok().filter(|profile| *profile < 4)?;
+        let frequency = FREQUENCIES.iter().position(|frequency| *frequency == self.sampling_frequency)?;
+        let channels = Some(self.channels).filter(|channels| (1..=6).contains(channels))?;
+        if self.samples_per_frame != 1024 {
+            return None;
+        }
+        let length = u16::try_from(frame_bytes + ADTS_HEADER_BYTES).ok().filter(|length| *length < 1 << 13)?;
+        let [high, low] = length.to_be_bytes();
+        let frequency = u8::try_from(frequency).expect("there are 13");
+        Some([
+            0xff,
+            0xf1, // MPEG-4, no checksum
+            profile << 6 | frequency << 2 | channels >> 2,
+            (channels & 0b11) << 6 | high >> 3,
+            high << 5 | low >> 3,
+            low << 5 | 0b1_1111,
+            0b1111_1100, // the buffer's fullness is not told; one frame
+        ])
     }
 }
 
@@ -166,6 +194,17 @@ mod tests {
         assert_eq!((config.sampling_frequency(), config.channels()), (44_100, 2));
         assert_eq!(config.samples_per_frame(), 1024);
         assert_eq!(config.rfc6381(), "mp4a.40.2");
+    }
+
+    #[test]
+    fn an_adts_header_says_what_the_configuration_does() {
+        let stereo = parse(&[0x12, 0x10]).unwrap();
+        // As ffmpeg's adts muxer writes it before a frame of 371 bytes, but for the fullness that it tells.
+        assert_eq!(stereo.adts_header(371), Some([0xff, 0xf1, 0x50, 0x80, 0x2f, 0x5f, 0xfc]));
+        assert_eq!(stereo.adts_header((1 << 13) - ADTS_HEADER_BYTES), None, "13 bits tell its length");
+        let he = parse(&[0x2b, 0x11, 0x88, 0x00]).unwrap();
+        assert_eq!(he.adts_header(371).unwrap()[2], 0b0101_1000, "LC at the core's 24 kHz");
+        assert_eq!(parse(&[0x17, 0x80, 0x18, 0x1c, 0x88]).unwrap().adts_header(371), None, "no index for 12,345 Hz");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::bits::{Bits, Fields, cropped, unescape};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     raw: Bytes,
+    parameter_sets: Vec<Bytes>,
     width: u32,
     height: u32,
 }
@@ -33,21 +34,27 @@ impl Config {
         if length_size == 3 {
             return Err(InvalidConfig::Value { field: "the NAL length size", value: 3, expected: "1, 2 or 4" });
         }
-        let mut size = None;
+        let (mut size, mut parameter_sets) = (None, Vec::new());
         for _ in 0..fields.u8("the number of SPS")? & 0b1_1111 {
             let sps = fields.nal("a sequence parameter set")?;
             size = size.or(Some(picture_size(sps)?));
+            parameter_sets.push(raw.slice_ref(sps));
         }
         for _ in 0..fields.u8("the number of PPS")? {
-            fields.nal("a picture parameter set")?;
+            parameter_sets.push(raw.slice_ref(fields.nal("a picture parameter set")?));
         }
         let (width, height) = size.ok_or(InvalidConfig::Missing("sequence parameter set"))?;
-        Ok(Self { raw, width, height })
+        Ok(Self { raw, parameter_sets, width, height })
     }
 
     /// The record as it is stored in CodecPrivate.
     pub fn as_bytes(&self) -> &Bytes {
         &self.raw
+    }
+
+    /// The parameter sets in it, sequence before picture, NAL headers included.
+    pub fn parameter_sets(&self) -> &[Bytes] {
+        &self.parameter_sets
     }
 
     /// The RFC 6381 string, such as `avc1.64001f`.
@@ -199,6 +206,8 @@ mod tests {
         assert_eq!(config.rfc6381(), "avc1.640028");
         assert_eq!(config.nal_length_size(), 4);
         assert_eq!(config.as_bytes(), X264_1080P);
+        let kinds: Vec<u8> = config.parameter_sets().iter().map(|nal| nal[0] & 0b1_1111).collect();
+        assert_eq!(kinds, [7, 8]);
     }
 
     #[test]

@@ -19,11 +19,14 @@ use super::InvalidConfig;
 use super::bits::{Bits, Fields, cropped, unescape};
 
 const NAL_SPS: u8 = 33;
+/// Video, sequence and picture parameter sets; what else a record may hold is of no need to a decoder.
+const PARAMETER_SETS: std::ops::RangeInclusive<u8> = 32..=34;
 
 /// A decoder configuration for H.265.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     raw: Bytes,
+    parameter_sets: Vec<Bytes>,
     width: u32,
     height: u32,
 }
@@ -41,7 +44,7 @@ impl Config {
         if length_size == 3 {
             return Err(InvalidConfig::Value { field: "the NAL length size", value: 3, expected: "1, 2 or 4" });
         }
-        let mut size = None;
+        let (mut size, mut parameter_sets) = (None, Vec::new());
         for _ in 0..fields.u8("the number of arrays")? {
             let kind = fields.u8("an array of NAL units")? & 0b11_1111;
             for _ in 0..fields.u16("the number of NAL units")? {
@@ -49,15 +52,23 @@ impl Config {
                 if kind == NAL_SPS && size.is_none() {
                     size = Some(picture_size(nal)?);
                 }
+                if PARAMETER_SETS.contains(&kind) {
+                    parameter_sets.push(raw.slice_ref(nal));
+                }
             }
         }
         let (width, height) = size.ok_or(InvalidConfig::Missing("sequence parameter set"))?;
-        Ok(Self { raw, width, height })
+        Ok(Self { raw, parameter_sets, width, height })
     }
 
     /// The record as it is stored in CodecPrivate.
     pub fn as_bytes(&self) -> &Bytes {
         &self.raw
+    }
+
+    /// The parameter sets in it, in the record's order, NAL headers included.
+    pub fn parameter_sets(&self) -> &[Bytes] {
+        &self.parameter_sets
     }
 
     /// The RFC 6381 string, such as `hvc1.1.6.L93.90` (ISO/IEC 14496-15, annex E).
@@ -154,12 +165,12 @@ mod tests {
     fn the_codec_string_follows_annex_e() {
         let mut raw = vec![1, 0x01, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 93];
         raw.resize(23, 0);
-        let config = Config { raw: Bytes::from(raw.clone()), width: 1, height: 1 };
+        let config = Config { raw: Bytes::from(raw.clone()), parameter_sets: Vec::new(), width: 1, height: 1 };
         assert_eq!(config.rfc6381(), "hvc1.1.6.L93.90");
 
         raw[1] = 0b0110_0010;
         raw[11] = 0x0a;
-        let config = Config { raw: Bytes::from(raw), width: 1, height: 1 };
+        let config = Config { raw: Bytes::from(raw), parameter_sets: Vec::new(), width: 1, height: 1 };
         assert_eq!(config.rfc6381(), "hvc1.A2.6.H93.90.0.0.0.0.A");
     }
 

@@ -12,8 +12,9 @@
 mod init;
 mod segment;
 
+pub use crate::placement::Placement;
 pub use init::init;
-pub use segment::{Placement, segment};
+pub use segment::segment;
 
 pub(crate) use init::{sample_entry, trak};
 pub(crate) use segment::{Run, runs};

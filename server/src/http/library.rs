@@ -137,14 +137,23 @@ impl Library {
         number: FragmentNumber,
         now: WallTime,
     ) -> Result<Option<Fragment>, Problem> {
+        Ok(self.stored(stream, number, now).await?.map(Fragment::from))
+    }
+
+    /// The same with all that is known of it.
+    pub(crate) async fn stored(
+        &self,
+        stream: &Stream,
+        number: FragmentNumber,
+        now: WallTime,
+    ) -> Result<Option<archive::Stored>, Problem> {
         let (archive, id) = (self.archive.clone(), stream.id);
-        let found = point_read(&**self.archive.vault().catalog(), move || archive.fragment(id, number, now)).await?;
-        Ok(found.map(Fragment::from))
+        Ok(point_read(&**self.archive.vault().catalog(), move || archive.fragment(id, number, now)).await?)
     }
 
     /// The stored bytes of a fragment: a Matroska document.
-    pub(crate) async fn read(&self, stream: &Stream, fragment: &Fragment) -> Result<Bytes, Problem> {
-        let (id, number) = (stream.id, fragment.entry.number);
+    pub(crate) async fn read(&self, stream: &Stream, number: FragmentNumber) -> Result<Bytes, Problem> {
+        let id = stream.id;
         let (name, damage) = (stream.name.clone(), self.damage.clone());
         let read = move |archive: &Archive| {
             let read = archive.read(id, number);
@@ -163,7 +172,7 @@ impl Library {
     fn fragments(&self, stream: u64, found: Vec<archive::Stored>) -> Vec<Fragment> {
         let mut fragments: Vec<_> = found.into_iter().map(Fragment::from).collect();
         for Fragment { entry, .. } in &mut fragments {
-            entry.gap = self.damage.knows(stream, entry.number);
+            entry.gap = self.knows_damage(stream, entry.number);
         }
         fragments
     }
@@ -178,7 +187,13 @@ impl Library {
         self.archive.vault().key_drops()
     }
 
-    async fn ask<T, E, F>(&self, question: F) -> Result<T, Problem>
+    /// Whether a fragment was found damaged.
+    pub(crate) fn knows_damage(&self, stream: u64, number: FragmentNumber) -> bool {
+        self.damage.knows(stream, number)
+    }
+
+    /// Asks the archive where blocking does no harm.
+    pub(super) async fn ask<T, E, F>(&self, question: F) -> Result<T, Problem>
     where
         T: Send + 'static,
         E: Into<Problem> + Send + 'static,

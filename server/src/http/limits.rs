@@ -54,7 +54,20 @@ pub(crate) const STALL_MAX: Duration = Duration::from_secs(30);
 /// The largest request body: bodies are a few fields of JSON.
 pub(crate) const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
-/// The longest playback token: ours have 84 characters; longer ones are not worth decoding.
+/// Fragments of sessions that are kept in memory, at some 200 bytes each: those of a thousand sessions that show five and keep
+/// a few more, and of two dozen that show the most there may be. Sessions beyond it are counted again at each request.
+pub(crate) const ITINERARY_FRAGMENTS_MAX: usize = 128 * 1024;
+
+/// Fragments that are asked of the archive at once while a session is counted: a few milliseconds' work.
+pub(crate) const ITINERARY_PAGE: usize = 512;
+
+/// How old the newest fragment of a live session may be when it is opened, as at AWS.
+pub(crate) const SESSION_LIVE_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long after the end of its range a session waits for fragments that are still on their way.
+pub(crate) const SESSION_GRACE: Duration = Duration::from_secs(30);
+
+/// The longest playback token: ours have 84 and 103 characters; longer ones are not worth decoding.
 pub(crate) const TOKEN_CHARACTERS_MAX: usize = 256;
 
 /// Damaged fragments that are remembered, 40 bytes each. With more, the disk has other troubles.

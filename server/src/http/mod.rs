@@ -10,6 +10,7 @@
 //! POST /v1/devices/{name}/cameras/{stream}/restart
 //! POST /v1/devices/{name}/cameras/{stream}/fetch      has it upload what it has recorded in a range of time
 //! GET  /hls/{token}/{file}                 playlists and segments                     playback.rs
+//! GET  /hls/v1/{file}, /dash/v1/{file}     sessions of the AWS API                    sessions.rs
 //! GET  /healthz, /metrics                  for the machines that watch this one       health.rs
 //! ```
 //!
@@ -33,6 +34,8 @@ mod playback;
 mod rendition;
 mod seal;
 mod segment_cache;
+mod segments;
+pub(crate) mod sessions;
 mod token;
 
 use std::sync::Arc;
@@ -54,6 +57,7 @@ use outgoing::Outgoing;
 use rendition::Renditions;
 use seal::Sealer;
 use segment_cache::{Opened, SegmentCache};
+use sessions::Itineraries;
 
 use crate::fleet::Fleet;
 
@@ -96,6 +100,7 @@ struct Shared {
     fleet: Fleet,
     segments: SegmentCache,
     renditions: Renditions,
+    itineraries: Itineraries,
     building: Semaphore,
     outgoing: Outgoing,
 }
@@ -112,6 +117,7 @@ impl State {
             fleet: parts.fleet,
             segments: SegmentCache::new(limits::SEGMENT_CACHE_BYTES_MAX),
             renditions: Renditions::default(),
+            itineraries: Itineraries::default(),
             building: Semaphore::new(limits::SEGMENTS_BUILDING_MAX),
             outgoing: parts.outgoing,
         }))
@@ -154,6 +160,7 @@ pub(crate) fn router(state: State) -> Router {
         .route("/v1/devices/{name}/cameras/{stream}/restart", post(devices::restart_camera))
         .route("/v1/devices/{name}/cameras/{stream}/fetch", post(devices::fetch))
         .route("/hls/{token}/{file}", get(playback::file).options(playback::preflight))
+        .merge(sessions::routes())
         .route("/healthz", get(health::healthz))
         .route("/metrics", get(health::metrics))
         .fallback(async || Problem::NotFound)
@@ -168,4 +175,4 @@ fn now() -> WallTime {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,27 +8,27 @@ use axum::extract::{Path, State as Extract};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use fragment::{FragmentNumber, WallTime, mkv};
-use hls::cmaf::Placement;
+use fragment::{FragmentNumber, WallTime};
 use hls::playlist::{self, File, Variant};
 use hls::timeline::{Entry, Timeline};
 
 use super::error::Problem;
 use super::library::{Fragment, Stream};
 use super::rendition::Rendition;
+use super::segments::Form;
 use super::token::{Part, Token};
 use super::{State, now};
 
-const PLAYLIST: &str = "application/vnd.apple.mpegurl";
-const MP4: &str = "video/mp4";
-const ANY_ORIGIN: (HeaderName, &str) = (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+pub(super) const PLAYLIST: &str = "application/vnd.apple.mpegurl";
+pub(super) const MP4: &str = "video/mp4";
+pub(super) const ANY_ORIGIN: (HeaderName, &str) = (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
 
 /// Peak over mean: what a variant's BANDWIDTH adds to the largest segment for the protocol around it.
-const BANDWIDTH_MARGIN_PERCENT: u64 = 10;
+pub(super) const BANDWIDTH_MARGIN_PERCENT: u64 = 10;
 
 /// How long caches may keep a file.
 #[derive(Clone, Copy)]
-enum Caching {
+pub(super) enum Caching {
     /// It changes with each fragment.
     Never,
     /// It is what it is; private, as the address holds a token.
@@ -64,7 +64,7 @@ async fn answer(state: &State, token: &str, file: &str, now: WallTime) -> Result
     }
 }
 
-fn reply(content_type: &'static str, caching: Caching, body: Bytes) -> Response {
+pub(super) fn reply(content_type: &'static str, caching: Caching, body: Bytes) -> Response {
     let caching = match caching {
         Caching::Never => "no-cache",
         Caching::Forever => "private, max-age=31536000, immutable",
@@ -132,56 +132,14 @@ impl Playback<'_> {
     async fn segment(&self, number: FragmentNumber) -> Result<Bytes, Problem> {
         let fragment = self.state.library().fragment(&self.stream, number, self.now).await?;
         let fragment = fragment.filter(|fragment| self.covers(&fragment.entry)).ok_or(Problem::SegmentGone)?;
-        // A segment is as large as its fragment, but for a percent of other boxes.
-        let room = self.state.0.outgoing.room(fragment.bytes).await;
-        Ok(room.hold(self.find_or_build(&fragment).await?))
+        self.state.segment(&self.stream, &fragment, Form::Whole, fragment.entry.start).await
     }
 
-    async fn find_or_build(&self, fragment: &Fragment) -> Result<Bytes, Problem> {
-        let key = (self.stream.id, fragment.entry.number);
-        if let Some(segment) = self.state.0.segments.find(key, self.state.opened_now()) {
-            return Ok(segment);
-        }
-        // Whoever waited for a place may find that another request has built the segment meanwhile.
-        let _place = self.state.0.building.acquire().await.expect("the semaphore is never closed");
-        let opened = self.state.opened_now();
-        if let Some(segment) = self.state.0.segments.find(key, opened) {
-            return Ok(segment);
-        }
-        let stored = self.state.library().read(&self.stream, fragment).await?;
-        let segment = build(&fragment.entry, stored).await?;
-        self.state.0.segments.insert(key, segment.clone(), opened);
-        Ok(segment)
-    }
-
-    /// What the fragments with these tracks are coded as, by the first of them that can be read.
+    /// What the fragments with these tracks are coded as.
     async fn rendition(&self, fragments: &[Fragment], fingerprint: u64) -> Result<Rendition, Problem> {
-        let renditions = &self.state.0.renditions;
-        if let Some(rendition) = renditions.find(self.stream.id, fingerprint) {
-            return Ok(rendition);
-        }
-        let (mut found, mut missing) = (None, Problem::SegmentGone);
-        for fragment in fragments {
-            if fragment.entry.tracks_fingerprint != fingerprint {
-                continue;
-            }
-            missing = Problem::Damaged;
-            if fragment.entry.gap {
-                continue;
-            }
-            match self.state.library().read(&self.stream, fragment).await {
-                Err(Problem::Damaged) => {}
-                stored => {
-                    found = Some((fragment.entry.number, stored?));
-                    break;
-                }
-            }
-        }
-        let (number, stored) = found.ok_or(missing)?;
-        let document = mkv::document(stored).map_err(|error| unplayable(number, &error))?;
-        let rendition = Rendition::new(&document.tracks).map_err(|error| unplayable(number, &error))?;
-        renditions.insert(self.stream.id, fingerprint, rendition.clone());
-        Ok(rendition)
+        let coded_so = fragments.iter().filter(|fragment| fragment.entry.tracks_fingerprint == fingerprint);
+        let candidates = coded_so.map(|fragment| (fragment.entry.number, fragment.entry.duration));
+        self.state.rendition(&self.stream, fingerprint, candidates).await
     }
 
     async fn fragments(&self) -> Result<Vec<Fragment>, Problem> {
@@ -202,20 +160,4 @@ impl Playback<'_> {
     fn nothing(&self) -> Problem {
         Problem::NothingToPlay(format!("nothing to play: what was stored of \"{}\" has expired", self.stream.name))
     }
-}
-
-/// Builds a segment away from the tasks that serve other requests: it copies megabytes.
-async fn build(entry: &Entry, stored: Bytes) -> Result<Bytes, Problem> {
-    let (number, start, duration, sequence) = (entry.number, entry.start, entry.duration, entry.id.sequence);
-    let build = move || {
-        let document = mkv::document(stored).map_err(|error| unplayable(number, &error))?;
-        let origin = document.start.or(document.units.first().map(|unit| unit.pts)).unwrap_or_default();
-        let placement = Placement { origin, start, duration, sequence_number: sequence.0.wrapping_add(1) };
-        hls::cmaf::segment(&document.tracks, &document.units, placement).map_err(|error| unplayable(number, &error))
-    };
-    tokio::task::spawn_blocking(build).await.map_err(|error| Problem::Storage(error.to_string()))?
-}
-
-fn unplayable(number: FragmentNumber, error: &dyn std::error::Error) -> Problem {
-    Problem::Unplayable { number, reason: error.to_string() }
 }

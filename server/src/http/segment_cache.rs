@@ -9,11 +9,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use fragment::FragmentNumber;
+use fragment::{FragmentNumber, WallTime};
 use vault::limits::KEY_CACHED_TIME_MAX;
 
-/// The stream's id and the fragment's number.
-pub(crate) type Key = (u64, FragmentNumber);
+use super::segments::Form;
+
+/// What a segment is made of, and as what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    /// The stream's id.
+    pub(crate) stream: u64,
+    pub(crate) number: FragmentNumber,
+    pub(crate) form: Form,
+    /// When it begins by the clock that it is placed by.
+    pub(crate) start: WallTime,
+}
 
 /// A cache of finished segments.
 pub(crate) struct SegmentCache {
@@ -183,7 +193,8 @@ mod tests {
     }
 
     fn key(number: u64) -> Key {
-        (1, FragmentNumber(number))
+        let (number, start) = (FragmentNumber(number), WallTime::from_nanos(0));
+        Key { stream: 1, number, form: Form::Whole, start }
     }
 
     fn segment(bytes: usize) -> Bytes {

@@ -4,11 +4,17 @@
 //! list.rs             ListFragments
 //! fragment_list.rs    GetMediaForFragmentList
 //! clip.rs             GetClip
+//! hls_session.rs      GetHLSStreamingSessionURL
+//! dash_session.rs     GetDASHStreamingSessionURL
+//! session.rs          what both are asked
 //! ```
 
 mod clip;
+mod dash_session;
 mod fragment_list;
+mod hls_session;
 mod list;
+mod session;
 
 use axum::Router;
 
@@ -19,5 +25,7 @@ use super::operation::{route, route_media};
 pub(super) fn routes(service: &Service) -> Router<Service> {
     let router = route::<list::ListFragments>(Router::new(), service);
     let router = route_media::<fragment_list::GetMediaForFragmentList>(router, service);
-    route_media::<clip::GetClip>(router, service)
+    let router = route_media::<clip::GetClip>(router, service);
+    let router = route::<hls_session::GetHlsStreamingSessionUrl>(router, service);
+    route::<dash_session::GetDashStreamingSessionUrl>(router, service)
 }

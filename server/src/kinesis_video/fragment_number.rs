@@ -17,7 +17,7 @@ use super::refusal::Refusal;
 type Limbs = [u32; 5];
 
 /// What clients read.
-pub(super) fn format(number: FragmentNumber) -> String {
+pub(crate) fn format(number: FragmentNumber) -> String {
     let mut limbs = limbs(number);
     let mut digits = Vec::with_capacity(48);
     while limbs != [0; 5] {
@@ -27,7 +27,7 @@ pub(super) fn format(number: FragmentNumber) -> String {
 }
 
 /// The fragment that is meant, or `None` for what is no number of ours, AWS's own included.
-pub(super) fn parse(text: &str) -> Option<FragmentNumber> {
+pub(crate) fn parse(text: &str) -> Option<FragmentNumber> {
     if text.starts_with('0') || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }

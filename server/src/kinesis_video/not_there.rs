@@ -8,16 +8,13 @@ use super::Service;
 use super::operation::methods;
 use super::refusal::Refusal;
 
-const MEDIA: &str = "media are played in Millrace's own ways so far";
 const CHANNELS: &str = "there are no signaling channels yet";
 const IMAGES: &str = "no images are made of video yet";
 const NOTICES: &str = "nobody is notified of fragments yet";
 const EDGE: &str = "devices are configured by `millrace device configure`";
 
 /// Path, name, reason.
-const NOT_THERE: [(&str, &str, &str); 27] = [
-    ("/getHLSStreamingSessionURL", "GetHLSStreamingSessionURL", MEDIA),
-    ("/getDASHStreamingSessionURL", "GetDASHStreamingSessionURL", MEDIA),
+const NOT_THERE: [(&str, &str, &str); 25] = [
     ("/getImages", "GetImages", IMAGES),
     ("/describeImageGenerationConfiguration", "DescribeImageGenerationConfiguration", IMAGES),
     ("/updateImageGenerationConfiguration", "UpdateImageGenerationConfiguration", IMAGES),

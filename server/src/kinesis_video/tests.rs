@@ -127,6 +127,38 @@ async fn a_viewer_sees_its_streams_and_changes_nothing() {
     }
 }
 
+// --- Sessions of playback
+
+#[tokio::test]
+async fn a_viewer_opens_sessions_of_its_streams_where_there_is_something_to_play() {
+    let server = Server::new();
+    let viewer = server.key(Role::Viewer, &["garden-*"]);
+    let live_only = Retention::LIVE_ONLY;
+    server.archive.create_stream(&"garden-1".parse().unwrap(), Retention::DEFAULT, storage::now()).unwrap();
+    server.archive.create_stream(&"garden-2".parse().unwrap(), live_only, storage::now()).unwrap();
+    let producer = server.key(Role::Producer, &[]);
+    for path in ["/getHLSStreamingSessionURL", "/getDASHStreamingSessionURL"] {
+        let of = |name: &str| json!({ "StreamName": name });
+        for (key, stream, status, name) in [
+            (&viewer, "door", StatusCode::FORBIDDEN, "AccessDeniedException"),
+            (&producer, "garden-1", StatusCode::FORBIDDEN, "AccessDeniedException"),
+            (&viewer, "garden-0", StatusCode::NOT_FOUND, "ResourceNotFoundException"),
+            (&viewer, "garden-1", StatusCode::NOT_FOUND, "ResourceNotFoundException"),
+            (&viewer, "garden-2", StatusCode::BAD_REQUEST, "NoDataRetentionException"),
+        ] {
+            server.call(key, path, &of(stream)).await.is_refused(status, name);
+        }
+        let selector = if path.contains("HLS") { "HLSFragmentSelector" } else { "DASHFragmentSelector" };
+        let begin = storage::now().as_millis() / 1000;
+        let future = json!({
+            "StreamName": "garden-1",
+            "PlaybackMode": "ON_DEMAND",
+            selector: { "TimestampRange": { "StartTimestamp": begin - 9, "EndTimestamp": begin + 9 } },
+        });
+        server.call(&viewer, path, &future).await.is_refused(StatusCode::BAD_REQUEST, "InvalidArgumentException");
+    }
+}
+
 // --- Streams that others have made
 
 #[tokio::test]
@@ -289,6 +321,7 @@ impl Server {
             outgoing: Outgoing::new(64 << 20),
             damage: Arc::default(),
             quotas,
+            playback: crate::http::tests::state(&archive, "the console key"),
             receiving: Receiving::default(),
             stop: stop.clone(),
         }));

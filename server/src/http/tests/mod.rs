@@ -3,6 +3,8 @@
 //! `fragment.mkv` is one group of pictures of `hls/tests/clips/h264-bframes-aac.mp4`:
 //! `ffmpeg -i h264-bframes-aac.mp4 -c copy -t 1 fragment.mkv`.
 
+mod sessions;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -421,18 +423,11 @@ impl Server {
     }
 
     async fn store_payload(&self, stream: &str, sequence: u32, start: WallTime, payload: Vec<u8>) -> FragmentNumber {
+        self.store_fragment(stream, Fragment { payload: payload.into(), ..fragment(sequence, start) }).await
+    }
+
+    async fn store_fragment(&self, stream: &str, fragment: Fragment) -> FragmentNumber {
         let stream = self.archive.find_or_create_stream(&name(stream), now()).unwrap();
-        let fragment = Fragment {
-            id: FragmentId { session: SessionId(1), sequence: Sequence(sequence) },
-            start,
-            quality: ClockQuality::Given,
-            duration: SECOND,
-            tracks_fingerprint: 7,
-            independent: true,
-            codecs: vec!["avc1.64000a".into(), "mp4a.40.2".into()],
-            arrived: now(),
-            payload: payload.into(),
-        };
         self.archive.store(stream.id, fragment).await.unwrap().number
     }
 
@@ -490,7 +485,7 @@ impl Answer {
     }
 }
 
-fn state(archive: &Archive, console_key: &str) -> State {
+pub(crate) fn state(archive: &Archive, console_key: &str) -> State {
     State::new(Parts {
         archive: archive.clone(),
         token_key: [7; 32].into(),
@@ -501,6 +496,21 @@ fn state(archive: &Archive, console_key: &str) -> State {
         outgoing: Outgoing::new(limits::OUTGOING_BYTES_MAX),
         damage: Arc::default(),
     })
+}
+
+/// A fragment of a second that has just arrived.
+fn fragment(sequence: u32, start: WallTime) -> Fragment {
+    Fragment {
+        id: FragmentId { session: SessionId(1), sequence: Sequence(sequence) },
+        start,
+        quality: ClockQuality::Given,
+        duration: SECOND,
+        tracks_fingerprint: 7,
+        independent: true,
+        codecs: vec!["avc1.64000a".into(), "mp4a.40.2".into()],
+        arrived: now(),
+        payload: FRAGMENT.into(),
+    }
 }
 
 fn fleet(archive: &Archive) -> Fleet {

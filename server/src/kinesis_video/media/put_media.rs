@@ -96,7 +96,13 @@ async fn put_media(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, mut body) = request.into_parts();
-    let call = Call { service: service.clone(), identity, operation: NAME, access: Access::Produce, headers: parts.headers.clone() };
+    let call = Call {
+        service: service.clone(),
+        identity,
+        operation: NAME,
+        access: Access::Produce,
+        headers: parts.headers.clone(),
+    };
     call.check_somewhere()?;
     let asked = PutMedia::read(&parts.headers)?;
     let stream = {

@@ -210,6 +210,7 @@ impl Server {
             outgoing: Outgoing::new(64 << 20),
             damage: Arc::default(),
             quotas: ReadQuotas::default(),
+            playback: crate::http::tests::state(&archive, "the console key"),
             receiving,
             stop: stop.clone(),
         });
