@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every measurement beside its baseline and writes the table to bench/README.md.
 #
-#   scripts/bench.sh [parse] [ingest] [vault] [archive] [memory] [playback] [reads] [session] [agent] [badlink] [week]
+#   scripts/bench.sh [parse] [ingest] [put-media] [vault] [archive] [memory] [playback] [reads] [session] [agent] [badlink] [week]
 #   (default: all but memory, badlink and week, which take a quarter of an hour and more, and the table is written)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,7 +32,7 @@ table=$(mktemp)
     echo "Measured $(date -u +%F) on $(nproc) cores of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)," \
         "$(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo) of memory, Linux $(uname -r)," \
         "$(df --output=fstype "$data" | tail -n 1) on $(df --output=source "$data" | tail -n 1); load generator and server on the same machine."
-    for name in ingest vault archive playback reads session parse agent; do
+    for name in ingest put-media vault archive playback reads session parse agent; do
         echo
         measure "$name"
     done

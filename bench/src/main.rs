@@ -1,6 +1,6 @@
 //! Side-by-side measurements: each of ours beside a baseline, in the same run on the same machine.
 //!
-//! `bench parse` · `bench ingest` · `bench vault` · `bench archive` · `bench memory` · `bench playback` · `bench reads` · `bench session` · `bench agent` ·
+//! `bench parse` · `bench ingest` · `bench put-media` · `bench vault` · `bench archive` · `bench memory` · `bench playback` · `bench reads` · `bench session` · `bench agent` ·
 //! `bench badlink` · `bench week`; each prints a Markdown
 //! table. `scripts/bench.sh` calls them in turn.
 
@@ -16,6 +16,7 @@ mod memory;
 mod parse;
 mod playback;
 mod process;
+mod put_media;
 mod reads;
 mod session;
 mod vault;
@@ -33,6 +34,8 @@ struct Cli {
 enum Command {
     /// Ingest over loopback QUIC to PERSISTED, beside disk, AES-256-GCM and plain quinn.
     Ingest(ingest::Args),
+    /// PutMedia to PERSISTED, beside a bare hyper server that discards; memory for each idle producer.
+    PutMedia(put_media::Args),
     /// Appends to the vault alone, beside the disk's own.
     Vault(vault::Args),
     /// The fragment index as it grows, beside the same code over rows in memory.
@@ -61,6 +64,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ingest(args) => ingest::run(&args),
+        Command::PutMedia(args) => put_media::run(&args),
         Command::Vault(args) => vault::run(&args),
         Command::Archive(args) => archive::run(&args),
         Command::Memory(args) => memory::run(&args),

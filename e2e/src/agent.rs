@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::calendar::Calendar;
-use crate::kinesis_video::KinesisVideo;
 use crate::process::{Process, binary};
 use crate::server::Server;
 use crate::wait::until;
@@ -66,18 +65,12 @@ impl Agent {
     }
 
     /// Prepares an agent that uploads to AWS and finds there what `environment` says.
-    pub fn to_aws(
-        folder: &Path,
-        aws: &KinesisVideo,
-        environment: &[(&str, &str)],
-        streams: &[(&str, Source)],
-    ) -> Agent {
+    pub fn to_aws(folder: &Path, endpoint: &str, environment: &[(&str, &str)], streams: &[(&str, Source)]) -> Agent {
         let mut agent = Agent { folder: folder.to_owned(), environment: Vec::new(), calendar: None, process: None };
         fs::create_dir_all(folder).expect("the folder can be made");
         let text = format!(
-            "state = {:?}\ndestination = \"aws\"\n\n[aws]\nregion = \"eu-central-1\"\nendpoint = {:?}\nstream_prefix = \"e2e-\"\n",
+            "state = {:?}\ndestination = \"aws\"\n\n[aws]\nregion = \"eu-central-1\"\nendpoint = {endpoint:?}\nstream_prefix = \"e2e-\"\n",
             agent.state(),
-            aws.endpoint()
         );
         fs::write(agent.config(), text).expect("the configuration can be written");
         agent.add(streams);

@@ -7,11 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use e2e::frames::{self, Kind};
-use e2e::{Agent, Arrived, Camera, KinesisVideo, Source, Spooled, until};
+use e2e::{AccessKey, Agent, Arrived, Camera, KinesisVideo, Server, Source, Spooled, until};
 use serde_json::json;
 
 /// On a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What fragments that follow each other may seem to lie apart: times of a second's tenth, and a picture.
+const SEAM: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_file_arrives_over_tls_whole_and_in_order_and_leaves_the_spool() {
@@ -19,7 +22,7 @@ fn a_file_arrives_over_tls_whole_and_in_order_and_leaves_the_spool() {
     let aws = KinesisVideo::start_with_tls(folder.path());
     let ca = aws.ca();
     let environment = [KinesisVideo::CREDENTIALS, &[("SSL_CERT_FILE", ca.to_str().expect("a path in UTF-8"))]].concat();
-    let agent = Agent::to_aws(&folder.path().join("agent"), &aws, &environment, &[]);
+    let agent = Agent::to_aws(&folder.path().join("agent"), &aws.endpoint(), &environment, &[]);
 
     for (stream, clip) in [("sound", "h264-aac.mp4"), ("bframes", "h264-bframes.mp4"), ("hevc", "h265-aac.mp4")] {
         let file = e2e::clip(clip);
@@ -58,7 +61,7 @@ fn an_outage_a_kill_and_refusals_lose_nothing() {
     let aws = KinesisVideo::start(folder.path());
     let camera = Camera::start("h264-aac.mp4", folder.path());
     let streams = [("yard", Source::Rtsp(camera.url())), ("door", Source::Loop("h264-bframes.mp4"))];
-    let mut agent = Agent::to_aws(&folder.path().join("agent"), &aws, KinesisVideo::CREDENTIALS, &streams);
+    let mut agent = Agent::to_aws(&folder.path().join("agent"), &aws.endpoint(), KinesisVideo::CREDENTIALS, &streams);
     agent.restart();
     let arrived = |stream: &str| aws.arrived(&format!("e2e-{stream}"));
     until("both streams arrive", PATIENCE, || (arrived("yard").len() >= 2 && arrived("door").len() >= 2).then_some(()));
@@ -114,7 +117,7 @@ fn a_wrong_secret_is_said_in_clear_words_and_loses_nothing() {
     let aws = KinesisVideo::start(folder.path());
     let wrong = [("AWS_ACCESS_KEY_ID", "AKIDSTATIC"), ("AWS_SECRET_ACCESS_KEY", "not-it")];
     let streams = [("yard", Source::Loop("h264-bframes.mp4"))];
-    let mut agent = Agent::to_aws(&folder.path().join("agent"), &aws, &wrong, &streams);
+    let mut agent = Agent::to_aws(&folder.path().join("agent"), &aws.endpoint(), &wrong, &streams);
     let words = "SignatureDoesNotMatch: The request signature we calculated does not match the signature you provided.; \
                  check the secret access key";
 
@@ -155,7 +158,7 @@ fn credentials_that_expire_are_fetched_anew() {
     let address = aws.credentials_address();
     let environment = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", address.as_str())];
     let streams = [("yard", Source::Loop("h264-bframes.mp4"))];
-    let mut agent = Agent::to_aws(&folder.path().join("agent"), &aws, &environment, &streams);
+    let mut agent = Agent::to_aws(&folder.path().join("agent"), &aws.endpoint(), &environment, &streams);
     agent.restart();
     until("the stream arrives", PATIENCE, || (aws.arrived("e2e-yard").len() >= 2).then_some(()));
 
@@ -182,7 +185,7 @@ fn a_device_whose_clock_is_wrong_learns_the_time_from_aws() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let aws = KinesisVideo::start(folder.path());
     aws.tell(&json!({"skew": 3 * 86_400}));
-    let agent = Agent::to_aws(&folder.path().join("agent"), &aws, KinesisVideo::CREDENTIALS, &[]);
+    let agent = Agent::to_aws(&folder.path().join("agent"), &aws.endpoint(), KinesisVideo::CREDENTIALS, &[]);
 
     let upload = agent.once(&e2e::clip("h264-bframes.mp4"), "yard");
 
@@ -196,7 +199,7 @@ fn a_fragment_that_aws_refuses_is_put_aside_and_the_others_arrive() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let aws = KinesisVideo::start(folder.path());
     aws.tell(&json!({"faults": [{"error": 4006, "code": "INVALID_MKV_DATA"}]}));
-    let agent = Agent::to_aws(&folder.path().join("agent"), &aws, KinesisVideo::CREDENTIALS, &[]);
+    let agent = Agent::to_aws(&folder.path().join("agent"), &aws.endpoint(), KinesisVideo::CREDENTIALS, &[]);
 
     let file = e2e::clip("h264-bframes.mp4");
     let upload = agent.once(&file, "yard");
@@ -207,6 +210,46 @@ fn a_fragment_that_aws_refuses_is_put_aside_and_the_others_arrive() {
     let aside = fs::read_dir(agent.state().join("rejected")).expect("it is there").flatten().next().expect("one");
     let aside = Spooled::read(&aside.path()).expect("it is whole").extract(folder.path());
     assert_eq!(arrived + units([aside.as_path()].into_iter()), units([file.as_path()].into_iter()));
+}
+
+#[test]
+fn our_own_server_takes_what_the_agent_sends_to_aws_through_a_kill() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut server = Server::start(folder.path());
+    let key = AccessKey::parse(&server.admin(&["access-key", "create", "--role", "producer", "--stream", "e2e-*"]));
+    let environment = [("AWS_ACCESS_KEY_ID", key.id.as_str()), ("AWS_SECRET_ACCESS_KEY", key.secret.as_str())];
+    let to_server =
+        |folder: &Path, streams: &[(&str, Source)]| Agent::to_aws(folder, &server.address(""), &environment, streams);
+    let agent = to_server(&folder.path().join("once"), &[]);
+    let mut camera = to_server(&folder.path().join("camera"), &[("yard", Source::Loop("h264-bframes.mp4"))]);
+    assert!(agent.check().status.success());
+
+    for (stream, clip) in [("sound", "h264-aac.mp4"), ("bframes", "h264-bframes.mp4"), ("hevc", "h265-aac.mp4")] {
+        let file = e2e::clip(clip);
+        let upload = agent.once(&file, stream);
+        assert!(upload.status.success(), "{}", said(&upload));
+        let (source, url) = (file.to_string_lossy(), server.whole(&format!("e2e-{stream}")));
+        for kind in frames::kinds(&source) {
+            let difference = frames::difference(&frames::hashes(&source, kind), &frames::hashes(&url, kind));
+            assert_eq!(difference, None, "{clip}, {kind:?}");
+        }
+    }
+    assert_eq!(agent.spooled(), Vec::<std::path::PathBuf>::new());
+
+    camera.restart();
+    let stored = |server: &Server| server.try_everything("e2e-yard").map_or(0, |playlist| playlist.segments.len());
+    until("the camera's fragments arrive", PATIENCE, || (stored(&server) >= 2).then_some(()));
+    server.kill();
+    until("fragments wait", PATIENCE, || (camera.spooled().len() >= 4).then_some(()));
+    server.restart();
+    until("the spool is empty but for what is being captured", PATIENCE, || {
+        (camera.spooled().len() <= 2).then_some(())
+    });
+    camera.stop();
+    assert_eq!(camera.rejected(), 0);
+    let segments = server.everything("e2e-yard").segments;
+    let gaps: Vec<_> = segments.windows(2).filter(|pair| pair[1].start > pair[0].end() + SEAM).collect();
+    assert!(segments.len() >= 6 && gaps.is_empty(), "of {} fragments: {gaps:?}", segments.len());
 }
 
 /// The last copy of each fragment, by time. What AWS has acknowledged is not sent again.

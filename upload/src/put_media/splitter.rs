@@ -204,7 +204,7 @@ impl Splitter {
                 self.complete(Some(time))?;
                 self.begin(time)?;
             }
-            mkv::Event::Block(block) => self.take_block(block)?,
+            mkv::Event::Block(block) => self.take_block(&block)?,
             mkv::Event::ClusterEnd { sized } => {
                 if let Some(cluster) = &mut self.cluster {
                     cluster.has_ended = true;
@@ -263,7 +263,7 @@ impl Splitter {
         Ok(())
     }
 
-    fn take_block(&mut self, block: Block) -> Result<(), Error> {
+    fn take_block(&mut self, block: &Block) -> Result<(), Error> {
         let (Some(cluster), Some(writer), Some(tracks)) = (&mut self.cluster, &mut self.writer, &self.tracks) else {
             return Err(self.error(ErrorCode::InvalidMkv, "a block comes before its Cluster's Timestamp"));
         };
@@ -286,7 +286,7 @@ impl Splitter {
             cluster.begins_with_key.get_or_insert(block.key);
         }
         if let Some(course) = self.courses.iter_mut().find(|course| course.track == block.track) {
-            course.take(&block);
+            course.take(block);
         }
         let head = match writer.block_head(block.track, block.pts, block.key, block.data.len()) {
             Ok(head) => head,

@@ -111,7 +111,7 @@ fn what_breaks_the_rules_has_a_number_and_what_was_whole_before_it_comes_first()
     let four: Vec<_> = (1..=4).map(|number| Track { number, ..VIDEO }).collect();
     let two_good = [head(&[VIDEO, AUDIO]), cluster(START), block(1, 0, KEY, b"a"), block(2, 50, KEY, b"a")].concat();
     let of_next = Some(START + 3000);
-    let cases: Vec<(&str, Vec<u8>, ErrorCode, Option<u64>, usize)> = vec![
+    let cases: Vec<Breach> = vec![
         ("a second document", [good(), head(&[VIDEO])].concat(), ErrorCode::InvalidMkv, None, 1),
         ("no Matroska", b"not at all".to_vec(), ErrorCode::InvalidMkv, None, 0),
         ("a byte that begins no element", after(&[&[0]]), ErrorCode::InvalidMkv, of_next, 1),
@@ -263,6 +263,9 @@ proptest! {
         prop_assert_eq!(split_to_error(&bytes, piece, Limits::AWS), split_to_error(&bytes, usize::MAX, Limits::AWS));
     }
 }
+
+/// What is wrong, the bytes, the error's code and timecode, and how many fragments were whole before.
+type Breach = (&'static str, Vec<u8>, ErrorCode, Option<u64>, usize);
 
 // --- Sessions
 
