@@ -21,7 +21,9 @@ SAMPLES = {
     "TagValue": "value",
     "KmsKeyId": "alias/aws/kinesisvideo",
     "NextToken": "YQ==",
-    "FragmentNumberString": "0",
+    "FragmentNumberString": "91343852333181432387730302044767688728495783936",
+    "StartSelector": {"StartSelectorType": "NOW"},
+    "ClipTimestampRange": {"StartTimestamp": 1, "EndTimestamp": 2},
 }
 REFUSALS = {
     "InvalidArgumentException",
@@ -109,6 +111,8 @@ class Rules(unittest.TestCase):
         request = sample(shape)
         if "StreamName" in shape.members and operation.name != "ListStreams":
             request["StreamName"] = SAMPLES["StreamName"]
+        if "FragmentSelector" in shape.members:
+            request["FragmentSelector"] = sample(shape.members["FragmentSelector"])
         return request
 
     def test_every_rule_is_held_and_the_member_that_breaks_it_is_named(self):
