@@ -106,6 +106,10 @@ enum Verb {
         /// Where devices come in (UDP).
         #[arg(long, default_value = Config::QUIC)]
         quic: SocketAddr,
+        /// Where devices fetch temporary access keys with their certificates (TCP, TLS), as AWS IoT's credential provider gives
+        /// them out; for kvssink and its like. Nowhere without it.
+        #[arg(long, value_name = "ADDRESS")]
+        credentials: Option<SocketAddr>,
         /// Keep so much of the disk free, such as 20GiB, by deleting what is oldest, though it is within its
         /// stream's retention; never what is younger than an hour. Without it a full disk makes devices wait.
         #[arg(long, value_name = "SIZE")]
@@ -208,14 +212,14 @@ impl Arguments {
         core_dumps::forbid();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let command = match self.command {
-            Verb::Serve { http, public_url, quic, keep_free, log_json } => {
+            Verb::Serve { http, public_url, quic, credentials, keep_free, log_json } => {
                 telemetry::start_logs(log_json);
                 let storage = self.storage.resolve(&self.data)?;
                 if keep_free.is_some() && storage.shared.is_some() {
                     bail!("--keep-free is for a disk of one's own; a bucket has no end");
                 }
                 let keep_free = keep_free.map(|size| size.as_u64());
-                let config = Config { data: self.data, http, public_url, quic, keep_free, storage };
+                let config = Config { data: self.data, http, public_url, quic, credentials, keep_free, storage };
                 return runtime.block_on(serve(config));
             }
             Verb::Device(verb) => {
@@ -316,6 +320,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let server = Server::start(config).await?;
     println!("Devices: {}", server.quic());
+    if let Some(address) = server.credentials() {
+        println!("Credentials: {address}");
+    }
     println!("Watch: {}", server.watch_url());
     tracing::info!(http = %server.http(), quic = %server.quic(), "the server runs");
     service::ready(&format!("browsers on {}, devices on {}", server.http(), server.quic()));

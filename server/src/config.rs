@@ -19,6 +19,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Where devices come in (UDP).
     pub quic: SocketAddr,
+    /// Where devices trade their certificates for temporary access keys, if they may.
+    pub credentials: Option<SocketAddr>,
     /// Disk space that is kept free by giving up the oldest fragments, if it is.
     pub keep_free: Option<u64>,
     /// How what is stored is opened.

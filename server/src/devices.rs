@@ -123,6 +123,11 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
+    /// The streams that it may write to; none: any.
+    pub(crate) fn streams(&self) -> &[String] {
+        &self.streams
+    }
+
     /// Whether it may write to this stream.
     pub(crate) fn may_write(&self, stream: &StreamName) -> bool {
         self.streams.is_empty() || self.streams.iter().any(|name| name == stream.as_str())
@@ -311,14 +316,18 @@ impl Devices {
         let Some((subject, _)) = crate::ca::subject_and_expiry(certificate) else {
             return Err(AdmissionError::Unknown(String::new()));
         };
-        let name: DeviceName = subject.parse().map_err(|_| AdmissionError::Unknown(subject.clone()))?;
-        let stored = self.catalog.get(&device_key(&name)).map_err(|e| AdmissionError::Storage(e.to_string()))?;
-        let Some(stored) = stored else { return Err(AdmissionError::Unknown(subject)) };
-        let device: Device = decode(&stored).map_err(|e| AdmissionError::Storage(e.to_string()))?;
+        let name: DeviceName = subject.parse().map_err(|_| AdmissionError::Unknown(subject))?;
+        self.admit_by_hash(name, &sha256(certificate))
+    }
+
+    /// The same by the name in a certificate that was verified before, and its SHA-256.
+    pub(crate) fn admit_by_hash(&self, name: DeviceName, certificate: &[u8; 32]) -> Result<Admitted, AdmissionError> {
+        let device = self.get(&name).map_err(|e| AdmissionError::Storage(e.to_string()))?;
+        let Some(device) = device else { return Err(AdmissionError::Unknown(name.to_string())) };
         if device.revoked_ns.is_some() {
             return Err(AdmissionError::Revoked(name));
         }
-        if !device.certificates.contains(&hex(&sha256(certificate))) {
+        if !device.certificates.contains(&hex(certificate)) {
             return Err(AdmissionError::Replaced(name));
         }
         Ok(Admitted { name, configuration: device.configuration, streams: device.streams })

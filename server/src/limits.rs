@@ -185,6 +185,19 @@ pub(crate) const AGENT_VERSION_CHARS_MAX: usize = 64;
 /// Access keys: they are listed at once, and people hand them out.
 pub(crate) const ACCESS_KEYS_MAX: usize = 1000;
 
+/// How long a key that a device gets for its certificate is good: as usual at AWS. Clients fetch the next one before.
+pub(crate) const TEMPORARY_KEY_VALIDITY: Duration = Duration::from_secs(3600);
+
+/// Connections at one time that fetch such keys, with a buffer of 8 KiB and the state of TLS each. Every device asks once
+/// an hour, in a connection of less than a second.
+pub(crate) const CREDENTIALS_CONNECTIONS_MAX: usize = 256;
+
+/// How long such a connection may take, the handshake included: the C SDK itself gives up after 5 s.
+pub(crate) const CREDENTIALS_CONNECTION_WAIT: Duration = Duration::from_secs(15);
+
+/// The read buffer of such a connection, and so the largest request head.
+pub(crate) const CREDENTIALS_BUFFER_BYTES: usize = 8 * 1024;
+
 /// Patterns of streams that one access key is limited to: each is tried at each request.
 pub(crate) const PATTERNS_PER_KEY_MAX: usize = 64;
 

@@ -34,11 +34,7 @@ pub(super) async fn whole(State(service): State<Service>, request: Request, next
 async fn read(keys: &AccessKeys, parts: &Parts) -> Result<(Claim, Credentials), Refusal> {
     let claim = Claim::read(&as_signed(parts))?;
     claim.check_time(now())?;
-    let credentials = keys.credentials(claim.access_key()).await?;
-    if claim.session_token().is_some() {
-        let id = claim.access_key();
-        return Err(Refusal::UnknownKey(format!("{id} is no temporary key, and has no session token")));
-    }
+    let credentials = keys.credentials(claim.access_key(), claim.session_token(), storage::now()).await?;
     Ok((claim, credentials))
 }
 

@@ -24,6 +24,9 @@ pub(super) enum Refusal {
     /// Nobody has its access key, or nobody any more.
     #[error("The security token included in the request is invalid: {0}")]
     UnknownKey(String),
+    /// Its temporary key is over.
+    #[error("{0}")]
+    ExpiredToken(AccessKeyError),
     /// Who calls may not do this.
     #[error("User: {access_key} is not authorized to perform: kinesisvideo:{operation} on resource: {resource}")]
     AccessDenied { access_key: String, operation: &'static str, resource: String },
@@ -84,6 +87,7 @@ impl Refusal {
             }
             Self::Signature(_) => (StatusCode::FORBIDDEN, "SignatureDoesNotMatch"),
             Self::UnknownKey(_) => (StatusCode::FORBIDDEN, "InvalidClientTokenId"),
+            Self::ExpiredToken(_) => (StatusCode::FORBIDDEN, "ExpiredTokenException"),
             Self::AccessDenied { .. } => (StatusCode::FORBIDDEN, "AccessDeniedException"),
             Self::NotJson(_) | Self::BrokenOff(_) => (StatusCode::BAD_REQUEST, "SerializationException"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException"),
@@ -113,7 +117,11 @@ impl From<AccessKeyError> for Refusal {
     fn from(error: AccessKeyError) -> Self {
         match error {
             AccessKeyError::Unknown(id) => Self::UnknownKey(format!("there is no access key {id}")),
-            AccessKeyError::Disabled(_) => Self::UnknownKey(error.to_string()),
+            AccessKeyError::Disabled(_)
+            | AccessKeyError::Token(_)
+            | AccessKeyError::TokenMissing(_)
+            | AccessKeyError::Withdrawn(_) => Self::UnknownKey(error.to_string()),
+            AccessKeyError::Expired => Self::ExpiredToken(error),
             error => Self::Internal(error.to_string()),
         }
     }

@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use archive::{Archive, Index, Retention};
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::http_request::{SessionTokenMode, SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use disk::OsDisk;
+use fragment::WallTime;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -19,7 +20,8 @@ use vault::segment_store::LocalSegments;
 use vault::{Keyring, MemoryKeys, OsEntropy, Parts, Vault};
 
 use super::{Service, router};
-use crate::access_keys::{AccessKeys, Created, Role};
+use crate::access_keys::{AccessKeys, Created, Role, Temporary};
+use crate::enrolled::Enrolled;
 use crate::{limits, storage};
 
 // --- Who calls
@@ -76,6 +78,37 @@ async fn a_body_that_is_too_large_is_refused() {
     let signed = key.signed("/listStreams", &body, SystemTime::now());
     let answer = server.send(Method::POST, "/listStreams", &body, &signed).await;
     answer.is_refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException");
+}
+
+#[tokio::test]
+async fn a_device_calls_with_the_key_that_it_got_for_its_certificate_whether_the_token_is_signed_or_not() {
+    let server = Server::new();
+    let (cam, temporary) = server.temporary(storage::now());
+    let key = Key { id: temporary.id, secret: temporary.secret.to_string(), token: Some(temporary.token) };
+    let stream = json!({ "StreamName": "garden-1" });
+    assert_eq!(server.call(&key, "/createStream", &stream).await.status, StatusCode::OK);
+    let body = stream.to_string();
+    let unsigned = key.signed_but_for_the_token("/describeStream", body.as_bytes(), SystemTime::now());
+    let described = server.send(Method::POST, "/describeStream", body.as_bytes(), &unsigned).await;
+    assert_eq!(described.status, StatusCode::OK, "{}", described.body);
+    let other = json!({ "StreamName": "door" });
+    server.call(&key, "/createStream", &other).await.is_refused(StatusCode::FORBIDDEN, "AccessDeniedException");
+
+    let bare = Key { token: None, ..key.clone() };
+    server.call(&bare, "/createStream", &stream).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
+    let wrong = Key { secret: "wrong".to_owned(), ..key.clone() };
+    server.call(&wrong, "/createStream", &stream).await.is_refused(StatusCode::FORBIDDEN, "SignatureDoesNotMatch");
+    cam.devices.revoke(&cam.name, storage::now()).unwrap();
+    server.call(&key, "/describeStream", &stream).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
+}
+
+#[tokio::test]
+async fn a_temporary_key_that_is_over_is_refused_as_such() {
+    let server = Server::new();
+    let (_cam, temporary) = server.temporary(storage::now() - limits::TEMPORARY_KEY_VALIDITY);
+    let key = Key { id: temporary.id, secret: temporary.secret.to_string(), token: Some(temporary.token) };
+    let named = json!({ "StreamName": "garden-1" });
+    server.call(&key, "/describeStream", &named).await.is_refused(StatusCode::FORBIDDEN, "ExpiredTokenException");
 }
 
 // --- What roles allow
@@ -278,6 +311,14 @@ impl Server {
         Key { id, secret: secret.to_string(), token: None }
     }
 
+    /// A device limited to `garden-1`, and a key that it got then.
+    fn temporary(&self, now: WallTime) -> (Enrolled, Temporary) {
+        let cam = Enrolled::new(&self.archive, &["garden-1"], now);
+        let device = cam.devices.admit(&cam.certificate).unwrap();
+        let temporary = self.keys.grant(&device, &cam.certificate, now).unwrap();
+        (cam, temporary)
+    }
+
     async fn call(&self, key: &Key, path: &str, asked: &Value) -> Answer {
         let body = asked.to_string();
         self.send(Method::POST, path, body.as_bytes(), &key.signed(path, body.as_bytes(), SystemTime::now())).await
@@ -302,9 +343,20 @@ const HOST: &str = "127.0.0.1:8080";
 impl Key {
     /// The headers that a signature adds.
     fn signed(&self, path: &str, body: &[u8], time: SystemTime) -> Vec<(String, String)> {
+        self.signed_by(SigningSettings::default(), path, body, time)
+    }
+
+    /// As the C SDK signs.
+    fn signed_but_for_the_token(&self, path: &str, body: &[u8], time: SystemTime) -> Vec<(String, String)> {
+        let mut settings = SigningSettings::default();
+        settings.session_token_mode = SessionTokenMode::Exclude;
+        self.signed_by(settings, path, body, time)
+    }
+
+    fn signed_by(&self, settings: SigningSettings, path: &str, body: &[u8], time: SystemTime) -> Vec<(String, String)> {
         let identity = Credentials::new(&self.id, &self.secret, self.token.clone(), None, "a test").into();
         let parameters = v4::SigningParams::builder().identity(&identity).region("eu-central-1").name("kinesisvideo");
-        let parameters = parameters.time(time).settings(SigningSettings::default()).build().unwrap().into();
+        let parameters = parameters.time(time).settings(settings).build().unwrap().into();
         let url = format!("http://{HOST}{path}");
         let signable = SignableRequest::new("POST", &url, std::iter::empty(), SignableBody::Bytes(body)).unwrap();
         let (instructions, _) = sign(signable, &parameters).unwrap().into_parts();

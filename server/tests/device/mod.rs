@@ -302,8 +302,16 @@ pub(crate) async fn millrace(folder: &Path, arguments: &[&str]) -> Output {
 pub(crate) async fn start(folder: &Path, keys: KeySettings) -> Result<Server, StartError> {
     let storage = StorageSettings { keys, ..StorageSettings::default() };
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    Server::start(Config { data: folder.to_owned(), http: any, public_url: None, quic: any, keep_free: None, storage })
-        .await
+    Server::start(Config {
+        data: folder.to_owned(),
+        http: any,
+        public_url: None,
+        quic: any,
+        credentials: None,
+        keep_free: None,
+        storage,
+    })
+    .await
 }
 
 async fn read_message(recv: &mut RecvStream, reader: &mut MessageReader) -> FromServer {
