@@ -20,7 +20,7 @@ use vault::KmsKey;
 
 use crate::admin::{self, AskError};
 use crate::backup::{self, Manifest};
-use crate::config::{Config, KeySettings, SharedStore, StorageSettings};
+use crate::config::{Config, KeySettings, Limits, SharedStore, StorageSettings};
 use crate::core_dumps;
 use crate::data_folder::DataFolder;
 use crate::fleet::Fleet;
@@ -114,6 +114,9 @@ enum Verb {
         /// stream's retention; never what is younger than an hour. Without it a full disk makes devices wait.
         #[arg(long, value_name = "SIZE")]
         keep_free: Option<ByteSize>,
+        /// What programs written for AWS may do: as much as this server takes, or what AWS's own quotas allow.
+        #[arg(long, value_enum, default_value_t)]
+        limits: Limits,
         /// Write logs as JSON, one object per line.
         #[arg(long)]
         log_json: bool,
@@ -212,14 +215,15 @@ impl Arguments {
         core_dumps::forbid();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let command = match self.command {
-            Verb::Serve { http, public_url, quic, credentials, keep_free, log_json } => {
+            Verb::Serve { http, public_url, quic, credentials, keep_free, limits, log_json } => {
                 telemetry::start_logs(log_json);
                 let storage = self.storage.resolve(&self.data)?;
                 if keep_free.is_some() && storage.shared.is_some() {
                     bail!("--keep-free is for a disk of one's own; a bucket has no end");
                 }
                 let keep_free = keep_free.map(|size| size.as_u64());
-                let config = Config { data: self.data, http, public_url, quic, credentials, keep_free, storage };
+                let config =
+                    Config { data: self.data, http, public_url, quic, credentials, keep_free, limits, storage };
                 return runtime.block_on(serve(config));
             }
             Verb::Device(verb) => {

@@ -23,8 +23,20 @@ pub struct Config {
     pub credentials: Option<SocketAddr>,
     /// Disk space that is kept free by giving up the oldest fragments, if it is.
     pub keep_free: Option<u64>,
+    /// What programs written for AWS may do.
+    pub limits: Limits,
     /// How what is stored is opened.
     pub storage: StorageSettings,
+}
+
+/// Whose limits hold for programs written for AWS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Limits {
+    /// This server's own, which are wider.
+    #[default]
+    Own,
+    /// AWS's quotas.
+    Aws,
 }
 
 /// How what is stored is opened, by the server and by a command that works without one.

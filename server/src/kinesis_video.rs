@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! control.rs          kinesisvideo                  /createStream, /describeStream, …: streams and what is said of them
+//! archived_media.rs   kinesis-video-archived-media  /getImages
 //! not_there.rs        of all five services          what AWS has and this server has not, each with its reason
 //!
 //! authentication.rs   who calls: a signature becomes an `Identity`
@@ -9,17 +10,22 @@
 //! rules.rs            those rules
 //! refusal.rs          every way in which a call can fail
 //! operation.rs        what an operation is made of, and the way of a call through it
+//! pictures.rs         what operations about pictures are asked in common
+//! quotas.rs           how often operations may be called, where that is limited
 //! streams.rs          the archive's streams as the API sees them
 //! ```
 //!
 //! An operation is one file, or one type in a file of its like: what it is asked, what it answers, who may ask. The paths of
 //! AWS and those of the console do not clash, so both are served on one address. design/aws-api.md says why it is so.
 
+mod archived_media;
 mod authentication;
 mod control;
 mod members;
 mod not_there;
 mod operation;
+mod pictures;
+mod quotas;
 mod refusal;
 mod rules;
 mod streams;
@@ -36,7 +42,13 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 
+use quotas::Quotas;
+
 use crate::access_keys::AccessKeys;
+use crate::config::Limits;
+use crate::http::outgoing::Outgoing;
+use crate::limits;
+use crate::pictures::Studio;
 
 /// What the API is made of.
 #[derive(Clone)]
@@ -47,19 +59,41 @@ pub(crate) struct Service {
     keys: AccessKeys,
     /// Where clients reach this server: scheme, host and port, without a path.
     public_url: Arc<str>,
+    studio: Studio,
+    /// Room for images on their way to clients.
+    images_out: Arc<Outgoing>,
+    quotas: Arc<Quotas>,
+}
+
+/// What an operator decides of the API.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    /// Where clients reach this server: scheme, host and port, without a path.
+    pub(crate) public_url: String,
+    pub(crate) limits: Limits,
 }
 
 impl Service {
     /// Puts the parts together.
-    pub(crate) fn new(archive: Archive, is_shared: bool, public_url: &str) -> Self {
+    pub(crate) fn new(archive: Archive, is_shared: bool, settings: Settings) -> Self {
         let keys = AccessKeys::new(archive.vault().clone());
-        Self { archive, is_shared, keys, public_url: public_url.into() }
+        let studio = Studio::new();
+        let images_out = Arc::new(Outgoing::new(limits::IMAGES_OUT_BYTES_MAX));
+        Self {
+            archive,
+            is_shared,
+            keys,
+            public_url: settings.public_url.into(),
+            studio,
+            images_out,
+            quotas: Arc::new(Quotas::new(settings.limits)),
+        }
     }
 }
 
 /// The routes of the API.
 pub(crate) fn router(service: Service) -> Router {
-    let routes = control::routes(&service).merge(not_there::routes());
+    let routes = control::routes(&service).merge(archived_media::routes(&service)).merge(not_there::routes());
     routes.layer(middleware::from_fn(numbered_and_open)).with_state(service)
 }
 

@@ -1,6 +1,6 @@
 //! The media server: takes fragments over QUIC, keeps them sealed in the vault, plays them as HLS.
 //!
-//! It records no camera and decodes no picture: devices send whole fragments, browsers get them
+//! It records no camera and decodes no picture (`pictures` has a program for that): devices send whole fragments, browsers get them
 //! repackaged. The way of a fragment: `ingest` (QUIC) → `intake` (is it what it claims to be?) →
 //! `archive::Archive::store` → the ack. Everything else stands around that: `devices`, `ca` and `join` say
 //! who may send, `access_keys` who may call the AWS APIs, `credentials` gives devices keys for it, `presence` who does so now, `fleet` how the devices are and what they are told to do, `retention` deletes, `admin` is the way in for the
@@ -32,6 +32,7 @@ mod limits;
 mod master_keys;
 mod office;
 mod peers;
+pub mod pictures;
 mod presence;
 mod retention;
 pub mod serve;

@@ -196,7 +196,8 @@ impl Server {
             presence: Box::new(presences),
             fleet,
         });
-        let service = kinesis_video::Service::new(storage.archive().clone(), storage.is_shared(), &public_url);
+        let settings = kinesis_video::Settings { public_url, limits: config.limits };
+        let service = kinesis_video::Service::new(storage.archive().clone(), storage.is_shared(), settings);
         let router = http::router(state).merge(kinesis_video::router(service));
         let patience = http::listener::Patience::default();
         tasks.spawn(http::listener::serve(listener, router, patience, stop.clone()));

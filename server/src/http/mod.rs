@@ -28,7 +28,7 @@ mod health;
 mod library;
 pub(crate) mod limits;
 pub(crate) mod listener;
-mod outgoing;
+pub(crate) mod outgoing;
 mod playback;
 mod rendition;
 mod seal;

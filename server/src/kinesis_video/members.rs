@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use fragment::WallTime;
 use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
@@ -18,6 +19,9 @@ pub(super) struct Members<'a> {
     /// Where they stand, with a dot behind it; empty in the request itself.
     path: String,
 }
+
+/// Times that can be told, in milliseconds since 1970: up to the year 2200.
+const TIMES_MS: RangeInclusive<f64> = 0.0..=7_258_118_400_000.0;
 
 /// Reads the body of a request. None at all is a request without members.
 pub(super) fn parse(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
@@ -54,6 +58,15 @@ impl<'a> Members<'a> {
         let number = u32::try_from(number).ok().filter(|number| number <= range.end());
         let rule = format!("have value less than or equal to {}", range.end());
         Ok(Some(number.ok_or_else(|| breaks(value, &place, &rule))?))
+    }
+
+    /// A time: seconds since 1970, with a fraction, of which milliseconds count.
+    pub(super) fn time(&self, name: &str) -> Result<Option<WallTime>, Refusal> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let millis = value.as_f64().map(|seconds| (seconds * 1000.0).round());
+        #[expect(clippy::cast_possible_truncation, reason = "within the range, and rounded")]
+        let time = millis.filter(|millis| TIMES_MS.contains(millis)).map(|millis| WallTime::from_millis(millis as i64));
+        Ok(Some(time.ok_or_else(|| breaks(value, &self.place(name), "be a time in seconds since 1970"))?))
     }
 
     /// One of these words, as what it stands for.
@@ -223,6 +236,25 @@ mod tests {
         let refusal = condition.text("Value", &STREAM_NAME).unwrap_err().to_string();
         assert!(refusal.contains("at 'condition.value'"), "{refusal}");
         assert!(members.structure("Operator").is_err());
+    }
+
+    #[test]
+    fn a_time_is_a_number_of_seconds_however_it_is_written() {
+        let map = map(&json!({
+            "Micros": 1_767_225_600.123_456, "Whole": 1_767_225_600, "Exponent": 1.551_924_009_774e9, "Zero": 0,
+            "Text": "2026-01-01T00:00:00Z", "Negative": -1, "Huge": 1e30,
+        }));
+        let members = Members::new(&map);
+        for (name, millis) in
+            [("Micros", 1_767_225_600_123), ("Whole", 1_767_225_600_000), ("Exponent", 1_551_924_009_774), ("Zero", 0)]
+        {
+            assert_eq!(members.time(name).unwrap(), Some(WallTime::from_millis(millis)), "{name}");
+        }
+        for name in ["Text", "Negative", "Huge"] {
+            let refusal = members.time(name).unwrap_err().to_string();
+            assert!(refusal.ends_with("Member must be a time in seconds since 1970"), "{name}: {refusal}");
+        }
+        assert_eq!(members.time("None").unwrap(), None);
     }
 
     #[test]

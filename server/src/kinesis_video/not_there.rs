@@ -15,7 +15,7 @@ const NOTICES: &str = "nobody is notified of fragments yet";
 const EDGE: &str = "devices are configured by `millrace device configure`";
 
 /// Path, name, reason.
-const NOT_THERE: [(&str, &str, &str); 32] = [
+const NOT_THERE: [(&str, &str, &str); 31] = [
     ("/putMedia", "PutMedia", MEDIA),
     ("/getMedia", "GetMedia", MEDIA),
     ("/listFragments", "ListFragments", MEDIA),
@@ -23,7 +23,6 @@ const NOT_THERE: [(&str, &str, &str); 32] = [
     ("/getHLSStreamingSessionURL", "GetHLSStreamingSessionURL", MEDIA),
     ("/getDASHStreamingSessionURL", "GetDASHStreamingSessionURL", MEDIA),
     ("/getClip", "GetClip", MEDIA),
-    ("/getImages", "GetImages", IMAGES),
     ("/describeImageGenerationConfiguration", "DescribeImageGenerationConfiguration", IMAGES),
     ("/updateImageGenerationConfiguration", "UpdateImageGenerationConfiguration", IMAGES),
     ("/describeNotificationConfiguration", "DescribeNotificationConfiguration", NOTICES),

@@ -1,6 +1,7 @@
 //! What an operation is made of, and the way of a call through it: read, carry out, answer.
 
 use std::future::Future;
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use super::members::{self, Members};
 use super::refusal::Refusal;
+use super::streams::StreamReference;
 use super::{Service, authentication};
 use crate::access_keys::{Access, Identity};
 use fragment::StreamName;
@@ -32,6 +34,11 @@ pub(super) trait Operation: Sized + Send + 'static {
 
     /// Does it.
     fn carry_out(self, call: Call) -> impl Future<Output = Result<Self::Answer, Refusal>> + Send;
+
+    /// Writes the answer down.
+    fn respond(answer: Self::Answer) -> Response {
+        Json(answer).into_response()
+    }
 }
 
 /// The answer of an operation that has none: `{}`.
@@ -87,8 +94,13 @@ async fn serve<O: Operation>(
     if !call.identity.may_somewhere(O::ACCESS) {
         return Err(call.denied("*".to_owned()));
     }
-    let asked = O::read(&Members::new(&members::parse(&body)?))?;
-    Ok(Json(asked.carry_out(call).await?).into_response())
+    let members = members::parse(&body)?;
+    let members = Members::new(&members);
+    // Whether a stream has to be named at all is the operation's matter.
+    let stream = StreamReference::read(&members).ok();
+    call.service.quotas.take(O::NAME, stream.as_ref().map(StreamReference::name), Instant::now())?;
+    let asked = O::read(&members)?;
+    Ok(O::respond(asked.carry_out(call).await?))
 }
 
 /// Pages of any origin may call: what they may do is a matter of their keys.

@@ -51,6 +51,12 @@ pub(super) enum Refusal {
     /// The name is taken, or others change the same stream all the time.
     #[error("{0}")]
     InUse(String),
+    /// What is asked needs stored media, and the stream is live only.
+    #[error("The stream has no data retention.")]
+    NoDataRetention,
+    /// It is too much at once; trying again later helps.
+    #[error("{0}")]
+    LimitExceeded(String),
     /// The stream was changed since the caller looked.
     #[error(
         "The stream version that you provided is not the newest; describe the stream, and try again with what it says."
@@ -95,6 +101,8 @@ impl Refusal {
             Self::InvalidResourceFormat(_) => (StatusCode::BAD_REQUEST, "InvalidResourceFormatException"),
             Self::NotFound => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
             Self::InUse(_) => (StatusCode::BAD_REQUEST, "ResourceInUseException"),
+            Self::NoDataRetention => (StatusCode::BAD_REQUEST, "NoDataRetentionException"),
+            Self::LimitExceeded(_) => (StatusCode::BAD_REQUEST, "ClientLimitExceededException"),
             Self::VersionMismatch => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
             Self::TooManyTags => (StatusCode::BAD_REQUEST, "TagsPerResourceExceededLimitException"),
             Self::TooManyStreams(_) => (StatusCode::BAD_REQUEST, "AccountStreamLimitExceededException"),

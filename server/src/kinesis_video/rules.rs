@@ -43,6 +43,24 @@ pub(super) const NEXT_TOKEN: Text = Text {
     fits: |text| all(text, |c| c.is_ascii_alphanumeric() || "+/=".contains(c)),
 };
 
+pub(super) const IMAGES_NEXT_TOKEN: Text = Text {
+    length: 1..=4096,
+    pattern: "[a-zA-Z0-9+/]+={0,2}",
+    fits: |text| {
+        let body = text.trim_end_matches('=');
+        !body.is_empty() && text.len() - body.len() <= 2 && all(body, |c| c.is_ascii_alphanumeric() || "+/".contains(c))
+    },
+};
+
+pub(super) const FORMAT_CONFIG_KEY: Text =
+    Text { length: 11..=11, pattern: "[JPEGQuality]", fits: |text| text == "JPEGQuality" };
+
+pub(super) const FORMAT_CONFIG_VALUE: Text = Text {
+    length: 0..=256,
+    pattern: "^[a-zA-Z_0-9]+",
+    fits: |text| text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'),
+};
+
 const TAG_PATTERN: &str = r"[\p{L}\p{Z}\p{N}_.:/=+\-@]*";
 
 fn all(text: &str, allowed: impl Fn(char) -> bool) -> bool {
@@ -93,7 +111,7 @@ mod tests {
     #[test]
     fn texts_fit_their_patterns_or_do_not() {
         let arn = "arn:aws:kinesisvideo:us-east-1:000000000000:stream/front/1551924009774";
-        let cases: [(&Text, &[&str], &[&str]); 7] = [
+        let cases: [(&Text, &[&str], &[&str]); 9] = [
             (&STREAM_NAME, &["a", "A_1.b-c", ".."], &["", "a b", "a/b", "ä"]),
             (
                 &STREAM_ARN,
@@ -114,6 +132,8 @@ mod tests {
             (&KMS_KEY_ID, &["alias/aws/kinesisvideo"], &["a\nb"]),
             (&TAG_KEY, &["Standort", "größe 1:/=+-@_.", "名前"], &["a,b", "a\tb", "a#"]),
             (&NEXT_TOKEN, &["", "YQ=="], &["a b", "a-b"]),
+            (&IMAGES_NEXT_TOKEN, &["YQ==", "YWI=", "YWJj"], &["", "=", "YQ===", "Y=Q", "a-b"]),
+            (&FORMAT_CONFIG_VALUE, &["80", "_"], &["", "-1"]),
         ];
         for (rule, good, bad) in cases {
             for text in good {

@@ -19,9 +19,11 @@ use vault::catalog::MemoryCatalog;
 use vault::segment_store::LocalSegments;
 use vault::{Keyring, MemoryKeys, OsEntropy, Parts, Vault};
 
-use super::{Service, router};
+use super::{Service, Settings, router};
 use crate::access_keys::{AccessKeys, Created, Role, Temporary};
+use crate::config::Limits;
 use crate::enrolled::Enrolled;
+use crate::pictures::Studio;
 use crate::{limits, storage};
 
 // --- Who calls
@@ -154,6 +156,45 @@ async fn a_viewer_sees_its_streams_and_changes_nothing() {
     }
 }
 
+// --- How often, and without what is not installed
+
+#[tokio::test]
+async fn by_the_quotas_of_aws_a_stream_is_described_five_times_a_second() {
+    let quotas = Arc::new(super::quotas::Quotas::new(Limits::Aws));
+    let server = Server::with(|service| Service { quotas, ..service });
+    let key = server.key(Role::Admin, &[]);
+    for name in ["front", "back"] {
+        assert_eq!(server.call(&key, "/createStream", &json!({ "StreamName": name })).await.status, StatusCode::OK);
+    }
+    let first = server.call(&key, "/describeStream", &json!({ "StreamName": "front" })).await;
+    let arn = &first.body["StreamInfo"]["StreamARN"];
+    // However it is named; and more than a slow machine lets pass.
+    for named in [json!({ "StreamName": "front" }), json!({ "StreamARN": arn })] {
+        let mut refused = None;
+        for _ in 0..100 {
+            let answer = server.call(&key, "/describeStream", &named).await;
+            refused = refused.or(Some(answer).filter(|answer| answer.status != StatusCode::OK));
+        }
+        let refused = refused.expect("a hundred are too many");
+        refused.is_refused(StatusCode::BAD_REQUEST, "ClientLimitExceededException");
+    }
+    let back = server.call(&key, "/describeStream", &json!({ "StreamName": "back" })).await;
+    assert_eq!(back.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn without_the_program_for_pictures_they_are_said_not_to_be_there() {
+    let server = Server::with(|service| Service { studio: Studio::with(None), ..service });
+    let key = server.key(Role::Viewer, &[]);
+    let asked = json!({
+        "StreamName": "front", "ImageSelectorType": "SERVER_TIMESTAMP", "StartTimestamp": 1_790_000_000,
+        "EndTimestamp": 1_790_000_001, "Format": "JPEG",
+    });
+    let refused = server.call(&key, "/getImages", &asked).await;
+    refused.is_refused(StatusCode::NOT_IMPLEMENTED, "NotImplementedException");
+    assert!(refused.message().contains("millrace-images"), "{}", refused.message());
+}
+
 // --- Streams that others have made
 
 #[tokio::test]
@@ -280,10 +321,15 @@ struct Answer {
 
 impl Server {
     fn new() -> Self {
+        Self::with(|service| service)
+    }
+
+    fn with(change: impl FnOnce(Service) -> Service) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keyring = Keyring::of_vault(folder.path()).unwrap();
         let archive = Archive::open(folder.path(), Arc::new(keyring)).unwrap();
-        Self::on(archive, false, Arc::new(folder))
+        let service = Service::new(archive.clone(), false, settings());
+        Self::of(change(service), archive, Arc::new(folder))
     }
 
     /// Two on one store.
@@ -301,7 +347,13 @@ impl Server {
     }
 
     fn on(archive: Archive, is_shared: bool, folder: Arc<TempDir>) -> Self {
-        let router = router(Service::new(archive.clone(), is_shared, "https://video.example"));
+        let service = Service::new(archive.clone(), is_shared, settings());
+        Self::of(service, archive, folder)
+    }
+
+    /// One whose parts are as a test wants them.
+    fn of(service: Service, archive: Archive, folder: Arc<TempDir>) -> Self {
+        let router = router(service);
         Self { router, keys: AccessKeys::new(archive.vault().clone()), archive, _folder: folder }
     }
 
@@ -336,6 +388,10 @@ impl Server {
         let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
         Answer { status: parts.status, headers: parts.headers, body }
     }
+}
+
+fn settings() -> Settings {
+    Settings { public_url: "https://video.example".to_owned(), ..Settings::default() }
 }
 
 const HOST: &str = "127.0.0.1:8080";

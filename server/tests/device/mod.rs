@@ -11,7 +11,7 @@ use fragment::{
     AccessUnit, ClockQuality, Codec, FragmentId, MediaTime, Sequence, SessionId, Track, TrackKind, TrackNumber, Tracks,
     WallTime, mkv,
 };
-use millrace::config::{Config, KeySettings, StorageSettings};
+use millrace::config::{Config, KeySettings, Limits, StorageSettings};
 use millrace::serve::{Server, StartError};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
@@ -309,6 +309,7 @@ pub(crate) async fn start(folder: &Path, keys: KeySettings) -> Result<Server, St
         quic: any,
         credentials: None,
         keep_free: None,
+        limits: Limits::Own,
         storage,
     })
     .await
