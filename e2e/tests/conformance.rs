@@ -5,7 +5,14 @@ use e2e::{Server, python};
 
 #[test]
 fn what_holds_of_kinesis_video_streams_holds_of_our_server() {
-    let stage = Stage::start(&[]);
+    let mut stage = Stage::start(&[]);
+    // What there has to be for edge configurations.
+    stage.server.add_device("hub");
+    let secret = stage.server.admin_with_input(&["secret", "put", "camera"], "rtsp://192.0.2.9/1");
+    let hub = "arn:aws:iot:us-west-2:000000000000:thing/hub";
+    for (name, value) in [("EDGE_HUB_DEVICE_ARN", hub), ("EDGE_MEDIA_URI_SECRET_ARN", secret.trim())] {
+        stage.environment.push((name.to_owned(), value.to_owned()));
+    }
     stage.run(&["-m", "unittest", "discover", "--start-directory", "e2e/python/conformance"]);
 }
 

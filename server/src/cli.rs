@@ -2,6 +2,7 @@
 
 mod access_key;
 mod device;
+mod secret;
 
 use std::io;
 use std::net::SocketAddr;
@@ -127,6 +128,9 @@ enum Verb {
     /// Create, list, disable, enable and delete access keys, with which programs written for AWS come in.
     #[command(subcommand)]
     AccessKey(access_key::Verb),
+    /// Keep, list and delete addresses of cameras, which edge configurations of the AWS API name.
+    #[command(subcommand)]
+    Secret(secret::Verb),
     /// Create, list, describe, update and delete streams.
     #[command(subcommand)]
     Stream(StreamVerb),
@@ -234,6 +238,11 @@ impl Arguments {
             Verb::AccessKey(verb) => {
                 let command = Command::AccessKey(verb.command());
                 return access_key::print(runtime.block_on(ask(&self.data, self.storage, command))?);
+            }
+            Verb::Secret(verb) => {
+                let command = verb.command()?;
+                let answer = runtime.block_on(ask(&self.data, self.storage, Command::Secret(command.clone())))?;
+                return secret::print(&command, answer);
             }
             Verb::Stream(verb) => verb.command(),
             Verb::Check => Command::Check,

@@ -46,6 +46,7 @@ use quotas::Quotas;
 
 use crate::access_keys::AccessKeys;
 use crate::config::Limits;
+use crate::fleet::Fleet;
 use crate::http::outgoing::Outgoing;
 use crate::limits;
 use crate::pictures::Studio;
@@ -57,6 +58,7 @@ pub(crate) struct Service {
     /// Whether other servers work on the same streams.
     is_shared: bool,
     keys: AccessKeys,
+    fleet: Fleet,
     /// Where clients reach this server: scheme, host and port, without a path.
     public_url: Arc<str>,
     studio: Studio,
@@ -75,7 +77,7 @@ pub(crate) struct Settings {
 
 impl Service {
     /// Puts the parts together.
-    pub(crate) fn new(archive: Archive, is_shared: bool, settings: Settings) -> Self {
+    pub(crate) fn new(archive: Archive, is_shared: bool, fleet: Fleet, settings: Settings) -> Self {
         let keys = AccessKeys::new(archive.vault().clone());
         let studio = Studio::new();
         let images_out = Arc::new(Outgoing::new(limits::IMAGES_OUT_BYTES_MAX));
@@ -83,6 +85,7 @@ impl Service {
             archive,
             is_shared,
             keys,
+            fleet,
             public_url: settings.public_url.into(),
             studio,
             images_out,

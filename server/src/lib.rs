@@ -30,6 +30,7 @@ mod key_service;
 mod kinesis_video;
 mod limits;
 mod master_keys;
+mod media_secrets;
 mod office;
 mod peers;
 pub mod pictures;

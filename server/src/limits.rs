@@ -246,6 +246,15 @@ pub(crate) const PICTURE_PROCESS_BYTES_MAX: u64 = 4 << 30;
 /// second, at about 300 bytes each.
 pub(crate) const QUOTA_BUCKETS_MAX: usize = 64 * 1024;
 
+/// Addresses of cameras that are kept: they are listed at once.
+pub(crate) const SECRETS_MAX: usize = 4096;
+
+/// The longest name of one: as of a device.
+pub(crate) const SECRET_NAME_CHARS_MAX: usize = 64;
+
+/// The longest address: what browsers take.
+pub(crate) const SECRET_URI_CHARS_MAX: usize = 2048;
+
 /// Patterns of streams that one access key is limited to: each is tried at each request.
 pub(crate) const PATTERNS_PER_KEY_MAX: usize = 64;
 

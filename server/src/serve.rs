@@ -194,10 +194,10 @@ impl Server {
                 metrics.render()
             }),
             presence: Box::new(presences),
-            fleet,
+            fleet: fleet.clone(),
         });
         let settings = kinesis_video::Settings { public_url, limits: config.limits };
-        let service = kinesis_video::Service::new(storage.archive().clone(), storage.is_shared(), settings);
+        let service = kinesis_video::Service::new(storage.archive().clone(), storage.is_shared(), fleet, settings);
         let router = http::router(state).merge(kinesis_video::router(service));
         let patience = http::listener::Patience::default();
         tasks.spawn(http::listener::serve(listener, router, patience, stop.clone()));

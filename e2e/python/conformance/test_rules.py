@@ -19,6 +19,9 @@ SAMPLES = {
     "TagValue": "value",
     "KmsKeyId": "alias/aws/kinesisvideo",
     "NextToken": "",
+    "HubDeviceArn": "arn:aws:iot:us-east-1:000000000000:thing/nobody",
+    "MediaUriSecretArn": "arn:aws:secretsmanager:us-east-1:000000000000:secret:nothing",
+    "ScheduleExpression": "0 0 19,20 ? * * *",
 }
 REFUSALS = {
     "InvalidArgumentException",

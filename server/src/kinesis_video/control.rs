@@ -7,16 +7,20 @@
 //! tags.rs         TagStream, UntagStream, ListTagsForStream
 //! storage.rs      DescribeStreamStorageConfiguration, UpdateStreamStorageConfiguration
 //! endpoint.rs     GetDataEndpoint
+//! edge.rs         StartEdgeConfigurationUpdate, DescribeEdgeConfiguration, DeleteEdgeConfiguration, ListEdgeAgentConfigurations
 //! ```
 
 mod create;
 mod describe;
+mod edge;
 mod endpoint;
 mod storage;
 mod tags;
 mod update;
 
 use axum::Router;
+
+pub(super) use edge::Edge;
 
 use super::Service;
 use super::operation::route;
@@ -27,6 +31,10 @@ pub(super) fn routes(service: &Service) -> Router<Service> {
         route::<create::CreateStream>,
         route::<describe::DescribeStream>,
         route::<describe::ListStreams>,
+        route::<edge::DeleteEdgeConfiguration>,
+        route::<edge::DescribeEdgeConfiguration>,
+        route::<edge::ListEdgeAgentConfigurations>,
+        route::<edge::StartEdgeConfigurationUpdate>,
         route::<endpoint::GetDataEndpoint>,
         route::<storage::DescribeStreamStorageConfiguration>,
         route::<storage::UpdateStreamStorageConfiguration>,

@@ -60,6 +60,12 @@ impl<'a> Members<'a> {
         Ok(Some(number.ok_or_else(|| breaks(value, &place, &rule))?))
     }
 
+    /// Yes or no.
+    pub(super) fn boolean(&self, name: &str) -> Result<Option<bool>, Refusal> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        Ok(Some(value.as_bool().ok_or_else(|| breaks(value, &self.place(name), "be true or false"))?))
+    }
+
     /// A time: seconds since 1970, with a fraction, of which milliseconds count.
     pub(super) fn time(&self, name: &str) -> Result<Option<WallTime>, Refusal> {
         let Some(value) = self.value(name) else { return Ok(None) };

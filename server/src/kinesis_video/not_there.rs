@@ -12,10 +12,9 @@ const MEDIA: &str = "media are sent and fetched by Millrace's own agents and pag
 const CHANNELS: &str = "there are no signaling channels yet";
 const IMAGES: &str = "no images are made of video yet";
 const NOTICES: &str = "nobody is notified of fragments yet";
-const EDGE: &str = "devices are configured by `millrace device configure`";
 
 /// Path, name, reason.
-const NOT_THERE: [(&str, &str, &str); 31] = [
+const NOT_THERE: [(&str, &str, &str); 27] = [
     ("/putMedia", "PutMedia", MEDIA),
     ("/getMedia", "GetMedia", MEDIA),
     ("/listFragments", "ListFragments", MEDIA),
@@ -27,10 +26,6 @@ const NOT_THERE: [(&str, &str, &str); 31] = [
     ("/updateImageGenerationConfiguration", "UpdateImageGenerationConfiguration", IMAGES),
     ("/describeNotificationConfiguration", "DescribeNotificationConfiguration", NOTICES),
     ("/updateNotificationConfiguration", "UpdateNotificationConfiguration", NOTICES),
-    ("/startEdgeConfigurationUpdate", "StartEdgeConfigurationUpdate", EDGE),
-    ("/describeEdgeConfiguration", "DescribeEdgeConfiguration", EDGE),
-    ("/deleteEdgeConfiguration", "DeleteEdgeConfiguration", EDGE),
-    ("/listEdgeAgentConfigurations", "ListEdgeAgentConfigurations", EDGE),
     ("/createSignalingChannel", "CreateSignalingChannel", CHANNELS),
     ("/describeSignalingChannel", "DescribeSignalingChannel", CHANNELS),
     ("/listSignalingChannels", "ListSignalingChannels", CHANNELS),

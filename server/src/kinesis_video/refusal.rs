@@ -54,6 +54,9 @@ pub(super) enum Refusal {
     /// What is asked needs stored media, and the stream is live only.
     #[error("The stream has no data retention.")]
     NoDataRetention,
+    /// No device is configured for the stream.
+    #[error("The stream has no edge configuration.")]
+    NoEdgeConfiguration,
     /// It is too much at once; trying again later helps.
     #[error("{0}")]
     LimitExceeded(String),
@@ -102,6 +105,7 @@ impl Refusal {
             Self::NotFound => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
             Self::InUse(_) => (StatusCode::BAD_REQUEST, "ResourceInUseException"),
             Self::NoDataRetention => (StatusCode::BAD_REQUEST, "NoDataRetentionException"),
+            Self::NoEdgeConfiguration => (StatusCode::NOT_FOUND, "StreamEdgeConfigurationNotFoundException"),
             Self::LimitExceeded(_) => (StatusCode::BAD_REQUEST, "ClientLimitExceededException"),
             Self::VersionMismatch => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
             Self::TooManyTags => (StatusCode::BAD_REQUEST, "TagsPerResourceExceededLimitException"),

@@ -61,6 +61,21 @@ pub(super) const FORMAT_CONFIG_VALUE: Text = Text {
     fits: |text| text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'),
 };
 
+pub(super) const HUB_DEVICE_ARN: Text = Text {
+    length: 1..=1024,
+    pattern: r"arn:[a-z\d-]+:iot:[a-z0-9-]+:[0-9]+:thing/[a-zA-Z0-9_.-]+",
+    fits: |text| is_arn_of(text, "iot", |rest| rest.strip_prefix("thing/").is_some_and(is_name)),
+};
+
+pub(super) const SECRET_ARN: Text = Text {
+    length: 20..=2048,
+    pattern: r"arn:[a-z\d-]+:secretsmanager:[a-z0-9-]+:[0-9]+:secret:[a-zA-Z0-9_.-]+",
+    fits: |text| is_arn_of(text, "secretsmanager", |rest| rest.strip_prefix("secret:").is_some_and(is_name)),
+};
+
+pub(super) const SCHEDULE_EXPRESSION: Text =
+    Text { length: 11..=100, pattern: r"[^\n]{11,100}", fits: |text| !text.contains('\n') };
+
 const TAG_PATTERN: &str = r"[\p{L}\p{Z}\p{N}_.:/=+\-@]*";
 
 fn all(text: &str, allowed: impl Fn(char) -> bool) -> bool {
@@ -77,17 +92,17 @@ fn is_media_type(text: &str) -> bool {
 }
 
 fn is_arn(text: &str) -> bool {
-    let mut parts = text.splitn(6, ':');
-    let mut part = |fits: fn(char) -> bool| parts.next().is_some_and(|part| !part.is_empty() && all(part, fits));
-    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    part(|c| c.is_ascii_lowercase())
-        && text.starts_with("arn:")
-        && part(lower)
-        && part(|c| c.is_ascii_lowercase())
-        && text.split(':').nth(2) == Some("kinesisvideo")
-        && part(lower)
-        && part(|c| c.is_ascii_digit())
-        && parts.next().is_some_and(is_resource)
+    is_arn_of(text, "kinesisvideo", is_resource)
+}
+
+/// Whether it is an ARN of a service, and what stands behind the account is as it has to be.
+fn is_arn_of(text: &str, service: &str, is_resource: impl Fn(&str) -> bool) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", partition, found, region, account, resource] = parts[..] else { return false };
+    let lower =
+        |text: &str| !text.is_empty() && all(text, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let is_account = !account.is_empty() && all(account, |c| c.is_ascii_digit());
+    lower(partition) && found == service && lower(region) && is_account && is_resource(resource)
 }
 
 /// What stands behind the account: a kind, a name and a time.
@@ -111,7 +126,7 @@ mod tests {
     #[test]
     fn texts_fit_their_patterns_or_do_not() {
         let arn = "arn:aws:kinesisvideo:us-east-1:000000000000:stream/front/1551924009774";
-        let cases: [(&Text, &[&str], &[&str]); 9] = [
+        let cases: [(&Text, &[&str], &[&str]); 12] = [
             (&STREAM_NAME, &["a", "A_1.b-c", ".."], &["", "a b", "a/b", "ä"]),
             (
                 &STREAM_ARN,
@@ -133,6 +148,17 @@ mod tests {
             (&TAG_KEY, &["Standort", "größe 1:/=+-@_.", "名前"], &["a,b", "a\tb", "a#"]),
             (&NEXT_TOKEN, &["", "YQ=="], &["a b", "a-b"]),
             (&IMAGES_NEXT_TOKEN, &["YQ==", "YWI=", "YWJj"], &["", "=", "YQ===", "Y=Q", "a-b"]),
+            (
+                &HUB_DEVICE_ARN,
+                &["arn:aws:iot:us-west-2:123456789012:thing/a.b-c"],
+                &["arn:aws:iot:us-west-2:123456789012:cert/a", "arn:aws:iot:us-west-2::thing/a", "thing/a"],
+            ),
+            (
+                &SECRET_ARN,
+                &["arn:aws:secretsmanager:us-east-1:000000000000:secret:front"],
+                &["arn:aws:secretsmanager:us-east-1:000000000000:secret:", "arn:aws:iot:us-east-1:0:secret:front"],
+            ),
+            (&SCHEDULE_EXPRESSION, &["0 0 9 ? * * *"], &["0 0 9\n* * * *"]),
             (&FORMAT_CONFIG_VALUE, &["80", "_"], &["", "-1"]),
         ];
         for (rule, good, bad) in cases {

@@ -15,6 +15,7 @@ use fragment::{StreamName, WallTime};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
+use super::control::Edge;
 use super::members::Members;
 use super::operation::Call;
 use super::refusal::Refusal;
@@ -29,6 +30,8 @@ pub(super) struct Attributes {
     pub(super) media_type: Option<String>,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) storage_tier: StorageTier,
+    /// What a device is to record for it.
+    pub(super) edge: Option<Edge>,
 }
 
 /// What AWS asks for storage by. Here all tiers are one disk; it is kept and told.

@@ -22,7 +22,9 @@ use vault::{Keyring, MemoryKeys, OsEntropy, Parts, Vault};
 use super::{Service, Settings, router};
 use crate::access_keys::{AccessKeys, Created, Role, Temporary};
 use crate::config::Limits;
+use crate::devices::Devices;
 use crate::enrolled::Enrolled;
+use crate::fleet::Fleet;
 use crate::pictures::Studio;
 use crate::{limits, storage};
 
@@ -328,7 +330,7 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let keyring = Keyring::of_vault(folder.path()).unwrap();
         let archive = Archive::open(folder.path(), Arc::new(keyring)).unwrap();
-        let service = Service::new(archive.clone(), false, settings());
+        let service = Service::new(archive.clone(), false, fleet(&archive, false), settings());
         Self::of(change(service), archive, Arc::new(folder))
     }
 
@@ -347,7 +349,8 @@ impl Server {
     }
 
     fn on(archive: Archive, is_shared: bool, folder: Arc<TempDir>) -> Self {
-        let service = Service::new(archive.clone(), is_shared, settings());
+        let fleet = fleet(&archive, is_shared);
+        let service = Service::new(archive.clone(), is_shared, fleet, settings());
         Self::of(service, archive, folder)
     }
 
@@ -392,6 +395,11 @@ impl Server {
 
 fn settings() -> Settings {
     Settings { public_url: "https://video.example".to_owned(), ..Settings::default() }
+}
+
+fn fleet(archive: &Archive, is_shared: bool) -> Fleet {
+    let devices = Devices::new(archive.vault().catalog().clone());
+    Fleet::of_vault(archive.vault(), devices, is_shared)
 }
 
 const HOST: &str = "127.0.0.1:8080";
