@@ -115,6 +115,10 @@ enum Verb {
         /// stream's retention; never what is younger than an hour. Without it a full disk makes devices wait.
         #[arg(long, value_name = "SIZE")]
         keep_free: Option<ByteSize>,
+        /// Where folders lie into which images of fragments may go by themselves, as UpdateImageGenerationConfiguration names them
+        /// (folder://NAME). Without it they go into buckets only.
+        #[arg(long, value_name = "FOLDER")]
+        images: Option<PathBuf>,
         /// What programs written for AWS may do: as much as this server takes, or what AWS's own quotas allow.
         #[arg(long, value_enum, default_value_t)]
         limits: Limits,
@@ -219,7 +223,7 @@ impl Arguments {
         core_dumps::forbid();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let command = match self.command {
-            Verb::Serve { http, public_url, quic, credentials, keep_free, limits, log_json } => {
+            Verb::Serve { http, public_url, quic, credentials, keep_free, images, limits, log_json } => {
                 telemetry::start_logs(log_json);
                 let storage = self.storage.resolve(&self.data)?;
                 if keep_free.is_some() && storage.shared.is_some() {
@@ -227,7 +231,7 @@ impl Arguments {
                 }
                 let keep_free = keep_free.map(|size| size.as_u64());
                 let config =
-                    Config { data: self.data, http, public_url, quic, credentials, keep_free, limits, storage };
+                    Config { data: self.data, http, public_url, quic, credentials, keep_free, images, limits, storage };
                 return runtime.block_on(serve(config));
             }
             Verb::Device(verb) => {

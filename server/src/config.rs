@@ -23,6 +23,8 @@ pub struct Config {
     pub credentials: Option<SocketAddr>,
     /// Disk space that is kept free by giving up the oldest fragments, if it is.
     pub keep_free: Option<u64>,
+    /// Where folders lie into which images of fragments go, if they may.
+    pub images: Option<PathBuf>,
     /// What programs written for AWS may do.
     pub limits: Limits,
     /// How what is stored is opened.

@@ -3,6 +3,7 @@
 //! ```text
 //! control.rs          kinesisvideo                  /createStream, /describeStream, …: streams and what is said of them
 //! archived_media.rs   kinesis-video-archived-media  /getImages
+//! deliveries.rs       notifications and images of fragments whose producers ask for them
 //! not_there.rs        of all five services          what AWS has and this server has not, each with its reason
 //!
 //! authentication.rs   who calls: a signature becomes an `Identity`
@@ -21,6 +22,9 @@
 mod archived_media;
 mod authentication;
 mod control;
+mod deliveries;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing that is there yet is asked for by a number"))]
+mod fragment_number;
 mod members;
 mod not_there;
 mod operation;
@@ -33,6 +37,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use archive::Archive;
@@ -42,6 +47,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 
+use deliveries::Deliveries;
 use quotas::Quotas;
 
 use crate::access_keys::AccessKeys;
@@ -65,6 +71,7 @@ pub(crate) struct Service {
     /// Room for images on their way to clients.
     images_out: Arc<Outgoing>,
     quotas: Arc<Quotas>,
+    deliveries: Deliveries,
 }
 
 /// What an operator decides of the API.
@@ -73,6 +80,8 @@ pub(crate) struct Settings {
     /// Where clients reach this server: scheme, host and port, without a path.
     pub(crate) public_url: String,
     pub(crate) limits: Limits,
+    /// Where folders for images lie, if there may be any.
+    pub(crate) images: Option<PathBuf>,
 }
 
 impl Service {
@@ -80,6 +89,7 @@ impl Service {
     pub(crate) fn new(archive: Archive, is_shared: bool, fleet: Fleet, settings: Settings) -> Self {
         let keys = AccessKeys::new(archive.vault().clone());
         let studio = Studio::new();
+        let deliveries = Deliveries::new(archive.clone(), studio.clone(), settings.images);
         let images_out = Arc::new(Outgoing::new(limits::IMAGES_OUT_BYTES_MAX));
         Self {
             archive,
@@ -90,6 +100,7 @@ impl Service {
             studio,
             images_out,
             quotas: Arc::new(Quotas::new(settings.limits)),
+            deliveries,
         }
     }
 }

@@ -255,6 +255,24 @@ pub(crate) const SECRET_NAME_CHARS_MAX: usize = 64;
 /// The longest address: what browsers take.
 pub(crate) const SECRET_URI_CHARS_MAX: usize = 2048;
 
+/// Notifications and images that wait or are being delivered: a fragment with its tags is some KiB.
+pub(crate) const DELIVERIES_WAITING_MAX: usize = 1024;
+
+/// Deliveries at one time: most of what they do is to wait for others.
+pub(crate) const DELIVERIES_RUNNING_MAX: usize = 16;
+
+/// How often one is tried: with the pauses between a receiver may be away for a quarter of a minute.
+pub(crate) const DELIVERY_ATTEMPTS: u32 = 5;
+
+/// The pause before the first repetition; each is twice as long as the one before.
+pub(crate) const DELIVERY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long one attempt may take.
+pub(crate) const DELIVERY_WAIT: Duration = Duration::from_secs(10);
+
+/// Images of one fragment that are made by themselves: the longest fragment has 100 in AWS's shortest interval.
+pub(crate) const IMAGES_PER_FRAGMENT_MAX: usize = 100;
+
 /// Patterns of streams that one access key is limited to: each is tried at each request.
 pub(crate) const PATTERNS_PER_KEY_MAX: usize = 64;
 

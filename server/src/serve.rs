@@ -196,7 +196,7 @@ impl Server {
             presence: Box::new(presences),
             fleet: fleet.clone(),
         });
-        let settings = kinesis_video::Settings { public_url, limits: config.limits };
+        let settings = kinesis_video::Settings { public_url, limits: config.limits, images: config.images };
         let service = kinesis_video::Service::new(storage.archive().clone(), storage.is_shared(), fleet, settings);
         let router = http::router(state).merge(kinesis_video::router(service));
         let patience = http::listener::Patience::default();

@@ -22,6 +22,10 @@ SAMPLES = {
     "HubDeviceArn": "arn:aws:iot:us-east-1:000000000000:thing/nobody",
     "MediaUriSecretArn": "arn:aws:secretsmanager:us-east-1:000000000000:secret:nothing",
     "ScheduleExpression": "0 0 19,20 ? * * *",
+    "DestinationUri": "s3://bucket",
+    "DestinationRegion": "us-east-1",
+    "SamplingInterval": 1000,
+    "FormatConfigValue": "80",
 }
 REFUSALS = {
     "InvalidArgumentException",

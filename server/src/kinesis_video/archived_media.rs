@@ -7,6 +7,8 @@
 mod images;
 mod sampling;
 
+pub(super) use sampling::Sampling;
+
 use axum::Router;
 
 use super::Service;

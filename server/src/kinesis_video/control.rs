@@ -7,6 +7,8 @@
 //! tags.rs         TagStream, UntagStream, ListTagsForStream
 //! storage.rs      DescribeStreamStorageConfiguration, UpdateStreamStorageConfiguration
 //! endpoint.rs     GetDataEndpoint
+//! image_generation.rs   DescribeImageGenerationConfiguration, UpdateImageGenerationConfiguration
+//! notification.rs       DescribeNotificationConfiguration, UpdateNotificationConfiguration
 //! edge.rs         StartEdgeConfigurationUpdate, DescribeEdgeConfiguration, DeleteEdgeConfiguration, ListEdgeAgentConfigurations
 //! ```
 
@@ -14,6 +16,8 @@ mod create;
 mod describe;
 mod edge;
 mod endpoint;
+mod image_generation;
+mod notification;
 mod storage;
 mod tags;
 mod update;
@@ -21,6 +25,8 @@ mod update;
 use axum::Router;
 
 pub(super) use edge::Edge;
+pub(super) use image_generation::ImageGeneration;
+pub(super) use notification::Notification;
 
 use super::Service;
 use super::operation::route;
@@ -36,6 +42,10 @@ pub(super) fn routes(service: &Service) -> Router<Service> {
         route::<edge::ListEdgeAgentConfigurations>,
         route::<edge::StartEdgeConfigurationUpdate>,
         route::<endpoint::GetDataEndpoint>,
+        route::<image_generation::DescribeImageGenerationConfiguration>,
+        route::<image_generation::UpdateImageGenerationConfiguration>,
+        route::<notification::DescribeNotificationConfiguration>,
+        route::<notification::UpdateNotificationConfiguration>,
         route::<storage::DescribeStreamStorageConfiguration>,
         route::<storage::UpdateStreamStorageConfiguration>,
         route::<tags::ListTagsForStream>,

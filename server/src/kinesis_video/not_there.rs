@@ -10,11 +10,9 @@ use super::refusal::Refusal;
 
 const MEDIA: &str = "media are sent and fetched by Millrace's own agents and pages so far";
 const CHANNELS: &str = "there are no signaling channels yet";
-const IMAGES: &str = "no images are made of video yet";
-const NOTICES: &str = "nobody is notified of fragments yet";
 
 /// Path, name, reason.
-const NOT_THERE: [(&str, &str, &str); 27] = [
+const NOT_THERE: [(&str, &str, &str); 23] = [
     ("/putMedia", "PutMedia", MEDIA),
     ("/getMedia", "GetMedia", MEDIA),
     ("/listFragments", "ListFragments", MEDIA),
@@ -22,10 +20,6 @@ const NOT_THERE: [(&str, &str, &str); 27] = [
     ("/getHLSStreamingSessionURL", "GetHLSStreamingSessionURL", MEDIA),
     ("/getDASHStreamingSessionURL", "GetDASHStreamingSessionURL", MEDIA),
     ("/getClip", "GetClip", MEDIA),
-    ("/describeImageGenerationConfiguration", "DescribeImageGenerationConfiguration", IMAGES),
-    ("/updateImageGenerationConfiguration", "UpdateImageGenerationConfiguration", IMAGES),
-    ("/describeNotificationConfiguration", "DescribeNotificationConfiguration", NOTICES),
-    ("/updateNotificationConfiguration", "UpdateNotificationConfiguration", NOTICES),
     ("/createSignalingChannel", "CreateSignalingChannel", CHANNELS),
     ("/describeSignalingChannel", "DescribeSignalingChannel", CHANNELS),
     ("/listSignalingChannels", "ListSignalingChannels", CHANNELS),

@@ -76,6 +76,32 @@ pub(super) const SECRET_ARN: Text = Text {
 pub(super) const SCHEDULE_EXPRESSION: Text =
     Text { length: 11..=100, pattern: r"[^\n]{11,100}", fits: |text| !text.contains('\n') };
 
+pub(super) const DESTINATION_URI: Text = Text {
+    length: 1..=255,
+    pattern: "^[a-zA-Z_0-9]+:(//)?([^/]+)/?([^*]*)$",
+    fits: |text| {
+        let Some((scheme, rest)) = text.split_once(':') else { return false };
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let is_scheme = !scheme.is_empty() && all(scheme, |c| c.is_ascii_alphanumeric() || c == '_');
+        is_scheme && !authority.is_empty() && !path.contains('*')
+    },
+};
+
+pub(super) const DESTINATION_REGION: Text = Text {
+    length: 9..=14,
+    pattern: "^[a-z]+(-[a-z]+)?-[a-z]+-[0-9]$",
+    fits: |text| {
+        let parts: Vec<&str> = text.split('-').collect();
+        let Some((number, words)) = parts.split_last() else { return false };
+        let is_word = |word: &&str| !word.is_empty() && all(word, |c| c.is_ascii_lowercase());
+        (2..=3).contains(&words.len())
+            && words.iter().all(is_word)
+            && number.len() == 1
+            && all(number, |c| c.is_ascii_digit())
+    },
+};
+
 const TAG_PATTERN: &str = r"[\p{L}\p{Z}\p{N}_.:/=+\-@]*";
 
 fn all(text: &str, allowed: impl Fn(char) -> bool) -> bool {
@@ -126,7 +152,7 @@ mod tests {
     #[test]
     fn texts_fit_their_patterns_or_do_not() {
         let arn = "arn:aws:kinesisvideo:us-east-1:000000000000:stream/front/1551924009774";
-        let cases: [(&Text, &[&str], &[&str]); 12] = [
+        let cases: [(&Text, &[&str], &[&str]); 14] = [
             (&STREAM_NAME, &["a", "A_1.b-c", ".."], &["", "a b", "a/b", "ä"]),
             (
                 &STREAM_ARN,
@@ -158,6 +184,12 @@ mod tests {
                 &["arn:aws:secretsmanager:us-east-1:000000000000:secret:front"],
                 &["arn:aws:secretsmanager:us-east-1:000000000000:secret:", "arn:aws:iot:us-east-1:0:secret:front"],
             ),
+            (
+                &DESTINATION_URI,
+                &["s3://bucket", "s3://bucket/a/b", "arn:aws:sns:us-east-1:0:topic", "https://a:80/b?c"],
+                &["", "s3", "s3://", "s3://bucket/*", "-://a"],
+            ),
+            (&DESTINATION_REGION, &["us-west-2", "us-gov-west-1"], &["us-west-22", "west-2", "us-west", "US-west-2"]),
             (&SCHEDULE_EXPRESSION, &["0 0 9 ? * * *"], &["0 0 9\n* * * *"]),
             (&FORMAT_CONFIG_VALUE, &["80", "_"], &["", "-1"]),
         ];

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use archive::{Retention, Stream, StreamError};
+use archive::{Archive, Retention, Stream, StreamError};
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Bytes;
 use base64::Engine as _;
@@ -15,7 +15,7 @@ use fragment::{StreamName, WallTime};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
-use super::control::Edge;
+use super::control::{Edge, ImageGeneration, Notification};
 use super::members::Members;
 use super::operation::Call;
 use super::refusal::Refusal;
@@ -32,6 +32,10 @@ pub(super) struct Attributes {
     pub(super) storage_tier: StorageTier,
     /// What a device is to record for it.
     pub(super) edge: Option<Edge>,
+    /// Of which fragments pictures are made by themselves.
+    pub(super) image_generation: Option<ImageGeneration>,
+    /// Who is told of which fragments.
+    pub(super) notification: Option<Notification>,
 }
 
 /// What AWS asks for storage by. Here all tiers are one disk; it is kept and told.
@@ -163,9 +167,7 @@ impl Call {
 
     /// What is said of a stream. Blocks.
     pub(super) fn attributes(&self, stream: &Stream) -> Result<Attributes, Refusal> {
-        let Some(stored) = self.service.archive.attributes(stream.id)? else { return Ok(Attributes::default()) };
-        let damaged = |error| Refusal::Internal(format!("the attributes of {} are damaged: {error}", stream.name));
-        serde_json::from_slice(&stored).map_err(damaged)
+        attributes_of(&self.service.archive, stream)
     }
 
     /// Changes a stream that is of this version, or of any. `change` is asked again if somebody else was quicker. Blocks.
@@ -194,6 +196,13 @@ impl Call {
         }
         Err(Refusal::InUse(format!("The stream {} is being changed by others all the time.", wanted.name)))
     }
+}
+
+/// What is said of a stream. Blocks.
+pub(super) fn attributes_of(archive: &Archive, stream: &Stream) -> Result<Attributes, Refusal> {
+    let Some(stored) = archive.attributes(stream.id)? else { return Ok(Attributes::default()) };
+    let damaged = |error| Refusal::Internal(format!("the attributes of {} are damaged: {error}", stream.name));
+    serde_json::from_slice(&stored).map_err(damaged)
 }
 
 /// Attributes as they are stored.

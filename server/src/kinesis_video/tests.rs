@@ -153,6 +153,8 @@ async fn a_viewer_sees_its_streams_and_changes_nothing() {
         ("/createStream", json!({ "StreamName": "garden-3" })),
         ("/tagStream", json!({ "StreamName": "garden-1", "Tags": { "a": "b" } })),
         ("/describeStream", json!({ "StreamName": "door" })),
+        ("/describeNotificationConfiguration", json!({ "StreamName": "garden-1" })),
+        ("/describeEdgeConfiguration", json!({ "StreamName": "garden-1" })),
     ] {
         server.call(&viewer, path, &asked).await.is_refused(StatusCode::FORBIDDEN, "AccessDeniedException");
     }

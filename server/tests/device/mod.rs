@@ -309,6 +309,7 @@ pub(crate) async fn start(folder: &Path, keys: KeySettings) -> Result<Server, St
         quic: any,
         credentials: None,
         keep_free: None,
+        images: None,
         limits: Limits::Own,
         storage,
     })
