@@ -1,9 +1,11 @@
 //! The API as a client sees it, requests signed by AWS's own crate. What boto3 sees is in `e2e/python/conformance`.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use archive::{Archive, Index, Retention};
+use archive::{Archive, Fragment, Index, Retention};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SessionTokenMode, SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
@@ -11,7 +13,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use disk::OsDisk;
-use fragment::WallTime;
+use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -199,6 +201,36 @@ async fn without_the_program_for_pictures_they_are_said_not_to_be_there() {
     assert!(refused.message().contains("millrace-images"), "{}", refused.message());
 }
 
+#[tokio::test]
+async fn a_page_of_large_images_ends_within_a_fragment_and_the_next_one_goes_on_there() {
+    // Four pictures of 3 MiB, of which three fill a page.
+    let (server, _folder) =
+        Server::with_studio("for i in 1 2 3 4; do printf '\\0\\060\\0\\0'; head -c 3145728 /dev/zero; done");
+    let (key, asked) = (server.key(Role::Viewer, &[]), server.asked_for_images().await);
+    let page = server.call(&key, "/getImages", &asked).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+    let images = page.body["Images"].as_array().unwrap();
+    assert_eq!(images.len(), 3);
+    assert!(images.iter().all(|image| image["ImageContent"].as_str().unwrap().len() == 4 << 20));
+    let mut next = asked.clone();
+    next["NextToken"] = page.body["NextToken"].clone();
+    let page = server.call(&key, "/getImages", &next).await;
+    assert_eq!(page.body["Images"][0]["TimeStamp"], json!(1_790_000_001.5));
+    assert_eq!((page.body["Images"].as_array().unwrap().len(), page.body.get("NextToken")), (1, None));
+}
+
+#[tokio::test]
+async fn a_fragment_that_pictures_can_t_be_made_of_is_an_error_at_its_times() {
+    // It crashes, and gives no picture.
+    for script in ["exit 1", "head -c 4000 /dev/zero"] {
+        let (server, _folder) = Server::with_studio(script);
+        let (key, asked) = (server.key(Role::Viewer, &[]), server.asked_for_images().await);
+        let page = server.call(&key, "/getImages", &asked).await;
+        let errors: Vec<&Value> = page.body["Images"].as_array().unwrap().iter().map(|image| &image["Error"]).collect();
+        assert_eq!(errors, ["MEDIA_ERROR"; 4], "{script}");
+    }
+}
+
 // --- Streams that others have made
 
 #[tokio::test]
@@ -366,6 +398,37 @@ impl Server {
         let streams = streams.iter().map(|pattern| pattern.parse().unwrap()).collect();
         let Created { id, secret } = self.keys.create(role, streams, storage::now()).unwrap();
         Key { id, secret: secret.to_string(), token: None }
+    }
+
+    /// One whose pictures are made by a shell script.
+    fn with_studio(script: &str) -> (Self, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        fs::write(&program, format!("#!/bin/sh\n{script}\ncat >/dev/null\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        (Self::with(|service| Service { studio: Studio::with(Some(program)), ..service }), folder)
+    }
+
+    /// Stores a fragment of two seconds, and asks for four images of it.
+    async fn asked_for_images(&self) -> Value {
+        let start = WallTime::from_millis(1_790_000_000_000);
+        let stream = self.archive.find_or_create_stream(&"front".parse().unwrap(), storage::now()).unwrap();
+        let fragment = Fragment {
+            id: FragmentId { session: SessionId(1), sequence: Sequence(1) },
+            start,
+            quality: ClockQuality::Given,
+            duration: Duration::from_secs(2),
+            tracks_fingerprint: 7,
+            independent: true,
+            codecs: Vec::new(),
+            arrived: storage::now(),
+            payload: (&b"a document"[..]).into(),
+        };
+        self.archive.store(stream.id, fragment).await.unwrap();
+        json!({
+            "StreamName": "front", "ImageSelectorType": "PRODUCER_TIMESTAMP", "StartTimestamp": 1_790_000_000,
+            "EndTimestamp": 1_790_000_002, "SamplingInterval": 500, "Format": "PNG",
+        })
     }
 
     /// A device limited to `garden-1`, and a key that it got then.
