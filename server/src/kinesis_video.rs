@@ -20,7 +20,6 @@
 //! reading_quotas.rs   how much of a stream may be read
 //! chunk.rs            a fragment as it is sent
 //! feed.rs             responses that are made while they are sent
-//! playable.rs         whether a fragment can be played
 //! ```
 //!
 //! An operation is one file, or one type in a file of its like: what it is asked, what it answers, who may ask. The paths of
@@ -39,7 +38,6 @@ mod members;
 mod not_there;
 mod operation;
 mod pictures;
-mod playable;
 mod reading_quotas;
 mod refusal;
 mod rules;

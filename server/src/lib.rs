@@ -34,6 +34,7 @@ mod media_secrets;
 mod office;
 mod peers;
 pub mod pictures;
+mod playable;
 mod presence;
 mod retention;
 pub mod serve;

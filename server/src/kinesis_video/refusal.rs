@@ -7,11 +7,11 @@ use archive::{QueryError, StreamError};
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use fragment::TrackNumber;
 use sigv4::{ReadError, VerifyError};
 
 use crate::access_keys::AccessKeyError;
 use crate::limits;
+use crate::playable::NotPlayable;
 
 /// Why a call was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -85,10 +85,10 @@ pub(super) enum Refusal {
     #[error("{0}")]
     UnsupportedMediaType(String),
     /// A track does not say how it is to be decoded.
-    #[error("Track {track} ({codec}) has no codec private data.")]
-    MissingCodecPrivateData { track: TrackNumber, codec: String },
+    #[error("{0}")]
+    MissingCodecPrivateData(String),
     /// Or says it in a way that can't be read.
-    #[error("The codec private data are not valid: {0}")]
+    #[error("{0}")]
     InvalidCodecPrivateData(String),
     /// The frames of a fragment are not what they should be.
     #[error("{0}")]
@@ -135,7 +135,7 @@ impl Refusal {
             Self::TooManyConnections(_) => (StatusCode::BAD_REQUEST, "ConnectionLimitExceededException"),
             Self::NoDataRetention => (StatusCode::BAD_REQUEST, "NoDataRetentionException"),
             Self::UnsupportedMediaType(_) => (StatusCode::BAD_REQUEST, "UnsupportedStreamMediaTypeException"),
-            Self::MissingCodecPrivateData { .. } => (StatusCode::BAD_REQUEST, "MissingCodecPrivateDataException"),
+            Self::MissingCodecPrivateData(_) => (StatusCode::BAD_REQUEST, "MissingCodecPrivateDataException"),
             Self::InvalidCodecPrivateData(_) => (StatusCode::BAD_REQUEST, "InvalidCodecPrivateDataException"),
             Self::InvalidMediaFrame(_) => (StatusCode::BAD_REQUEST, "InvalidMediaFrameException"),
             Self::NotThere { .. } => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException"),
@@ -170,6 +170,16 @@ impl From<AccessKeyError> for Refusal {
 impl From<QueryError> for Refusal {
     fn from(error: QueryError) -> Self {
         Self::Internal(error.to_string())
+    }
+}
+
+impl From<NotPlayable> for Refusal {
+    fn from(why: NotPlayable) -> Self {
+        match why {
+            NotPlayable::Unsupported(_) => Self::UnsupportedMediaType(why.to_string()),
+            NotPlayable::MissingPrivateData { .. } => Self::MissingCodecPrivateData(why.to_string()),
+            NotPlayable::InvalidPrivateData { .. } => Self::InvalidCodecPrivateData(why.to_string()),
+        }
     }
 }
 
