@@ -67,6 +67,7 @@ format:
 lint:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p millrace-agent --no-default-features --lib --bins -- -D warnings
+	$(CARGO) clippy --locked -p millrace --no-default-features --lib --bins -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items

@@ -50,7 +50,7 @@ impl Camera {
 }
 
 /// A TCP port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     listener.local_addr().expect("a bound socket has an address").port()
 }

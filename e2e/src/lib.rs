@@ -32,14 +32,14 @@ use std::process::Command;
 
 pub use agent::{Agent, Persisted, Source};
 pub use calendar::Calendar;
-pub use camera::Camera;
+pub use camera::{Camera, free_port};
 pub use kinesis_video::{Arrived, KinesisVideo};
 pub use link::Link;
 pub use network::{Line, Network};
 pub use playlist::{Playlist, Segment};
 pub use process::{Process, binary};
 pub use producer::{AccessKey, Media, Producer, Timecodes, of_kind, tags};
-pub use python::python_tool;
+pub use python::{python, python_tool};
 pub use server::{Answer, Playback, Server};
 pub use small_disk::SmallDisk;
 pub use spool::Spooled;

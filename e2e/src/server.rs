@@ -1,9 +1,10 @@
 //! The media server as a process: start, kill, restart, and the questions that tests ask it.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -27,8 +28,8 @@ pub struct Server {
     host: String,
     /// Given to the server and to every command.
     arguments: Vec<String>,
-    /// How much of the disk it keeps free.
-    keep_free: Option<String>,
+    /// Given to the server alone.
+    serve_arguments: Vec<String>,
     environment: Vec<(String, String)>,
     process: Option<Process>,
 }
@@ -76,11 +77,11 @@ impl Server {
         server
     }
 
-    /// Starts one with these variables that deletes the oldest to keep so much of its disk free.
-    pub fn start_keeping_free(folder: &Path, size: &str, environment: &[(&str, &str)]) -> Server {
+    /// Starts one with these arguments of `serve`, which its commands don't get, and with these variables, which they do.
+    pub fn start_serving(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Server {
         let mut server = Server {
             log: folder.join("server.log"),
-            keep_free: Some(size.to_owned()),
+            serve_arguments: arguments.iter().copied().map(str::to_owned).collect(),
             environment: environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
             ..Server::of_others(&folder.join("data"))
         };
@@ -115,7 +116,7 @@ impl Server {
             quic: free_udp_port(),
             host: "127.0.0.1".to_owned(),
             arguments: Vec::new(),
-            keep_free: None,
+            serve_arguments: Vec::new(),
             environment: Vec::new(),
             process: None,
         }
@@ -128,7 +129,7 @@ impl Server {
         command.arg("serve");
         command.args(["--http", &self.http_address()]);
         command.args(["--quic", &self.upload_address()]);
-        command.args(self.keep_free.iter().flat_map(|size| ["--keep-free", size]));
+        command.args(&self.serve_arguments);
         let mut process = Process::start("millrace", &mut command, &self.log);
         let health = self.address("/healthz");
         until("the server is healthy", START, || {
@@ -186,6 +187,17 @@ impl Server {
         printed
     }
 
+    /// Runs an admin command that reads this, and gives back what it printed; it must succeed.
+    pub fn admin_with_input(&self, arguments: &[&str], input: &str) -> String {
+        let mut command = self.command();
+        let mut child =
+            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("millrace can be run");
+        child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("millrace reads");
+        let output = child.wait_with_output().expect("millrace ends");
+        assert!(output.status.success(), "millrace {arguments:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Runs an admin command; says whether it succeeded, and what it printed, with its complaint if it did not.
     pub fn try_admin(&self, arguments: &[&str]) -> (bool, String) {
         let output = self.command().args(arguments).output().expect("millrace can be run");
@@ -216,6 +228,14 @@ impl Server {
         let printed = self.admin(&["device", "add", name]);
         let word = printed.split(|c: char| c.is_whitespace() || c == '"').find(|word| word.starts_with("mrj1_"));
         word.unwrap_or_else(|| panic!("device add printed no token:\n{printed}")).to_owned()
+    }
+
+    /// What AWS's clients take from the environment to call this server: its address, and a new access key that may do everything.
+    pub fn aws_environment(&self) -> Vec<(String, String)> {
+        let mut environment = self.access_key();
+        environment.push(("AWS_ENDPOINT_URL".to_owned(), self.address("")));
+        environment.push(("AWS_DEFAULT_REGION".to_owned(), "us-west-2".to_owned()));
+        environment
     }
 
     /// Asks as the console does, with the key.

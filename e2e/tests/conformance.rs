@@ -1,13 +1,18 @@
 //! Programs that were written for AWS, against our server: AWS's own Python SDK, in tests that could as well run against AWS, and
 //! AWS's models, which say what there is to be.
 
-use std::process::Command;
-
-use e2e::{Server, python_tool};
+use e2e::{Server, python};
 
 #[test]
 fn what_holds_of_kinesis_video_streams_holds_of_our_server() {
-    let stage = Stage::start(&[]);
+    let mut stage = Stage::start(&[]);
+    // What there has to be for edge configurations.
+    stage.server.add_device("hub");
+    let secret = stage.server.admin_with_input(&["secret", "put", "camera"], "rtsp://192.0.2.9/1");
+    let hub = "arn:aws:iot:us-west-2:000000000000:thing/hub";
+    for (name, value) in [("EDGE_HUB_DEVICE_ARN", hub), ("EDGE_MEDIA_URI_SECRET_ARN", secret.trim())] {
+        stage.environment.push((name.to_owned(), value.to_owned()));
+    }
     stage.run(&["-m", "unittest", "discover", "--start-directory", "e2e/python/conformance"]);
 }
 
@@ -60,26 +65,11 @@ impl Stage {
     fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let server = Server::start_with(folder.path(), arguments, &[]);
-        let mut environment = server.access_key();
-        environment.push(("AWS_ENDPOINT_URL".to_owned(), server.address("")));
-        environment.push(("AWS_DEFAULT_REGION".to_owned(), "us-west-2".to_owned()));
+        let environment = server.aws_environment();
         Self { server, environment, _folder: folder }
     }
 
     fn run(&self, arguments: &[&str]) {
         python(arguments, &self.environment);
     }
-}
-
-/// Runs Python at the root of the repository; it must succeed. Gives what it printed.
-fn python(arguments: &[&str], environment: &[(String, String)]) -> String {
-    let mut command = Command::new(python_tool("python"));
-    command.args(arguments).current_dir(e2e::root()).env("PYTHONDONTWRITEBYTECODE", "1");
-    // Whatever this machine has for AWS itself stays out of it.
-    command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
-    let output =
-        command.envs(environment.iter().map(|(name, value)| (name, value))).output().expect("Python can be run");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -95,7 +95,7 @@ fn the_oldest_goes_where_space_is_to_be_kept_free_and_what_is_younger_than_an_ho
     let folder = tempfile::tempdir().expect("a temporary folder");
     let Some(disk) = SmallDisk::try_new(&folder.path().join("data"), 512 << 20) else { return };
     let calendar = Calendar::new(folder.path(), "+0");
-    let server = Server::start_keeping_free(folder.path(), "300MiB", &calendar.environment());
+    let server = Server::start_serving(folder.path(), &["--keep-free", "300MiB"], &calendar.environment());
     let clip = noise(folder.path());
     for (stream, ahead) in [("oldest", "+0"), ("middle", "+30m"), ("newest", "+3h")] {
         calendar.set(ahead);

@@ -10,6 +10,7 @@
 //! each request: a key that is disabled at one server is so at all of them, at once.
 
 mod identity;
+mod temporary;
 
 use std::fmt;
 
@@ -25,6 +26,7 @@ use crate::limits;
 use crate::storage::point_read;
 
 pub(crate) use identity::{Access, Identity, Role, StreamPattern};
+pub(crate) use temporary::Temporary;
 
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +80,14 @@ pub(crate) enum AccessKeyError {
     Unknown(String),
     #[error("the access key {0} is disabled")]
     Disabled(String),
+    #[error("the session token does not belong to the access key {0}")]
+    Token(String),
+    #[error("the access key {0} is temporary, and comes with a session token")]
+    TokenMissing(String),
+    #[error("The security token included in the request is expired")]
+    Expired,
+    #[error("{0}")]
+    Withdrawn(String),
     #[error("an access key is limited to at most {max} patterns of streams", max = limits::PATTERNS_PER_KEY_MAX)]
     TooManyPatterns,
     #[error("there are {max} access keys, as many as there may be; `millrace access-key delete` removes one", max = limits::ACCESS_KEYS_MAX)]
@@ -111,7 +121,7 @@ impl AccessKeys {
         if self.list()?.len() >= limits::ACCESS_KEYS_MAX {
             return Err(AccessKeyError::TooMany);
         }
-        let (id, secret) = (new_id()?, new_secret()?);
+        let (id, secret) = (new_id(LASTING)?, new_secret()?);
         let sealed = self.vault.seal_secret(&label(&id), secret.as_bytes()).map_err(|e| storage(&e))?;
         let key =
             AccessKey { role, streams, created_ns: now.as_nanos(), disabled_ns: None, secret: STANDARD.encode(sealed) };
@@ -153,8 +163,18 @@ impl AccessKeys {
         self.vault.catalog().commit(batch).map_err(|e| storage(&e))
     }
 
-    /// What a signature with this key is verified with.
-    pub(crate) async fn credentials(&self, id: &str) -> Result<Credentials, AccessKeyError> {
+    /// What a signature with this key, and with the session token that a temporary one has, is verified with.
+    pub(crate) async fn credentials(
+        &self,
+        id: &str,
+        token: Option<&str>,
+        now: WallTime,
+    ) -> Result<Credentials, AccessKeyError> {
+        match token {
+            Some(token) => return self.temporary(id, token, now).await,
+            None if id.starts_with(TEMPORARY) => return Err(AccessKeyError::TokenMissing(id.to_owned())),
+            None => {}
+        }
         let (keys, id) = (self.clone(), id.to_owned());
         point_read(&**self.vault.catalog(), move || keys.open(id)).await
     }
@@ -194,11 +214,15 @@ const ACCESS_KEY: u8 = 7;
 /// The digits of ids: those of base 32, which nobody takes for each other.
 const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
-/// As long as those of AWS, and with a beginning that tells where it is from: `MRAK` and 80 random bits.
-fn new_id() -> Result<String, AccessKeyError> {
+/// How ids begin, as those of AWS do with `AKIA` and `ASIA`: of keys that have a row, and of those that end by themselves.
+const LASTING: &str = "MRAK";
+const TEMPORARY: &str = "MRTK";
+
+/// As long as those of AWS: a beginning and 80 random bits.
+fn new_id(beginning: &str) -> Result<String, AccessKeyError> {
     let mut bytes = [0; 16];
     rand::fill(&mut bytes).map_err(|_| storage(&"the system gives no random numbers"))?;
-    Ok(bytes.iter().fold("MRAK".to_owned(), |id, byte| id + &char::from(DIGITS[usize::from(byte % 32)]).to_string()))
+    Ok(bytes.iter().fold(beginning.to_owned(), |id, byte| id + &char::from(DIGITS[usize::from(byte % 32)]).to_string()))
 }
 
 /// 240 random bits in 40 characters, as those of AWS.
@@ -245,18 +269,18 @@ mod tests {
         let (keys, _folder) = keys();
         let Created { id, secret } = keys.create(Role::Viewer, vec![pattern("garden-*")], NOW).unwrap();
         assert_eq!((id.len(), secret.len()), (20, 40));
-        let Credentials { identity, secret: opened } = keys.credentials(&id).await.unwrap();
+        let Credentials { identity, secret: opened } = keys.credentials(&id, None, NOW).await.unwrap();
         assert_eq!(&opened[..], secret.as_bytes());
         assert_eq!((&identity.access_key, identity.role), (&id, Role::Viewer));
         assert!(identity.may(Access::Watch, &"garden-1".parse().unwrap()));
         assert!(!identity.may(Access::Watch, &"door".parse().unwrap()));
 
         keys.disable(&id, NOW).unwrap();
-        assert!(matches!(keys.credentials(&id).await, Err(AccessKeyError::Disabled(_))));
+        assert!(matches!(keys.credentials(&id, None, NOW).await, Err(AccessKeyError::Disabled(_))));
         keys.enable(&id).unwrap();
-        assert!(keys.credentials(&id).await.is_ok());
+        assert!(keys.credentials(&id, None, NOW).await.is_ok());
         keys.delete(&id).unwrap();
-        assert!(matches!(keys.credentials(&id).await, Err(AccessKeyError::Unknown(_))));
+        assert!(matches!(keys.credentials(&id, None, NOW).await, Err(AccessKeyError::Unknown(_))));
     }
 
     #[test]
@@ -289,7 +313,7 @@ mod tests {
         let mut batch = Batch::new();
         batch.insert(row_key(&two.id), row);
         keys.vault.catalog().commit(batch).unwrap();
-        assert!(matches!(keys.credentials(&two.id).await, Err(AccessKeyError::Storage(_))));
+        assert!(matches!(keys.credentials(&two.id, None, NOW).await, Err(AccessKeyError::Storage(_))));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, date_time_ymd,
 };
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -89,15 +90,22 @@ impl Ca {
         &self.certificate
     }
 
+    /// It alone, as what certificates of devices are verified with.
+    pub(crate) fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).expect("it was parsed when the CA was opened");
+        roots
+    }
+
     /// What join tokens know it by.
     pub(crate) fn sha256(&self) -> [u8; 32] {
         sha256(&self.certificate)
     }
 
-    /// A new key and certificate for this server.
-    pub(crate) fn server_identity(&self) -> Result<ServerIdentity, CaError> {
+    /// A new key and certificate for this server, which is known by these names or addresses.
+    pub(crate) fn server_identity(&self, names: Vec<String>) -> Result<ServerIdentity, CaError> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(vec![upload::wire::SERVER_NAME.to_owned()])?;
+        let mut params = CertificateParams::new(names)?;
         params.distinguished_name = common_name(upload::wire::SERVER_NAME);
         params.not_before = date_time_ymd(1970, 1, 1);
         params.not_after = date_time_ymd(2049, 1, 1);

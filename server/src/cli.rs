@@ -2,6 +2,7 @@
 
 mod access_key;
 mod device;
+mod secret;
 
 use std::io;
 use std::net::SocketAddr;
@@ -106,10 +107,18 @@ enum Verb {
         /// Where devices come in (UDP).
         #[arg(long, default_value = Config::QUIC)]
         quic: SocketAddr,
+        /// Where devices fetch temporary access keys with their certificates (TCP, TLS), as AWS IoT's credential provider gives
+        /// them out; for kvssink and its like. Nowhere without it.
+        #[arg(long, value_name = "ADDRESS")]
+        credentials: Option<SocketAddr>,
         /// Keep so much of the disk free, such as 20GiB, by deleting what is oldest, though it is within its
         /// stream's retention; never what is younger than an hour. Without it a full disk makes devices wait.
         #[arg(long, value_name = "SIZE")]
         keep_free: Option<ByteSize>,
+        /// Where folders lie into which images of fragments may go by themselves, as UpdateImageGenerationConfiguration names them
+        /// (folder://NAME). Without it they go into buckets only.
+        #[arg(long, value_name = "FOLDER")]
+        images: Option<PathBuf>,
         /// What programs written for AWS may do: as much as this server takes, or what AWS's own quotas allow.
         #[arg(long, value_enum, default_value_t)]
         limits: Limits,
@@ -123,6 +132,9 @@ enum Verb {
     /// Create, list, disable, enable and delete access keys, with which programs written for AWS come in.
     #[command(subcommand)]
     AccessKey(access_key::Verb),
+    /// Keep, list and delete addresses of cameras, which edge configurations of the AWS API name.
+    #[command(subcommand)]
+    Secret(secret::Verb),
     /// Create, list, describe, update and delete streams.
     #[command(subcommand)]
     Stream(StreamVerb),
@@ -211,14 +223,15 @@ impl Arguments {
         core_dumps::forbid();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let command = match self.command {
-            Verb::Serve { http, public_url, quic, keep_free, limits, log_json } => {
+            Verb::Serve { http, public_url, quic, credentials, keep_free, images, limits, log_json } => {
                 telemetry::start_logs(log_json);
                 let storage = self.storage.resolve(&self.data)?;
                 if keep_free.is_some() && storage.shared.is_some() {
                     bail!("--keep-free is for a disk of one's own; a bucket has no end");
                 }
                 let keep_free = keep_free.map(|size| size.as_u64());
-                let config = Config { data: self.data, http, public_url, quic, keep_free, limits, storage };
+                let config =
+                    Config { data: self.data, http, public_url, quic, credentials, keep_free, images, limits, storage };
                 return runtime.block_on(serve(config));
             }
             Verb::Device(verb) => {
@@ -229,6 +242,11 @@ impl Arguments {
             Verb::AccessKey(verb) => {
                 let command = Command::AccessKey(verb.command());
                 return access_key::print(runtime.block_on(ask(&self.data, self.storage, command))?);
+            }
+            Verb::Secret(verb) => {
+                let command = verb.command()?;
+                let answer = runtime.block_on(ask(&self.data, self.storage, Command::Secret(command.clone())))?;
+                return secret::print(&command, answer);
             }
             Verb::Stream(verb) => verb.command(),
             Verb::Check => Command::Check,
@@ -319,6 +337,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let server = Server::start(config).await?;
     println!("Devices: {}", server.quic());
+    if let Some(address) = server.credentials() {
+        println!("Credentials: {address}");
+    }
     println!("Watch: {}", server.watch_url());
     tracing::info!(http = %server.http(), quic = %server.quic(), "the server runs");
     service::ready(&format!("browsers on {}, devices on {}", server.http(), server.quic()));

@@ -21,8 +21,12 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Where devices come in (UDP).
     pub quic: SocketAddr,
+    /// Where devices trade their certificates for temporary access keys, if they may.
+    pub credentials: Option<SocketAddr>,
     /// Disk space that is kept free by giving up the oldest fragments, if it is.
     pub keep_free: Option<u64>,
+    /// Where folders lie into which images of fragments go, if they may.
+    pub images: Option<PathBuf>,
     /// What programs written for AWS may do.
     pub limits: Limits,
     /// How what is stored is opened.

@@ -5,7 +5,7 @@
 //! ```text
 //! [0x01][name]                         Device
 //! [0x02][SHA-256 of the secret: 32]    Token: never the secret itself
-//! [0x03]                               what servers share (shared_store.rs); 0x04 to 0x06: fleet.rs; 0x07: access_keys.rs
+//! [0x03]                               what servers share (shared_store.rs); 0x04 to 0x06: fleet.rs; 0x07: access_keys.rs; 0x08: media_secrets.rs
 //! ```
 //!
 //! Every change is one commit that requires the rows it read to be unchanged, so that of two enrolments
@@ -77,6 +77,8 @@ struct Token {
 pub(crate) enum DeviceError {
     #[error("there is no device {0}")]
     Unknown(String),
+    #[error("the device {0} was configured by somebody else just then; try again")]
+    Reconfigured(DeviceName),
     #[error("a device is restricted to at most {max} streams", max = limits::STREAMS_PER_DEVICE_MAX)]
     TooManyStreams,
     #[error("the device records can't be read or written: {0}")]
@@ -123,6 +125,11 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
+    /// The streams that it may write to; none: any.
+    pub(crate) fn streams(&self) -> &[String] {
+        &self.streams
+    }
+
     /// Whether it may write to this stream.
     pub(crate) fn may_write(&self, stream: &StreamName) -> bool {
         self.streams.is_empty() || self.streams.iter().any(|name| name == stream.as_str())
@@ -200,12 +207,21 @@ impl Devices {
         stored.as_ref().map(decode).transpose()
     }
 
-    /// Gives a device's configuration its next version, in one commit with the rows that `fill` adds.
-    pub(crate) fn configure(&self, name: &DeviceName, fill: impl Fn(&mut Batch, u64)) -> Result<u64, DeviceError> {
+    /// Gives a device's configuration its next version, in one commit with the rows that `fill` adds. `newest`, if it is told, has
+    /// to be the version before.
+    pub(crate) fn configure(
+        &self,
+        name: &DeviceName,
+        newest: Option<u64>,
+        fill: impl Fn(&mut Batch, u64),
+    ) -> Result<u64, DeviceError> {
         self.change(|batch| {
             let stored = self.require(batch, device_key(name))?;
             let stored = stored.ok_or_else(|| DeviceError::Unknown(name.to_string()))?;
             let mut device: Device = decode(&stored)?;
+            if newest.is_some_and(|newest| newest != device.configuration) {
+                return Err(DeviceError::Reconfigured(name.clone()));
+            }
             device.configuration += 1;
             batch.insert(device_key(name), encode(&device));
             fill(batch, device.configuration);
@@ -311,14 +327,18 @@ impl Devices {
         let Some((subject, _)) = crate::ca::subject_and_expiry(certificate) else {
             return Err(AdmissionError::Unknown(String::new()));
         };
-        let name: DeviceName = subject.parse().map_err(|_| AdmissionError::Unknown(subject.clone()))?;
-        let stored = self.catalog.get(&device_key(&name)).map_err(|e| AdmissionError::Storage(e.to_string()))?;
-        let Some(stored) = stored else { return Err(AdmissionError::Unknown(subject)) };
-        let device: Device = decode(&stored).map_err(|e| AdmissionError::Storage(e.to_string()))?;
+        let name: DeviceName = subject.parse().map_err(|_| AdmissionError::Unknown(subject))?;
+        self.admit_by_hash(name, &sha256(certificate))
+    }
+
+    /// The same by the name in a certificate that was verified before, and its SHA-256.
+    pub(crate) fn admit_by_hash(&self, name: DeviceName, certificate: &[u8; 32]) -> Result<Admitted, AdmissionError> {
+        let device = self.get(&name).map_err(|e| AdmissionError::Storage(e.to_string()))?;
+        let Some(device) = device else { return Err(AdmissionError::Unknown(name.to_string())) };
         if device.revoked_ns.is_some() {
             return Err(AdmissionError::Revoked(name));
         }
-        if !device.certificates.contains(&hex(&sha256(certificate))) {
+        if !device.certificates.contains(&hex(certificate)) {
             return Err(AdmissionError::Replaced(name));
         }
         Ok(Admitted { name, configuration: device.configuration, streams: device.streams })

@@ -22,7 +22,6 @@ use quinn::{
     Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, Incoming, ReadError, RecvStream,
     SendStream, VarInt,
 };
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use tokio::sync::{broadcast, mpsc};
@@ -171,13 +170,11 @@ impl ConnectionIdGenerator for RandomIds {
 fn server_config(ca: &Ca) -> Result<quinn::ServerConfig, IngestError> {
     let tls = |error: &dyn std::error::Error| IngestError::Tls(error.to_string());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(ca.certificate().clone()).map_err(|e| tls(&e))?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(ca.roots()), provider.clone())
         .allow_unauthenticated()
         .build()
         .map_err(|e| tls(&e))?;
-    let identity = ca.server_identity()?;
+    let identity = ca.server_identity(vec![wire::SERVER_NAME.to_owned()])?;
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| tls(&e))?

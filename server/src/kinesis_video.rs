@@ -4,6 +4,7 @@
 //! control.rs          kinesisvideo                  /createStream, /describeStream, …: streams and what is said of them
 //! media.rs            kinesis-video-media           /putMedia, /getMedia: media as they come
 //! archived_media.rs   kinesis-video-archived-media  /listFragments, /getClip, …: media that are kept
+//! deliveries.rs       notifications and images of fragments whose producers ask for them
 //! not_there.rs        of all five services          what AWS has and this server has not, each with its reason
 //!
 //! authentication.rs   who calls: a signature becomes an `Identity`
@@ -11,13 +12,14 @@
 //! rules.rs            those rules
 //! refusal.rs          every way in which a call can fail
 //! operation.rs        what an operation is made of, and the way of a call through it
+//! pictures.rs         what operations about pictures are asked in common
+//! call_rates.rs       how often operations may be called, where that is limited
 //! streams.rs          the archive's streams as the API sees them
 //! fragment_number.rs  its fragments' numbers
 //! selector.rs         which of its fragments are meant
-//! quotas.rs           how much of a stream may be read
+//! reading_quotas.rs   how much of a stream may be read
 //! chunk.rs            a fragment as it is sent
 //! feed.rs             responses that are made while they are sent
-//! playable.rs         whether a fragment can be played
 //! ```
 //!
 //! An operation is one file, or one type in a file of its like: what it is asked, what it answers, who may ask. The paths of
@@ -25,16 +27,18 @@
 
 mod archived_media;
 mod authentication;
+mod call_rates;
 mod chunk;
 mod control;
+mod deliveries;
 mod feed;
 pub(crate) mod fragment_number;
 mod media;
 mod members;
 mod not_there;
 mod operation;
-mod playable;
-mod quotas;
+mod pictures;
+mod reading_quotas;
 mod refusal;
 mod rules;
 mod selector;
@@ -43,6 +47,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use archive::Archive;
@@ -54,28 +59,36 @@ use axum::response::Response;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::access_keys::AccessKeys;
-use crate::http;
-use crate::http::damage::Damage;
-use crate::http::outgoing::Outgoing;
-use crate::limits;
-use quotas::Places;
-pub(crate) use quotas::ReadQuotas;
+use call_rates::CallRates;
+use deliveries::Deliveries;
+use reading_quotas::Places;
 
 pub(crate) use media::Receiving;
+pub(crate) use reading_quotas::ReadQuotas;
+
+use crate::access_keys::AccessKeys;
+use crate::config::Limits;
+use crate::fleet::Fleet;
+use crate::http::damage::Damage;
+use crate::http::outgoing::Outgoing;
+use crate::pictures::Studio;
+use crate::{http, limits};
 
 /// What the API is made of.
 pub(crate) struct Parts {
     pub(crate) archive: Archive,
     /// Whether other servers work on the same streams.
     pub(crate) is_shared: bool,
+    pub(crate) fleet: Fleet,
     /// Where clients reach this server: scheme, host and port, without a path.
     pub(crate) public_url: String,
     /// Room for media on their way out.
     pub(crate) outgoing: Outgoing,
     /// The fragments that are known to be damaged.
     pub(crate) damage: Arc<Damage>,
-    pub(crate) quotas: ReadQuotas,
+    pub(crate) limits: Limits,
+    /// Where folders for images lie, if there may be any.
+    pub(crate) images: Option<PathBuf>,
     /// What plays sessions.
     pub(crate) playback: http::State,
     /// What sessions of PutMedia work with.
@@ -90,12 +103,18 @@ pub(crate) struct Service {
     archive: Archive,
     is_shared: bool,
     keys: AccessKeys,
+    fleet: Fleet,
     public_url: Arc<str>,
     outgoing: Outgoing,
     damage: Arc<Damage>,
+    call_rates: Arc<CallRates>,
     quotas: ReadQuotas,
     playback: http::State,
     receiving: Receiving,
+    deliveries: Deliveries,
+    studio: Studio,
+    /// Room for images on their way to clients.
+    images_out: Outgoing,
     /// Connections of GetMedia.
     get_media: Places,
     /// Connections of GetMediaForFragmentList.
@@ -108,21 +127,26 @@ pub(crate) struct Service {
 impl Service {
     /// Puts the parts together.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { archive, is_shared, public_url, outgoing, damage, quotas, playback, receiving, stop } = parts;
+        let (quotas, studio) = (parts.limits.reading(), Studio::new());
         Self {
-            keys: AccessKeys::new(archive.vault().clone()),
-            archive,
-            is_shared,
-            public_url: public_url.into(),
-            outgoing,
-            damage,
+            keys: AccessKeys::new(parts.archive.vault().clone()),
+            deliveries: Deliveries::new(parts.archive.clone(), studio.clone(), parts.images),
+            archive: parts.archive,
+            is_shared: parts.is_shared,
+            fleet: parts.fleet,
+            public_url: parts.public_url.into(),
+            outgoing: parts.outgoing,
+            damage: parts.damage,
+            call_rates: Arc::new(CallRates::new(parts.limits)),
             quotas,
-            playback,
-            receiving,
+            playback: parts.playback,
+            receiving: parts.receiving,
+            studio,
+            images_out: Outgoing::new(limits::IMAGES_OUT_BYTES_MAX),
             get_media: Places::new(quotas.get_media),
             fragment_lists: Places::new(quotas.fragment_list),
             clips: Arc::new(Semaphore::new(limits::CLIPS_MAX)),
-            stop,
+            stop: parts.stop,
         }
     }
 }

@@ -187,6 +187,94 @@ pub(crate) const AGENT_VERSION_CHARS_MAX: usize = 64;
 /// Access keys: they are listed at once, and people hand them out.
 pub(crate) const ACCESS_KEYS_MAX: usize = 1000;
 
+/// How long a key that a device gets for its certificate is good: as usual at AWS. Clients fetch the next one before.
+pub(crate) const TEMPORARY_KEY_VALIDITY: Duration = Duration::from_secs(3600);
+
+/// Connections at one time that fetch such keys, with a buffer of 8 KiB and the state of TLS each. Every device asks once
+/// an hour, in a connection of less than a second.
+pub(crate) const CREDENTIALS_CONNECTIONS_MAX: usize = 256;
+
+/// How long such a connection may take, the handshake included: the C SDK itself gives up after 5 s.
+pub(crate) const CREDENTIALS_CONNECTION_WAIT: Duration = Duration::from_secs(15);
+
+/// The read buffer of such a connection, and so the largest request head.
+pub(crate) const CREDENTIALS_BUFFER_BYTES: usize = 8 * 1024;
+
+/// The longest range of GetImages, as at AWS.
+pub(crate) const IMAGES_RANGE_MAX: Duration = Duration::from_secs(300);
+
+/// The shortest interval between two images, as at AWS.
+pub(crate) const IMAGES_INTERVAL_MIN_MS: u32 = 200;
+
+/// Images in one answer, as at AWS.
+pub(crate) const IMAGES_PER_PAGE: u32 = 25;
+
+/// Fragments that are looked at for the images of one call: a range of the longest with ten a second.
+pub(crate) const IMAGES_FRAGMENTS_MAX: usize = 4000;
+
+/// A page of images that has so many bytes is full.
+pub(crate) const IMAGES_PAGE_BYTES: usize = 8 << 20;
+
+/// What a page can come to: with one more image of the largest, in base64.
+pub(crate) const IMAGES_ANSWER_BYTES_MAX: u64 = 18 << 20;
+const _: () = assert!((IMAGES_PAGE_BYTES + PICTURE_BYTES_MAX) as u64 / 3 * 4 + 100 * 1024 < IMAGES_ANSWER_BYTES_MAX);
+
+/// Bytes of images on their way to clients, as with segments: ten answers of the largest.
+pub(crate) const IMAGES_OUT_BYTES_MAX: u64 = 180 << 20;
+
+/// A page of images that has taken so long ends with the fragment; with [`PICTURES_WAIT`] an answer comes in time.
+pub(crate) const IMAGES_TIME: Duration = Duration::from_secs(15);
+
+/// Processes that make pictures at one time: decoding is bound by processors, and each may hold the largest fragment and
+/// some decoded pictures of 4K, some 300 MB together.
+pub(crate) const PICTURE_WORKERS_MAX: usize = 4;
+
+/// How long a caller waits for a place among them.
+pub(crate) const PICTURE_WORKER_WAIT: Duration = Duration::from_secs(5);
+
+/// How long such a process may take for the pictures of one fragment, its start included; what it runs gives up before.
+pub(crate) const PICTURES_WAIT: Duration = Duration::from_secs(12);
+
+/// The largest picture: in base64 it is AWS's bound of 6 MiB.
+pub(crate) const PICTURE_BYTES_MAX: usize = 6 * 1024 * 1024 / 4 * 3;
+
+/// The largest order of pictures: 100 times of 20 digits, and some words.
+pub(crate) const PICTURE_ORDER_BYTES_MAX: usize = 16 * 1024;
+
+/// Memory that such a process may map: what GStreamer and its decoders map is a multiple of what they use.
+pub(crate) const PICTURE_PROCESS_BYTES_MAX: u64 = 4 << 30;
+
+/// Buckets of calls that are kept before those are dropped that are full again: the streams that are called about within a
+/// second, at about 300 bytes each.
+pub(crate) const QUOTA_BUCKETS_MAX: usize = 64 * 1024;
+
+/// Addresses of cameras that are kept: they are listed at once.
+pub(crate) const SECRETS_MAX: usize = 4096;
+
+/// The longest name of one: as of a device.
+pub(crate) const SECRET_NAME_CHARS_MAX: usize = 64;
+
+/// The longest address: what browsers take.
+pub(crate) const SECRET_URI_CHARS_MAX: usize = 2048;
+
+/// Notifications and images that wait or are being delivered: a fragment with its tags is some KiB.
+pub(crate) const DELIVERIES_WAITING_MAX: usize = 1024;
+
+/// Deliveries at one time: most of what they do is to wait for others.
+pub(crate) const DELIVERIES_RUNNING_MAX: usize = 16;
+
+/// How often one is tried: with the pauses between a receiver may be away for a quarter of a minute.
+pub(crate) const DELIVERY_ATTEMPTS: u32 = 5;
+
+/// The pause before the first repetition; each is twice as long as the one before.
+pub(crate) const DELIVERY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long one attempt may take.
+pub(crate) const DELIVERY_WAIT: Duration = Duration::from_secs(10);
+
+/// Images of one fragment that are made by themselves: the longest fragment has 100 in AWS's shortest interval.
+pub(crate) const IMAGES_PER_FRAGMENT_MAX: usize = 100;
+
 /// Patterns of streams that one access key is limited to: each is tried at each request.
 pub(crate) const PATTERNS_PER_KEY_MAX: usize = 64;
 

@@ -23,6 +23,7 @@ use crate::fleet::{
 };
 use crate::limits;
 use crate::master_keys::{self, KeyCommand, KeyInfo};
+use crate::media_secrets::{MediaSecrets, SecretCommand};
 use crate::storage::{self, Storage, StreamInfo};
 
 /// What an operator may ask for.
@@ -87,6 +88,7 @@ pub(crate) enum Command {
     },
     Key(KeyCommand),
     AccessKey(AccessKeyCommand),
+    Secret(SecretCommand),
 }
 
 /// What is done with a device's configurations.
@@ -167,6 +169,8 @@ pub(crate) enum Answer {
         secret: String,
     },
     AccessKeys(Vec<AccessKeyView>),
+    /// The names of all.
+    Secrets(Vec<String>),
     Failed(String),
 }
 
@@ -262,6 +266,7 @@ impl Office {
             Command::DescribeStream { name } => Answer::Streams(vec![self.storage.describe(&name.parse()?)?]),
             Command::Check => Answer::Checked(self.storage.check(now)?),
             Command::AccessKey(command) => self.access_key(command, now)?,
+            Command::Secret(command) => self.secret(command)?,
             Command::DeleteStream { .. }
             | Command::UpdateStream { .. }
             | Command::Backup { .. }
@@ -308,6 +313,15 @@ impl Office {
             AccessKeyCommand::Disable { id } => keys.disable(&id, now).map(|()| Answer::Done)?,
             AccessKeyCommand::Enable { id } => keys.enable(&id).map(|()| Answer::Done)?,
             AccessKeyCommand::Delete { id } => keys.delete(&id).map(|()| Answer::Done)?,
+        })
+    }
+
+    fn secret(&self, command: SecretCommand) -> Result<Answer, Failure> {
+        let secrets = MediaSecrets::new(self.storage.archive().vault().clone());
+        Ok(match command {
+            SecretCommand::Put { name, uri } => secrets.put(&name, &uri).map(|()| Answer::Done)?,
+            SecretCommand::List => Answer::Secrets(secrets.list()?),
+            SecretCommand::Delete { name } => secrets.delete(&name).map(|()| Answer::Done)?,
         })
     }
 

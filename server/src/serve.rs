@@ -17,10 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use crate::access_keys::AccessKeys;
 use crate::admin::{self, AdminSocket, SocketError};
 use crate::budget::Budget;
 use crate::ca::{self, Ca, CaError};
 use crate::config::{Config, StorageSettings};
+use crate::credentials::{self, Provider};
 use crate::data_folder::{self, DataFolder, FolderError};
 use crate::devices::Devices;
 use crate::fleet::Fleet;
@@ -58,6 +60,9 @@ pub enum StartError {
     /// It can't listen for browsers.
     #[error("can't listen for browsers on tcp {0}: {1}; choose another address with --http")]
     Http(SocketAddr, io::Error),
+    /// It can't listen for devices that want keys.
+    #[error(transparent)]
+    Credentials(#[from] credentials::ListenError),
     /// The key that its own secrets are derived from can't be had.
     #[error("the vault's root key can't be had: {0}")]
     Key(#[from] vault::KeyError),
@@ -73,6 +78,7 @@ pub enum StartError {
 pub struct Server {
     http: SocketAddr,
     quic: SocketAddr,
+    credentials: Option<SocketAddr>,
     console_key: String,
     ingest: Ingest,
     stop: CancellationToken,
@@ -155,6 +161,13 @@ impl Server {
         };
         let ingest = Ingest::start(config.quic, parts)?;
         let quic = ingest.address().map_err(|e| IngestError::Listen(config.quic, e))?;
+        let public_url = config.public_url.unwrap_or_else(|| format!("http://{}", reachable(http)));
+        let credentials = match config.credentials {
+            Some(address) => Some(
+                credentials::Listener::bind(address, &ca, credentials::names(&public_url, reachable(address))).await?,
+            ),
+            None => None,
+        };
         let admin = AdminSocket::open(&folder.admin_socket())?;
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -171,7 +184,7 @@ impl Server {
         if storage.is_shared() {
             tasks.spawn(peers::follow(storage.clone(), devices.clone(), stop.clone()));
         }
-        tasks.spawn(retention::run(storage.clone(), devices, stop.clone()));
+        tasks.spawn(retention::run(storage.clone(), devices.clone(), stop.clone()));
         if let Some(keep_free) = config.keep_free {
             tasks.spawn(retention::keep_free(storage.clone(), keep_free, stop.clone()));
         }
@@ -179,7 +192,7 @@ impl Server {
         let outgoing = Outgoing::new(http::limits::OUTGOING_BYTES_MAX);
         let damage = Arc::new(Damage::default());
         let archive = storage.archive().clone();
-        let scraped = archive.clone();
+        let (scraped, vault) = (archive.clone(), archive.vault().clone());
         let state = http::State::new(http::Parts {
             archive,
             token_key,
@@ -189,18 +202,19 @@ impl Server {
                 metrics.render()
             }),
             presence: Box::new(presences.clone()),
-            fleet,
+            fleet: fleet.clone(),
             outgoing: outgoing.clone(),
             damage: damage.clone(),
         });
-        let public_url = config.public_url.unwrap_or_else(|| format!("http://{}", reachable(http)));
         let service = kinesis_video::Service::new(kinesis_video::Parts {
             archive: storage.archive().clone(),
             is_shared: storage.is_shared(),
+            fleet,
             public_url,
             outgoing,
             damage,
-            quotas: config.limits.reading(),
+            limits: config.limits,
+            images: config.images,
             playback: state.clone(),
             receiving: Receiving::new(config.limits.profile(), budget, presences, stop.clone()),
             stop: stop.clone(),
@@ -208,7 +222,13 @@ impl Server {
         let router = http::router(state).merge(kinesis_video::router(service));
         let patience = http::listener::Patience::default();
         tasks.spawn(http::listener::serve(listener, router, patience, stop.clone()));
-        Ok(Self { http, quic, console_key, ingest, stop, tasks, storage })
+        let credentials = credentials.map(|listener| {
+            let address = listener.address();
+            tasks.spawn(listener.serve(Provider { devices, keys: AccessKeys::new(vault) }, stop.clone()));
+            address
+        });
+        let credentials = credentials.transpose().map_err(|e| StartError::Internal(e.to_string()))?;
+        Ok(Self { http, quic, credentials, console_key, ingest, stop, tasks, storage })
     }
 
     /// Where browsers and programs come in.
@@ -219,6 +239,11 @@ impl Server {
     /// Where devices come in.
     pub fn quic(&self) -> SocketAddr {
         self.quic
+    }
+
+    /// Where devices fetch temporary access keys, if they may.
+    pub fn credentials(&self) -> Option<SocketAddr> {
+        self.credentials
     }
 
     /// Waits until the vault's committer has come round; `false` if it never will again.

@@ -169,6 +169,11 @@ pub(crate) fn damaged() {
     counter!("millrace_fragments_damaged_total").increment(1);
 }
 
+/// A notification, or images, that a producer asked for, and what became of it.
+pub(crate) fn delivered(kind: &'static str, outcome: &'static str) {
+    counter!("millrace_deliveries_total", "kind" => kind, "outcome" => outcome).increment(1);
+}
+
 /// What was given up before its time to make room.
 pub(crate) fn given_up(rows: u64, bytes: u64) {
     counter!("millrace_fragments_given_up_total").increment(rows);

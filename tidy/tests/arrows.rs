@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("disk", &[]),
     ("vault", &["disk"]),
     ("archive", &["vault", "fragment"]),
-    ("millrace", &["vault", "archive", "sigv4", "upload", "hls", "fragment"]),
+    ("millrace", &["vault", "archive", "sigv4", "upload", "hls", "fragment", "pipelines"]),
     ("sigv4", &[]),
     ("spool", &["disk", "upload", "fragment"]),
     ("onvif", &[]),

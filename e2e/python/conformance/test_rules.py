@@ -24,6 +24,13 @@ SAMPLES = {
     "FragmentNumberString": "91343852333181432387730302044767688728495783936",
     "StartSelector": {"StartSelectorType": "NOW"},
     "ClipTimestampRange": {"StartTimestamp": 1, "EndTimestamp": 2},
+    "HubDeviceArn": "arn:aws:iot:us-east-1:000000000000:thing/nobody",
+    "MediaUriSecretArn": "arn:aws:secretsmanager:us-east-1:000000000000:secret:nothing",
+    "ScheduleExpression": "0 0 19,20 ? * * *",
+    "DestinationUri": "s3://bucket",
+    "DestinationRegion": "us-east-1",
+    "SamplingInterval": 1000,
+    "FormatConfigValue": "80",
 }
 REFUSALS = {
     "InvalidArgumentException",

@@ -91,6 +91,11 @@ pub(crate) struct StreamPattern(String);
 pub(crate) struct InvalidPattern(String);
 
 impl StreamPattern {
+    /// The pattern that stands for this name alone.
+    pub(crate) fn only(name: &StreamName) -> Self {
+        Self(name.to_string())
+    }
+
     /// Whether a name is one of those that it stands for.
     pub(crate) fn matches(&self, name: &StreamName) -> bool {
         let mut rest = name.as_str();

@@ -74,6 +74,39 @@ impl Configurations {
 
     /// Pushes a text; answers its version. Whether it is valid only the device can say.
     pub(crate) fn push(&self, name: &DeviceName, toml: &str, by: &str, now: WallTime) -> Result<u64, ConfigureError> {
+        self.push_onto(name, None, toml, by, now)
+    }
+
+    /// Pushes the newest text, revised; answers its version. `revise` is asked again if somebody else was quicker.
+    pub(crate) fn revise<E: From<ConfigureError> + From<R>, R>(
+        &self,
+        name: &DeviceName,
+        by: &str,
+        now: WallTime,
+        revise: impl Fn(&str) -> Result<String, R>,
+    ) -> Result<u64, E> {
+        for _ in 0..limits::COMMIT_ATTEMPTS_MAX {
+            let device = self.devices.get(name).map_err(ConfigureError::from)?;
+            let unknown = || ConfigureError::from(DeviceError::Unknown(name.to_string()));
+            let newest = device.ok_or_else(unknown)?.configuration;
+            let toml = self.get(name, newest)?.map_or_else(String::new, |pushed| pushed.toml);
+            match self.push_onto(name, Some(newest), &revise(&toml)?, by, now) {
+                Err(ConfigureError::Device(DeviceError::Reconfigured(_))) => {}
+                pushed => return Ok(pushed?),
+            }
+        }
+        Err(ConfigureError::from(DeviceError::Reconfigured(name.clone())).into())
+    }
+
+    /// Pushes a text, if need be only onto that version.
+    fn push_onto(
+        &self,
+        name: &DeviceName,
+        newest: Option<u64>,
+        toml: &str,
+        by: &str,
+        now: WallTime,
+    ) -> Result<u64, ConfigureError> {
         if toml.len() > upload::limits::CONFIGURATION_BYTES_MAX {
             return Err(ConfigureError::TooLarge(toml.len()));
         }
@@ -82,7 +115,7 @@ impl Configurations {
         let pushed = Pushed { toml: toml.to_owned(), at_ns: now.as_nanos(), by };
         let text = serde_json::to_vec(&pushed).expect("a pushed configuration is plain JSON");
         let sealed = self.vault.seal_secret(LABEL, &text).map_err(|error| ConfigureError::Sealed(error.to_string()))?;
-        let version = self.devices.configure(name, |batch, version| {
+        let version = self.devices.configure(name, newest, |batch, version| {
             batch.insert(key(name, version), sealed.clone());
             if let Some(old) = version.checked_sub(limits::CONFIGURATIONS_KEPT) {
                 batch.remove(key(name, old));

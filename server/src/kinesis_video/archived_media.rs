@@ -7,14 +7,19 @@
 //! hls_session.rs      GetHLSStreamingSessionURL
 //! dash_session.rs     GetDASHStreamingSessionURL
 //! session.rs          what both are asked
+//! images.rs           GetImages, by the plan of sampling.rs
 //! ```
 
 mod clip;
 mod dash_session;
 mod fragment_list;
 mod hls_session;
+mod images;
 mod list;
+mod sampling;
 mod session;
+
+pub(super) use sampling::Sampling;
 
 use axum::Router;
 
@@ -27,5 +32,6 @@ pub(super) fn routes(service: &Service) -> Router<Service> {
     let router = route_media::<fragment_list::GetMediaForFragmentList>(router, service);
     let router = route_media::<clip::GetClip>(router, service);
     let router = route::<hls_session::GetHlsStreamingSessionUrl>(router, service);
-    route::<dash_session::GetDashStreamingSessionUrl>(router, service)
+    let router = route::<dash_session::GetDashStreamingSessionUrl>(router, service);
+    route_media::<images::GetImages>(router, service)
 }

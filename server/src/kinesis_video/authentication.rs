@@ -40,7 +40,7 @@ pub(super) async fn head(State(service): State<Service>, request: Request, next:
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
-/// By what a caller whose call goes on and on is still let on: its key may be disabled meanwhile.
+/// By what a caller whose call goes on and on is still let on: its key may be disabled meanwhile, or end.
 #[derive(Clone)]
 pub(super) struct Standing {
     keys: AccessKeys,
@@ -50,7 +50,7 @@ pub(super) struct Standing {
 impl Standing {
     /// Whether the key is still good.
     pub(super) async fn holds(&self) -> Result<(), Refusal> {
-        self.keys.credentials(self.claim.access_key()).await?;
+        self.keys.credentials(self.claim.access_key(), self.claim.session_token(), storage::now()).await?;
         Ok(())
     }
 }
@@ -59,11 +59,7 @@ impl Standing {
 async fn read(keys: &AccessKeys, parts: &Parts) -> Result<(Claim, Credentials), Refusal> {
     let claim = Claim::read(&as_signed(parts))?;
     claim.check_time(now())?;
-    let credentials = keys.credentials(claim.access_key()).await?;
-    if claim.session_token().is_some() {
-        let id = claim.access_key();
-        return Err(Refusal::UnknownKey(format!("{id} is no temporary key, and has no session token")));
-    }
+    let credentials = keys.credentials(claim.access_key(), claim.session_token(), storage::now()).await?;
     Ok((claim, credentials))
 }
 

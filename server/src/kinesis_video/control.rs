@@ -7,16 +7,26 @@
 //! tags.rs         TagStream, UntagStream, ListTagsForStream
 //! storage.rs      DescribeStreamStorageConfiguration, UpdateStreamStorageConfiguration
 //! endpoint.rs     GetDataEndpoint
+//! image_generation.rs   DescribeImageGenerationConfiguration, UpdateImageGenerationConfiguration
+//! notification.rs       DescribeNotificationConfiguration, UpdateNotificationConfiguration
+//! edge.rs         StartEdgeConfigurationUpdate, DescribeEdgeConfiguration, DeleteEdgeConfiguration, ListEdgeAgentConfigurations
 //! ```
 
 mod create;
 mod describe;
+mod edge;
 mod endpoint;
+mod image_generation;
+mod notification;
 mod storage;
 mod tags;
 mod update;
 
 use axum::Router;
+
+pub(super) use edge::Edge;
+pub(super) use image_generation::ImageGeneration;
+pub(super) use notification::Notification;
 
 use super::Service;
 use super::operation::route;
@@ -27,7 +37,15 @@ pub(super) fn routes(service: &Service) -> Router<Service> {
         route::<create::CreateStream>,
         route::<describe::DescribeStream>,
         route::<describe::ListStreams>,
+        route::<edge::DeleteEdgeConfiguration>,
+        route::<edge::DescribeEdgeConfiguration>,
+        route::<edge::ListEdgeAgentConfigurations>,
+        route::<edge::StartEdgeConfigurationUpdate>,
         route::<endpoint::GetDataEndpoint>,
+        route::<image_generation::DescribeImageGenerationConfiguration>,
+        route::<image_generation::UpdateImageGenerationConfiguration>,
+        route::<notification::DescribeNotificationConfiguration>,
+        route::<notification::UpdateNotificationConfiguration>,
         route::<storage::DescribeStreamStorageConfiguration>,
         route::<storage::UpdateStreamStorageConfiguration>,
         route::<tags::ListTagsForStream>,

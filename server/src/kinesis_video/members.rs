@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use serde_json::{Map, Value};
-
 use fragment::WallTime;
+use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
 use super::rules::Text;
@@ -20,6 +19,9 @@ pub(super) struct Members<'a> {
     /// Where they stand, with a dot behind it; empty in the request itself.
     path: String,
 }
+
+/// Times that can be told, in seconds since 1970: to the end of the year 9999, which clients take for the end of time.
+const TIMES_SECONDS: RangeInclusive<f64> = 0.0..=253_402_300_800.0;
 
 /// Reads the body of a request. None at all is a request without members.
 pub(super) fn parse(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
@@ -58,16 +60,19 @@ impl<'a> Members<'a> {
         Ok(Some(number.ok_or_else(|| breaks(value, &place, &rule))?))
     }
 
-    /// A moment: seconds since 1970, with or without a fraction.
+    /// Yes or no.
+    pub(super) fn boolean(&self, name: &str) -> Result<Option<bool>, Refusal> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        Ok(Some(value.as_bool().ok_or_else(|| breaks(value, &self.place(name), "be true or false"))?))
+    }
+
+    /// A moment: seconds since 1970, with or without a fraction, of which microseconds count. Clients have it in milliseconds or,
+    /// from a number of this kind, about as fine as that.
     pub(super) fn timestamp(&self, name: &str) -> Result<Option<WallTime>, Refusal> {
         let Some(value) = self.value(name) else { return Ok(None) };
-        let place = self.place(name);
-        let seconds = value.as_f64().ok_or_else(|| breaks(value, &place, "be a timestamp"))?;
-        if seconds < 0.0 {
-            return Err(breaks(value, &place, "have value greater than or equal to 0"));
-        }
-        // As clients count, who have it in milliseconds or, from a number of this kind, about as fine as microseconds.
-        #[expect(clippy::cast_possible_truncation, reason = "what lies centuries away is as good as the end of time")]
+        let seconds = value.as_f64().filter(|seconds| TIMES_SECONDS.contains(seconds));
+        let seconds = seconds.ok_or_else(|| breaks(value, &self.place(name), "be a time in seconds since 1970"))?;
+        #[expect(clippy::cast_possible_truncation, reason = "within the range, and rounded")]
         let micros = (seconds * 1e6).round() as i64;
         Ok(Some(WallTime::from_nanos(micros.saturating_mul(1000))))
     }
@@ -239,6 +244,28 @@ mod tests {
         let refusal = condition.text("Value", &STREAM_NAME).unwrap_err().to_string();
         assert!(refusal.contains("at 'condition.value'"), "{refusal}");
         assert!(members.structure("Operator").is_err());
+    }
+
+    #[test]
+    fn a_time_is_a_number_of_seconds_however_it_is_written() {
+        let map = map(&json!({
+            "Micros": 1_767_225_600.123_456, "Whole": 1_767_225_600, "Exponent": 1.551_924_009_774e9, "Zero": 0,
+            "Text": "2026-01-01T00:00:00Z", "Negative": -1, "Huge": 1e30,
+        }));
+        let members = Members::new(&map);
+        for (name, micros) in [
+            ("Micros", 1_767_225_600_123_456),
+            ("Whole", 1_767_225_600_000_000),
+            ("Exponent", 1_551_924_009_774_000),
+            ("Zero", 0),
+        ] {
+            assert_eq!(members.timestamp(name).unwrap(), Some(WallTime::from_nanos(micros * 1000)), "{name}");
+        }
+        for name in ["Text", "Negative", "Huge"] {
+            let refusal = members.timestamp(name).unwrap_err().to_string();
+            assert!(refusal.ends_with("Member must be a time in seconds since 1970"), "{name}: {refusal}");
+        }
+        assert_eq!(members.timestamp("None").unwrap(), None);
     }
 
     #[test]

@@ -9,21 +9,9 @@ use super::operation::methods;
 use super::refusal::Refusal;
 
 const CHANNELS: &str = "there are no signaling channels yet";
-const IMAGES: &str = "no images are made of video yet";
-const NOTICES: &str = "nobody is notified of fragments yet";
-const EDGE: &str = "devices are configured by `millrace device configure`";
 
 /// Path, name, reason.
-const NOT_THERE: [(&str, &str, &str); 25] = [
-    ("/getImages", "GetImages", IMAGES),
-    ("/describeImageGenerationConfiguration", "DescribeImageGenerationConfiguration", IMAGES),
-    ("/updateImageGenerationConfiguration", "UpdateImageGenerationConfiguration", IMAGES),
-    ("/describeNotificationConfiguration", "DescribeNotificationConfiguration", NOTICES),
-    ("/updateNotificationConfiguration", "UpdateNotificationConfiguration", NOTICES),
-    ("/startEdgeConfigurationUpdate", "StartEdgeConfigurationUpdate", EDGE),
-    ("/describeEdgeConfiguration", "DescribeEdgeConfiguration", EDGE),
-    ("/deleteEdgeConfiguration", "DeleteEdgeConfiguration", EDGE),
-    ("/listEdgeAgentConfigurations", "ListEdgeAgentConfigurations", EDGE),
+const NOT_THERE: [(&str, &str, &str); 16] = [
     ("/createSignalingChannel", "CreateSignalingChannel", CHANNELS),
     ("/describeSignalingChannel", "DescribeSignalingChannel", CHANNELS),
     ("/listSignalingChannels", "ListSignalingChannels", CHANNELS),

@@ -1,6 +1,7 @@
 //! What an operation is made of, and the way of a call through it: read, carry out, answer.
 
 use std::future::Future;
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use super::members::{self, Members};
 use super::refusal::Refusal;
+use super::streams::StreamReference;
 use super::{Service, authentication};
 use crate::access_keys::{Access, Identity};
 use fragment::StreamName;
@@ -60,6 +62,11 @@ impl Call {
         if self.identity.may_somewhere(self.access) { Ok(()) } else { Err(self.denied("*".to_owned())) }
     }
 
+    /// Counts it, for a stream if it is for one; refuses it if there were too many.
+    pub(super) fn count(&self, stream: Option<&StreamReference>) -> Result<(), Refusal> {
+        self.service.call_rates.take(self.operation, stream.map(StreamReference::name), Instant::now())
+    }
+
     fn denied(&self, resource: String) -> Refusal {
         Refusal::AccessDenied { access_key: self.identity.access_key.clone(), operation: self.operation, resource }
     }
@@ -82,7 +89,7 @@ where
     route_to::<O>(router, service, post(serve_json::<O>))
 }
 
-/// Adds the route of one that answers with media.
+/// Adds the route of one that answers with media, or with pictures, and writes its answer itself.
 pub(super) fn route_media<O>(router: Router<Service>, service: &Service) -> Router<Service>
 where
     O: Operation<Answer = Response>,
@@ -120,8 +127,11 @@ async fn serve<O: Operation>(
 ) -> Result<O::Answer, Refusal> {
     let call = Call { service, identity, operation: O::NAME, access: O::ACCESS, headers };
     call.check_somewhere()?;
-    let asked = O::read(&Members::new(&members::parse(&body)?))?;
-    asked.carry_out(call).await
+    let members = members::parse(&body)?;
+    let members = Members::new(&members);
+    // Whether a stream has to be named at all is the operation's matter.
+    call.count(StreamReference::read(&members).ok().as_ref())?;
+    O::read(&members)?.carry_out(call).await
 }
 
 /// Pages of any origin may call: what they may do is a matter of their keys.

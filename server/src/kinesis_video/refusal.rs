@@ -7,11 +7,11 @@ use archive::{QueryError, StreamError};
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use fragment::TrackNumber;
 use sigv4::{ReadError, VerifyError};
 
 use crate::access_keys::AccessKeyError;
 use crate::limits;
+use crate::playable::NotPlayable;
 
 /// Why a call was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,9 @@ pub(super) enum Refusal {
     /// Nobody has its access key, or nobody any more.
     #[error("The security token included in the request is invalid: {0}")]
     UnknownKey(String),
+    /// Its temporary key is over.
+    #[error("{0}")]
+    ExpiredToken(AccessKeyError),
     /// Who calls may not do this.
     #[error("User: {access_key} is not authorized to perform: kinesisvideo:{operation} on resource: {resource}")]
     AccessDenied { access_key: String, operation: &'static str, resource: String },
@@ -52,6 +55,12 @@ pub(super) enum Refusal {
     /// The name is taken, or others change the same stream all the time.
     #[error("{0}")]
     InUse(String),
+    /// No device is configured for the stream.
+    #[error("The stream has no edge configuration.")]
+    NoEdgeConfiguration,
+    /// It is too much at once; trying again later helps.
+    #[error("{0}")]
+    LimitExceeded(String),
     /// The stream was changed since the caller looked.
     #[error(
         "The stream version that you provided is not the newest; describe the stream, and try again with what it says."
@@ -76,10 +85,10 @@ pub(super) enum Refusal {
     #[error("{0}")]
     UnsupportedMediaType(String),
     /// A track does not say how it is to be decoded.
-    #[error("Track {track} ({codec}) has no codec private data.")]
-    MissingCodecPrivateData { track: TrackNumber, codec: String },
+    #[error("{0}")]
+    MissingCodecPrivateData(String),
     /// Or says it in a way that can't be read.
-    #[error("The codec private data are not valid: {0}")]
+    #[error("{0}")]
     InvalidCodecPrivateData(String),
     /// The frames of a fragment are not what they should be.
     #[error("{0}")]
@@ -109,6 +118,7 @@ impl Refusal {
             }
             Self::Signature(_) => (StatusCode::FORBIDDEN, "SignatureDoesNotMatch"),
             Self::UnknownKey(_) => (StatusCode::FORBIDDEN, "InvalidClientTokenId"),
+            Self::ExpiredToken(_) => (StatusCode::FORBIDDEN, "ExpiredTokenException"),
             Self::AccessDenied { .. } => (StatusCode::FORBIDDEN, "AccessDeniedException"),
             Self::NotJson(_) | Self::BrokenOff(_) => (StatusCode::BAD_REQUEST, "SerializationException"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException"),
@@ -116,6 +126,8 @@ impl Refusal {
             Self::InvalidResourceFormat(_) => (StatusCode::BAD_REQUEST, "InvalidResourceFormatException"),
             Self::NotFound | Self::NoFragments => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
             Self::InUse(_) => (StatusCode::BAD_REQUEST, "ResourceInUseException"),
+            Self::NoEdgeConfiguration => (StatusCode::NOT_FOUND, "StreamEdgeConfigurationNotFoundException"),
+            Self::LimitExceeded(_) => (StatusCode::BAD_REQUEST, "ClientLimitExceededException"),
             Self::VersionMismatch => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
             Self::TooManyTags => (StatusCode::BAD_REQUEST, "TagsPerResourceExceededLimitException"),
             Self::TooManyStreams(_) => (StatusCode::BAD_REQUEST, "AccountStreamLimitExceededException"),
@@ -123,7 +135,7 @@ impl Refusal {
             Self::TooManyConnections(_) => (StatusCode::BAD_REQUEST, "ConnectionLimitExceededException"),
             Self::NoDataRetention => (StatusCode::BAD_REQUEST, "NoDataRetentionException"),
             Self::UnsupportedMediaType(_) => (StatusCode::BAD_REQUEST, "UnsupportedStreamMediaTypeException"),
-            Self::MissingCodecPrivateData { .. } => (StatusCode::BAD_REQUEST, "MissingCodecPrivateDataException"),
+            Self::MissingCodecPrivateData(_) => (StatusCode::BAD_REQUEST, "MissingCodecPrivateDataException"),
             Self::InvalidCodecPrivateData(_) => (StatusCode::BAD_REQUEST, "InvalidCodecPrivateDataException"),
             Self::InvalidMediaFrame(_) => (StatusCode::BAD_REQUEST, "InvalidMediaFrameException"),
             Self::NotThere { .. } => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException"),
@@ -145,7 +157,11 @@ impl From<AccessKeyError> for Refusal {
     fn from(error: AccessKeyError) -> Self {
         match error {
             AccessKeyError::Unknown(id) => Self::UnknownKey(format!("there is no access key {id}")),
-            AccessKeyError::Disabled(_) => Self::UnknownKey(error.to_string()),
+            AccessKeyError::Disabled(_)
+            | AccessKeyError::Token(_)
+            | AccessKeyError::TokenMissing(_)
+            | AccessKeyError::Withdrawn(_) => Self::UnknownKey(error.to_string()),
+            AccessKeyError::Expired => Self::ExpiredToken(error),
             error => Self::Internal(error.to_string()),
         }
     }
@@ -154,6 +170,16 @@ impl From<AccessKeyError> for Refusal {
 impl From<QueryError> for Refusal {
     fn from(error: QueryError) -> Self {
         Self::Internal(error.to_string())
+    }
+}
+
+impl From<NotPlayable> for Refusal {
+    fn from(why: NotPlayable) -> Self {
+        match why {
+            NotPlayable::Unsupported(_) => Self::UnsupportedMediaType(why.to_string()),
+            NotPlayable::MissingPrivateData { .. } => Self::MissingCodecPrivateData(why.to_string()),
+            NotPlayable::InvalidPrivateData { .. } => Self::InvalidCodecPrivateData(why.to_string()),
+        }
     }
 }
 

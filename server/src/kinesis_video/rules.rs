@@ -43,25 +43,68 @@ pub(super) const NEXT_TOKEN: Text = Text {
     fits: |text| all(text, |c| c.is_ascii_alphanumeric() || "+/=".contains(c)),
 };
 
-/// Digits, and more of them behind a dot: seconds in a header.
-pub(super) fn is_decimal(text: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && all(text, |c| c.is_ascii_digit());
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    digits(whole) && whole.len() <= 10 && digits(fraction)
-}
 pub(super) const FRAGMENT_NUMBER: Text =
     Text { length: 1..=128, pattern: "^[0-9]+$", fits: |text| all(text, |c| c.is_ascii_digit()) };
 
 pub(super) const CONTINUATION_TOKEN: Text = Text { length: 1..=128, pattern: r"^[a-zA-Z0-9_\.\-]+$", fits: is_name };
 
-/// That of archived media.
-pub(super) const FRAGMENTS_TOKEN: Text = Text {
+/// A NextToken of archived media.
+pub(super) const ARCHIVED_MEDIA_TOKEN: Text = Text {
     length: 1..=4096,
     pattern: "[a-zA-Z0-9+/]+={0,2}",
     fits: |text| {
-        let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
-        let letters = &text[..text.len() - padding];
-        padding <= 2 && !letters.is_empty() && all(letters, |c| c.is_ascii_alphanumeric() || "+/".contains(c))
+        let body = text.trim_end_matches('=');
+        !body.is_empty() && text.len() - body.len() <= 2 && all(body, |c| c.is_ascii_alphanumeric() || "+/".contains(c))
+    },
+};
+
+pub(super) const FORMAT_CONFIG_KEY: Text =
+    Text { length: 11..=11, pattern: "[JPEGQuality]", fits: |text| text == "JPEGQuality" };
+
+pub(super) const FORMAT_CONFIG_VALUE: Text = Text {
+    length: 0..=256,
+    pattern: "^[a-zA-Z_0-9]+",
+    fits: |text| text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'),
+};
+
+pub(super) const HUB_DEVICE_ARN: Text = Text {
+    length: 1..=1024,
+    pattern: r"arn:[a-z\d-]+:iot:[a-z0-9-]+:[0-9]+:thing/[a-zA-Z0-9_.-]+",
+    fits: |text| is_arn_of(text, "iot", |rest| rest.strip_prefix("thing/").is_some_and(is_name)),
+};
+
+pub(super) const SECRET_ARN: Text = Text {
+    length: 20..=2048,
+    pattern: r"arn:[a-z\d-]+:secretsmanager:[a-z0-9-]+:[0-9]+:secret:[a-zA-Z0-9_.-]+",
+    fits: |text| is_arn_of(text, "secretsmanager", |rest| rest.strip_prefix("secret:").is_some_and(is_name)),
+};
+
+pub(super) const SCHEDULE_EXPRESSION: Text =
+    Text { length: 11..=100, pattern: r"[^\n]{11,100}", fits: |text| !text.contains('\n') };
+
+pub(super) const DESTINATION_URI: Text = Text {
+    length: 1..=255,
+    pattern: "^[a-zA-Z_0-9]+:(//)?([^/]+)/?([^*]*)$",
+    fits: |text| {
+        let Some((scheme, rest)) = text.split_once(':') else { return false };
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let is_scheme = !scheme.is_empty() && all(scheme, |c| c.is_ascii_alphanumeric() || c == '_');
+        is_scheme && !authority.is_empty() && !path.contains('*')
+    },
+};
+
+pub(super) const DESTINATION_REGION: Text = Text {
+    length: 9..=14,
+    pattern: "^[a-z]+(-[a-z]+)?-[a-z]+-[0-9]$",
+    fits: |text| {
+        let parts: Vec<&str> = text.split('-').collect();
+        let Some((number, words)) = parts.split_last() else { return false };
+        let is_word = |word: &&str| !word.is_empty() && all(word, |c| c.is_ascii_lowercase());
+        (2..=3).contains(&words.len())
+            && words.iter().all(is_word)
+            && number.len() == 1
+            && all(number, |c| c.is_ascii_digit())
     },
 };
 
@@ -69,6 +112,13 @@ const TAG_PATTERN: &str = r"[\p{L}\p{Z}\p{N}_.:/=+\-@]*";
 
 fn all(text: &str, allowed: impl Fn(char) -> bool) -> bool {
     text.chars().all(allowed)
+}
+
+/// Digits, and more of them behind a dot: seconds in a header.
+pub(super) fn is_decimal(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && all(text, |c| c.is_ascii_digit());
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    digits(whole) && whole.len() <= 10 && digits(fraction)
 }
 
 fn is_name(text: &str) -> bool {
@@ -81,17 +131,17 @@ fn is_media_type(text: &str) -> bool {
 }
 
 fn is_arn(text: &str) -> bool {
-    let mut parts = text.splitn(6, ':');
-    let mut part = |fits: fn(char) -> bool| parts.next().is_some_and(|part| !part.is_empty() && all(part, fits));
-    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    part(|c| c.is_ascii_lowercase())
-        && text.starts_with("arn:")
-        && part(lower)
-        && part(|c| c.is_ascii_lowercase())
-        && text.split(':').nth(2) == Some("kinesisvideo")
-        && part(lower)
-        && part(|c| c.is_ascii_digit())
-        && parts.next().is_some_and(is_resource)
+    is_arn_of(text, "kinesisvideo", is_resource)
+}
+
+/// Whether it is an ARN of a service, and what stands behind the account is as it has to be.
+fn is_arn_of(text: &str, service: &str, is_resource: impl Fn(&str) -> bool) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", partition, found, region, account, resource] = parts[..] else { return false };
+    let lower =
+        |text: &str| !text.is_empty() && all(text, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let is_account = !account.is_empty() && all(account, |c| c.is_ascii_digit());
+    lower(partition) && found == service && lower(region) && is_account && is_resource(resource)
 }
 
 /// What stands behind the account: a kind, a name and a time.
@@ -115,7 +165,7 @@ mod tests {
     #[test]
     fn texts_fit_their_patterns_or_do_not() {
         let arn = "arn:aws:kinesisvideo:us-east-1:000000000000:stream/front/1551924009774";
-        let cases: [(&Text, &[&str], &[&str]); 10] = [
+        let cases: [(&Text, &[&str], &[&str]); 16] = [
             (&STREAM_NAME, &["a", "A_1.b-c", ".."], &["", "a b", "a/b", "ä"]),
             (
                 &STREAM_ARN,
@@ -138,7 +188,25 @@ mod tests {
             (&NEXT_TOKEN, &["", "YQ=="], &["a b", "a-b"]),
             (&FRAGMENT_NUMBER, &["0", "91343852333181432387730302044767688728495783936"], &["-1", "1a", "1 "]),
             (&CONTINUATION_TOKEN, &["a_.-1"], &["a b", "a+b"]),
-            (&FRAGMENTS_TOKEN, &["YQ==", "YWI=", "YWJj"], &["===", "==", "YQ===", "Y=Q", "a-b"]),
+            (&ARCHIVED_MEDIA_TOKEN, &["YQ==", "YWI=", "YWJj"], &["", "=", "===", "YQ===", "Y=Q", "a-b"]),
+            (
+                &HUB_DEVICE_ARN,
+                &["arn:aws:iot:us-west-2:123456789012:thing/a.b-c"],
+                &["arn:aws:iot:us-west-2:123456789012:cert/a", "arn:aws:iot:us-west-2::thing/a", "thing/a"],
+            ),
+            (
+                &SECRET_ARN,
+                &["arn:aws:secretsmanager:us-east-1:000000000000:secret:front"],
+                &["arn:aws:secretsmanager:us-east-1:000000000000:secret:", "arn:aws:iot:us-east-1:0:secret:front"],
+            ),
+            (
+                &DESTINATION_URI,
+                &["s3://bucket", "s3://bucket/a/b", "arn:aws:sns:us-east-1:0:topic", "https://a:80/b?c"],
+                &["", "s3", "s3://", "s3://bucket/*", "-://a"],
+            ),
+            (&DESTINATION_REGION, &["us-west-2", "us-gov-west-1"], &["us-west-22", "west-2", "us-west", "US-west-2"]),
+            (&SCHEDULE_EXPRESSION, &["0 0 9 ? * * *"], &["0 0 9\n* * * *"]),
+            (&FORMAT_CONFIG_VALUE, &["80", "_"], &["", "-1"]),
         ];
         for (rule, good, bad) in cases {
             for text in good {

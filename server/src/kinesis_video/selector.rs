@@ -132,8 +132,18 @@ pub(super) fn containing(
 
 /// The times whose whole milliseconds lie from `start` to `end`, both included.
 fn whole_millis(start: WallTime, end: WallTime) -> Range<WallTime> {
-    let first = WallTime::from_millis((start + (MILLISECOND - Duration::from_nanos(1))).as_millis());
-    first..(WallTime::from_millis(end.as_millis()) + MILLISECOND).max(first)
+    let first = first_millisecond(start);
+    first..behind_millisecond(end).max(first)
+}
+
+/// The first whole millisecond that does not lie before a time.
+pub(super) fn first_millisecond(time: WallTime) -> WallTime {
+    WallTime::from_millis((time + (MILLISECOND - Duration::from_nanos(1))).as_millis())
+}
+
+/// The end of the millisecond that a time lies in.
+pub(super) fn behind_millisecond(time: WallTime) -> WallTime {
+    WallTime::from_millis(time.as_millis()) + MILLISECOND
 }
 
 #[cfg(test)]

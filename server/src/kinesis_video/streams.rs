@@ -6,13 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use archive::{Retention, Stream, StreamError};
+use archive::{Archive, Retention, Stream, StreamError};
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Bytes;
-use fragment::StreamName;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fragment::{StreamName, WallTime};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
+use super::control::{Edge, ImageGeneration, Notification};
 use super::members::Members;
 use super::operation::Call;
 use super::refusal::Refusal;
@@ -27,6 +30,12 @@ pub(super) struct Attributes {
     pub(super) media_type: Option<String>,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) storage_tier: StorageTier,
+    /// What a device is to record for it.
+    pub(super) edge: Option<Edge>,
+    /// Of which fragments pictures are made by themselves.
+    pub(super) image_generation: Option<ImageGeneration>,
+    /// Who is told of which fragments.
+    pub(super) notification: Option<Notification>,
 }
 
 /// What AWS asks for storage by. Here all tiers are one disk; it is kept and told.
@@ -60,6 +69,11 @@ impl StreamReference {
         }
     }
 
+    /// Its name.
+    pub(super) fn name(&self) -> &StreamName {
+        &self.name
+    }
+
     /// The same in operations about tags, where AWS has an error of its own for a text that is no ARN.
     pub(super) fn read_for_tags(members: &Members<'_>) -> Result<Self, Refusal> {
         match members.text("StreamARN", &rules::STREAM_ARN) {
@@ -89,6 +103,24 @@ pub(super) fn version(stream: &Stream) -> String {
     digest(&SHA256, text.as_bytes()).as_ref()[..10].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A time as the API tells it.
+pub(super) fn seconds(time: WallTime) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact for 285,000 years")]
+    let millis = time.as_millis() as f64;
+    millis / 1000.0
+}
+
+/// What stands for the rest of a list behind the stream of this name.
+pub(super) fn page_token(last: &StreamName) -> String {
+    STANDARD.encode(last.as_str())
+}
+
+/// The name in such a token.
+pub(super) fn token_name(token: &str) -> Result<String, Refusal> {
+    let name = STANDARD.decode(token).ok().and_then(|name| String::from_utf8(name).ok());
+    name.ok_or_else(|| Refusal::InvalidArgument("nextToken is not one that this server gave out".to_owned()))
+}
+
 /// The hours that a stream is kept, as the API counts.
 pub(super) fn retention_hours(stream: &Stream) -> u64 {
     if stream.retention.time().is_zero() { 0 } else { stream.kept_for().as_secs() / 3600 }
@@ -113,6 +145,12 @@ impl Call {
         look()?.ok_or(Refusal::NotFound)
     }
 
+    /// The same, if it keeps what arrives.
+    pub(super) fn find_retained(&self, wanted: &StreamReference) -> Result<Stream, Refusal> {
+        let stream = self.find(wanted)?;
+        if stream.retention.time().is_zero() { Err(Refusal::NoDataRetention) } else { Ok(stream) }
+    }
+
     /// The same, if it is still of this version. Blocks.
     pub(super) fn find_version(&self, wanted: &StreamReference, expected: Option<&str>) -> Result<Stream, Refusal> {
         let is_it = |stream: &Stream| expected.is_none_or(|expected| version(stream) == expected);
@@ -129,9 +167,7 @@ impl Call {
 
     /// What is said of a stream. Blocks.
     pub(super) fn attributes(&self, stream: &Stream) -> Result<Attributes, Refusal> {
-        let Some(stored) = self.service.archive.attributes(stream.id)? else { return Ok(Attributes::default()) };
-        let damaged = |error| Refusal::Internal(format!("the attributes of {} are damaged: {error}", stream.name));
-        serde_json::from_slice(&stored).map_err(damaged)
+        attributes_of(&self.service.archive, stream)
     }
 
     /// Changes a stream that is of this version, or of any. `change` is asked again if somebody else was quicker. Blocks.
@@ -160,6 +196,13 @@ impl Call {
         }
         Err(Refusal::InUse(format!("The stream {} is being changed by others all the time.", wanted.name)))
     }
+}
+
+/// What is said of a stream. Blocks.
+pub(super) fn attributes_of(archive: &Archive, stream: &Stream) -> Result<Attributes, Refusal> {
+    let Some(stored) = archive.attributes(stream.id)? else { return Ok(Attributes::default()) };
+    let damaged = |error| Refusal::Internal(format!("the attributes of {} are damaged: {error}", stream.name));
+    serde_json::from_slice(&stored).map_err(damaged)
 }
 
 /// Attributes as they are stored.

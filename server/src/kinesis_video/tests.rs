@@ -3,18 +3,21 @@
 mod archived_media;
 mod media;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use archive::{Archive, Index, Retention};
+use archive::{Archive, Fragment, Index, Retention};
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::http_request::{SessionTokenMode, SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use disk::OsDisk;
+use fragment::{ClockQuality, FragmentId, Sequence, SessionId, WallTime};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -23,9 +26,14 @@ use vault::catalog::MemoryCatalog;
 use vault::segment_store::LocalSegments;
 use vault::{Keyring, MemoryKeys, OsEntropy, Parts, Vault};
 
-use super::{Parts as ServiceParts, ReadQuotas, Receiving, Service, router};
-use crate::access_keys::{AccessKeys, Created, Role};
+use super::{CallRates, Parts as ServiceParts, Places, ReadQuotas, Receiving, Service, router};
+use crate::access_keys::{AccessKeys, Created, Role, Temporary};
+use crate::config::Limits;
+use crate::devices::Devices;
+use crate::enrolled::Enrolled;
+use crate::fleet::Fleet;
 use crate::http::outgoing::Outgoing;
+use crate::pictures::Studio;
 use crate::{limits, storage};
 
 // --- Who calls
@@ -84,6 +92,37 @@ async fn a_body_that_is_too_large_is_refused() {
     answer.is_refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException");
 }
 
+#[tokio::test]
+async fn a_device_calls_with_the_key_that_it_got_for_its_certificate_whether_the_token_is_signed_or_not() {
+    let server = Server::new();
+    let (cam, temporary) = server.temporary(storage::now());
+    let key = Key { id: temporary.id, secret: temporary.secret.to_string(), token: Some(temporary.token) };
+    let stream = json!({ "StreamName": "garden-1" });
+    assert_eq!(server.call(&key, "/createStream", &stream).await.status, StatusCode::OK);
+    let body = stream.to_string();
+    let unsigned = key.signed_but_for_the_token("/describeStream", body.as_bytes(), SystemTime::now());
+    let described = server.send(Method::POST, "/describeStream", body.as_bytes(), &unsigned).await;
+    assert_eq!(described.status, StatusCode::OK, "{}", described.body);
+    let other = json!({ "StreamName": "door" });
+    server.call(&key, "/createStream", &other).await.is_refused(StatusCode::FORBIDDEN, "AccessDeniedException");
+
+    let bare = Key { token: None, ..key.clone() };
+    server.call(&bare, "/createStream", &stream).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
+    let wrong = Key { secret: "wrong".to_owned(), ..key.clone() };
+    server.call(&wrong, "/createStream", &stream).await.is_refused(StatusCode::FORBIDDEN, "SignatureDoesNotMatch");
+    cam.devices.revoke(&cam.name, storage::now()).unwrap();
+    server.call(&key, "/describeStream", &stream).await.is_refused(StatusCode::FORBIDDEN, "InvalidClientTokenId");
+}
+
+#[tokio::test]
+async fn a_temporary_key_that_is_over_is_refused_as_such() {
+    let server = Server::new();
+    let (_cam, temporary) = server.temporary(storage::now() - limits::TEMPORARY_KEY_VALIDITY);
+    let key = Key { id: temporary.id, secret: temporary.secret.to_string(), token: Some(temporary.token) };
+    let named = json!({ "StreamName": "garden-1" });
+    server.call(&key, "/describeStream", &named).await.is_refused(StatusCode::FORBIDDEN, "ExpiredTokenException");
+}
+
 // --- What roles allow
 
 #[tokio::test]
@@ -122,6 +161,8 @@ async fn a_viewer_sees_its_streams_and_changes_nothing() {
         ("/createStream", json!({ "StreamName": "garden-3" })),
         ("/tagStream", json!({ "StreamName": "garden-1", "Tags": { "a": "b" } })),
         ("/describeStream", json!({ "StreamName": "door" })),
+        ("/describeNotificationConfiguration", json!({ "StreamName": "garden-1" })),
+        ("/describeEdgeConfiguration", json!({ "StreamName": "garden-1" })),
     ] {
         server.call(&viewer, path, &asked).await.is_refused(StatusCode::FORBIDDEN, "AccessDeniedException");
     }
@@ -156,6 +197,75 @@ async fn a_viewer_opens_sessions_of_its_streams_where_there_is_something_to_play
             selector: { "TimestampRange": { "StartTimestamp": begin - 9, "EndTimestamp": begin + 9 } },
         });
         server.call(&viewer, path, &future).await.is_refused(StatusCode::BAD_REQUEST, "InvalidArgumentException");
+    }
+}
+
+// --- How often, and without what is not installed
+
+#[tokio::test]
+async fn by_the_quotas_of_aws_a_stream_is_described_five_times_a_second() {
+    let call_rates = Arc::new(CallRates::new(Limits::Aws));
+    let server = Server::with(|service| Service { call_rates, ..service });
+    let key = server.key(Role::Admin, &[]);
+    for name in ["front", "back"] {
+        assert_eq!(server.call(&key, "/createStream", &json!({ "StreamName": name })).await.status, StatusCode::OK);
+    }
+    let first = server.call(&key, "/describeStream", &json!({ "StreamName": "front" })).await;
+    let arn = &first.body["StreamInfo"]["StreamARN"];
+    // However it is named; and more than a slow machine lets pass.
+    for named in [json!({ "StreamName": "front" }), json!({ "StreamARN": arn })] {
+        let mut refused = None;
+        for _ in 0..100 {
+            let answer = server.call(&key, "/describeStream", &named).await;
+            refused = refused.or(Some(answer).filter(|answer| answer.status != StatusCode::OK));
+        }
+        let refused = refused.expect("a hundred are too many");
+        refused.is_refused(StatusCode::BAD_REQUEST, "ClientLimitExceededException");
+    }
+    let back = server.call(&key, "/describeStream", &json!({ "StreamName": "back" })).await;
+    assert_eq!(back.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn without_the_program_for_pictures_they_are_said_not_to_be_there() {
+    let server = Server::with(|service| Service { studio: Studio::with(None), ..service });
+    let key = server.key(Role::Viewer, &[]);
+    let asked = json!({
+        "StreamName": "front", "ImageSelectorType": "SERVER_TIMESTAMP", "StartTimestamp": 1_790_000_000,
+        "EndTimestamp": 1_790_000_001, "Format": "JPEG",
+    });
+    let refused = server.call(&key, "/getImages", &asked).await;
+    refused.is_refused(StatusCode::NOT_IMPLEMENTED, "NotImplementedException");
+    assert!(refused.message().contains("millrace-images"), "{}", refused.message());
+}
+
+#[tokio::test]
+async fn a_page_of_large_images_ends_within_a_fragment_and_the_next_one_goes_on_there() {
+    // Four pictures of 3 MiB, of which three fill a page.
+    let (server, _folder) =
+        Server::with_studio("for i in 1 2 3 4; do printf '\\0\\060\\0\\0'; head -c 3145728 /dev/zero; done");
+    let (key, asked) = (server.key(Role::Viewer, &[]), server.asked_for_images().await);
+    let page = server.call(&key, "/getImages", &asked).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+    let images = page.body["Images"].as_array().unwrap();
+    assert_eq!(images.len(), 3);
+    assert!(images.iter().all(|image| image["ImageContent"].as_str().unwrap().len() == 4 << 20));
+    let mut next = asked.clone();
+    next["NextToken"] = page.body["NextToken"].clone();
+    let page = server.call(&key, "/getImages", &next).await;
+    assert_eq!(page.body["Images"][0]["TimeStamp"], json!(1_790_000_001.5));
+    assert_eq!((page.body["Images"].as_array().unwrap().len(), page.body.get("NextToken")), (1, None));
+}
+
+#[tokio::test]
+async fn a_fragment_that_pictures_can_t_be_made_of_is_an_error_at_its_times() {
+    // It crashes, and gives no picture.
+    for script in ["exit 1", "head -c 4000 /dev/zero"] {
+        let (server, _folder) = Server::with_studio(script);
+        let (key, asked) = (server.key(Role::Viewer, &[]), server.asked_for_images().await);
+        let page = server.call(&key, "/getImages", &asked).await;
+        let errors: Vec<&Value> = page.body["Images"].as_array().unwrap().iter().map(|image| &image["Error"]).collect();
+        assert_eq!(errors, ["MEDIA_ERROR"; 4], "{script}");
     }
 }
 
@@ -288,10 +398,14 @@ struct Answer {
 
 impl Server {
     fn new() -> Self {
+        Self::with(|service| service)
+    }
+
+    fn with(change: impl FnOnce(Service) -> Service) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keyring = Keyring::of_vault(folder.path()).unwrap();
         let archive = Archive::open(folder.path(), Arc::new(keyring)).unwrap();
-        Self::on(archive, false, Arc::new(folder))
+        Self::of(change(service(&archive, false)), archive, Arc::new(folder))
     }
 
     /// Two on one store.
@@ -309,34 +423,64 @@ impl Server {
     }
 
     fn on(archive: Archive, is_shared: bool, folder: Arc<TempDir>) -> Self {
-        Self::with(archive, is_shared, folder, ReadQuotas::default())
+        Self::of(service(&archive, is_shared), archive, folder)
     }
 
-    fn with(archive: Archive, is_shared: bool, folder: Arc<TempDir>, quotas: ReadQuotas) -> Self {
-        let stop = CancellationToken::new();
-        let router = router(Service::new(ServiceParts {
-            archive: archive.clone(),
-            is_shared,
-            public_url: "https://video.example".to_owned(),
-            outgoing: Outgoing::new(64 << 20),
-            damage: Arc::default(),
-            quotas,
-            playback: crate::http::tests::state(&archive, "the console key"),
-            receiving: Receiving::default(),
-            stop: stop.clone(),
-        }));
-        Self { router, keys: AccessKeys::new(archive.vault().clone()), archive, stop, folder }
+    /// One whose parts are as a test wants them.
+    fn of(service: Service, archive: Archive, folder: Arc<TempDir>) -> Self {
+        let stop = service.stop.clone();
+        Self { router: router(service), keys: AccessKeys::new(archive.vault().clone()), archive, stop, folder }
     }
 
-    /// The same, of which may be read so much.
-    fn with_quotas(self, quotas: ReadQuotas) -> Self {
-        Self::with(self.archive, false, self.folder, quotas)
+    /// One of which may be read so much.
+    fn with_quotas(quotas: ReadQuotas) -> Self {
+        let (get_media, fragment_lists) = (Places::new(quotas.get_media), Places::new(quotas.fragment_list));
+        Self::with(|service| Service { quotas, get_media, fragment_lists, ..service })
     }
 
     fn key(&self, role: Role, streams: &[&str]) -> Key {
         let streams = streams.iter().map(|pattern| pattern.parse().unwrap()).collect();
         let Created { id, secret } = self.keys.create(role, streams, storage::now()).unwrap();
         Key { id, secret: secret.to_string(), token: None }
+    }
+
+    /// One whose pictures are made by a shell script.
+    fn with_studio(script: &str) -> (Self, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        fs::write(&program, format!("#!/bin/sh\n{script}\ncat >/dev/null\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        (Self::with(|service| Service { studio: Studio::with(Some(program)), ..service }), folder)
+    }
+
+    /// Stores a fragment of two seconds, and asks for four images of it.
+    async fn asked_for_images(&self) -> Value {
+        let start = WallTime::from_millis(1_790_000_000_000);
+        let stream = self.archive.find_or_create_stream(&"front".parse().unwrap(), storage::now()).unwrap();
+        let fragment = Fragment {
+            id: FragmentId { session: SessionId(1), sequence: Sequence(1) },
+            start,
+            quality: ClockQuality::Given,
+            duration: Duration::from_secs(2),
+            tracks_fingerprint: 7,
+            independent: true,
+            codecs: Vec::new(),
+            arrived: storage::now(),
+            payload: (&b"a document"[..]).into(),
+        };
+        self.archive.store(stream.id, fragment).await.unwrap();
+        json!({
+            "StreamName": "front", "ImageSelectorType": "PRODUCER_TIMESTAMP", "StartTimestamp": 1_790_000_000,
+            "EndTimestamp": 1_790_000_002, "SamplingInterval": 500, "Format": "PNG",
+        })
+    }
+
+    /// A device limited to `garden-1`, and a key that it got then.
+    fn temporary(&self, now: WallTime) -> (Enrolled, Temporary) {
+        let cam = Enrolled::new(&self.archive, &["garden-1"], now);
+        let device = cam.devices.admit(&cam.certificate).unwrap();
+        let temporary = self.keys.grant(&device, &cam.certificate, now).unwrap();
+        (cam, temporary)
     }
 
     async fn call(&self, key: &Key, path: &str, asked: &Value) -> Answer {
@@ -359,14 +503,42 @@ impl Server {
     }
 }
 
+fn service(archive: &Archive, is_shared: bool) -> Service {
+    let devices = Devices::new(archive.vault().catalog().clone());
+    Service::new(ServiceParts {
+        archive: archive.clone(),
+        is_shared,
+        fleet: Fleet::of_vault(archive.vault(), devices, is_shared),
+        public_url: "https://video.example".to_owned(),
+        outgoing: Outgoing::new(64 << 20),
+        damage: Arc::default(),
+        limits: Limits::Own,
+        images: None,
+        playback: crate::http::tests::state(archive, "the console key"),
+        receiving: Receiving::default(),
+        stop: CancellationToken::new(),
+    })
+}
+
 const HOST: &str = "127.0.0.1:8080";
 
 impl Key {
     /// The headers that a signature adds.
     fn signed(&self, path: &str, body: &[u8], time: SystemTime) -> Vec<(String, String)> {
+        self.signed_by(SigningSettings::default(), path, body, time)
+    }
+
+    /// As the C SDK signs.
+    fn signed_but_for_the_token(&self, path: &str, body: &[u8], time: SystemTime) -> Vec<(String, String)> {
+        let mut settings = SigningSettings::default();
+        settings.session_token_mode = SessionTokenMode::Exclude;
+        self.signed_by(settings, path, body, time)
+    }
+
+    fn signed_by(&self, settings: SigningSettings, path: &str, body: &[u8], time: SystemTime) -> Vec<(String, String)> {
         let identity = Credentials::new(&self.id, &self.secret, self.token.clone(), None, "a test").into();
         let parameters = v4::SigningParams::builder().identity(&identity).region("eu-central-1").name("kinesisvideo");
-        let parameters = parameters.time(time).settings(SigningSettings::default()).build().unwrap().into();
+        let parameters = parameters.time(time).settings(settings).build().unwrap().into();
         let url = format!("http://{HOST}{path}");
         let signable = SignableRequest::new("POST", &url, std::iter::empty(), SignableBody::Bytes(body)).unwrap();
         let (instructions, _) = sign(signable, &parameters).unwrap().into_parts();

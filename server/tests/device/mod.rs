@@ -307,7 +307,9 @@ pub(crate) async fn start(folder: &Path, keys: KeySettings) -> Result<Server, St
         http: any,
         public_url: None,
         quic: any,
+        credentials: None,
         keep_free: None,
+        images: None,
         limits: Limits::Own,
         storage,
     })

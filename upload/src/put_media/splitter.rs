@@ -58,6 +58,8 @@ pub struct Fragment {
     pub independent: bool,
     /// It, as a document of its own: the session's Info and Tracks, its frames, its tags.
     pub document: Bytes,
+    /// Its tags once more.
+    pub tags: Vec<Tag>,
 }
 
 /// What is wrong with what came. Nothing of the session is taken after it.
@@ -315,8 +317,8 @@ impl Splitter {
             let message = format!("the fragment has no frame of track {}, which is declared", course.track);
             return fail(ErrorCode::FramesMissing, message);
         }
-        let mut document = cluster.document;
-        document.extend_from_slice(&writer.end(&cluster.tags.into_all()));
+        let (mut document, tags) = (cluster.document, cluster.tags.into_all());
+        document.extend_from_slice(&writer.end(&tags));
         if document.len() > self.limits.fragment_bytes_max {
             let message = format!("the fragment has more than the {} bytes allowed", self.limits.fragment_bytes_max);
             return fail(ErrorCode::FragmentTooLarge, message);
@@ -334,6 +336,7 @@ impl Splitter {
             tracks: tracks.clone(),
             independent: cluster.begins_with_key.unwrap_or(false),
             document: document.into(),
+            tags,
         }));
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fragment::mkv::{self, ErrorKind};
-use fragment::{Codec, FragmentNumber, TrackNumber, Tracks, WallTime};
+use fragment::{FragmentNumber, WallTime};
 use hls::InitError;
 use hls::session::playlist::target_duration_seconds;
 use hls::session::{Discontinuities, Resource};
@@ -13,6 +13,7 @@ use crate::http::error::Problem;
 use crate::http::library::Stream;
 use crate::http::rendition::Rendition;
 use crate::http::{State, limits};
+use crate::playable::{self, NotPlayable};
 
 /// What is asked of a session.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +42,13 @@ pub(crate) enum OpenError {
     /// There is nothing that it could show.
     #[error("no fragment is there to be played")]
     Nothing,
-    /// Nothing in the first fragment is coded in a way that is played.
-    #[error("the first fragment has no track that can be played: {0}")]
+    /// The first fragment can't be played.
+    #[error(transparent)]
+    NotPlayable(#[from] NotPlayable),
+    /// It is nothing that can be read as media.
+    #[error("the first fragment can't be played: {0}")]
     Unsupported(String),
-    /// A track of the first fragment does not say how it is to be decoded.
-    #[error("track {track} ({codec}) of the first fragment has no codec private data")]
-    MissingPrivateData { track: TrackNumber, codec: String },
-    /// Or says it in a way that can't be read.
+    /// A track of it says in a way that can't be read how it is to be decoded.
     #[error("the codec private data of the first fragment are not valid: {0}")]
     InvalidPrivateData(String),
     /// Anything else.
@@ -117,7 +118,7 @@ impl State {
         candidates: &[(FragmentNumber, Duration)],
     ) -> Result<(), OpenError> {
         if let Some(rendition) = self.0.renditions.find(stream.id, fingerprint) {
-            return check(&rendition.tracks);
+            return Ok(playable::check(&rendition.tracks)?);
         }
         for &(number, duration) in candidates {
             let stored = match self.library().read(stream, number).await {
@@ -128,7 +129,7 @@ impl State {
                 ErrorKind::Codec { .. } => OpenError::InvalidPrivateData(error.to_string()),
                 _ => OpenError::Unsupported(error.to_string()),
             })?;
-            check(&document.tracks)?;
+            playable::check(&document.tracks)?;
             let rendition = Rendition::new(&document, duration).map_err(|error| match error {
                 InitError::NothingPlayable => OpenError::Unsupported(error.to_string()),
                 _ => OpenError::InvalidPrivateData(error.to_string()),
@@ -138,32 +139,4 @@ impl State {
         }
         Err(Problem::Damaged.into())
     }
-}
-
-/// Whether the tracks say how they are to be decoded, as far as they are of a kind that is played. Others are left out.
-fn check(tracks: &Tracks) -> Result<(), OpenError> {
-    for track in tracks {
-        let Codec::Other { id, private, .. } = &track.codec else { continue };
-        let is_played =
-            matches!(id.as_str(), "V_MPEG4/ISO/AVC" | "V_MPEG/ISO/AVC" | "V_MPEGH/ISO/HEVC" | "V_MPEG/ISO/HEVC")
-                || id.starts_with("A_AAC");
-        if is_played && private.is_empty() {
-            return Err(OpenError::MissingPrivateData { track: track.number, codec: id.clone() });
-        }
-        if is_played {
-            let why = format!("those of track {} ({id}) are no configuration record", track.number);
-            return Err(OpenError::InvalidPrivateData(why));
-        }
-    }
-    if tracks.iter().any(|track| track.codec.rfc6381().is_some()) {
-        return Ok(());
-    }
-    let codecs: Vec<&str> = tracks
-        .iter()
-        .map(|track| match &track.codec {
-            Codec::Other { id, .. } => id.as_str(),
-            Codec::H264(_) | Codec::H265(_) | Codec::Aac(_) => "",
-        })
-        .collect();
-    Err(OpenError::Unsupported(codecs.join(", ")))
 }

@@ -67,7 +67,7 @@ impl Operation for ListFragments {
     fn read(members: &Members<'_>) -> Result<Self, Refusal> {
         let stream = StreamReference::read(members)?;
         let max = members.integer("MaxResults", 1..=limits::FRAGMENTS_LISTED_MAX)?.unwrap_or(limits::FRAGMENTS_LISTED);
-        let token = members.text("NextToken", &rules::FRAGMENTS_TOKEN)?.map(Token::read).transpose()?;
+        let token = members.text("NextToken", &rules::ARCHIVED_MEDIA_TOKEN)?.map(Token::read).transpose()?;
         let selector = members.structure("FragmentSelector")?.map(|selector| FragmentSelector::read(&selector));
         let from = match (token, selector.transpose()?) {
             (Some(token), _) => From::Token(token),
@@ -186,7 +186,7 @@ mod tests {
             let next = Place { start: WallTime::from_nanos(next), number: FragmentNumber(number) };
             let token = Token { stream, selector: FragmentSelector { origin, range }, next };
             let text = token.write();
-            prop_assert!((rules::FRAGMENTS_TOKEN.fits)(&text));
+            prop_assert!((rules::ARCHIVED_MEDIA_TOKEN.fits)(&text));
             prop_assert_eq!(Token::read(&text).unwrap(), token);
         }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use fragment::WallTime;
 use hls::session::Discontinuities;
 
 use crate::http::sessions::{Clock, OpenError, Protocol, Wanted, WantedMode};
 use crate::kinesis_video::members::Members;
 use crate::kinesis_video::operation::Call;
 use crate::kinesis_video::refusal::Refusal;
+use crate::kinesis_video::selector;
 use crate::kinesis_video::streams::StreamReference;
 use crate::{limits, storage};
 
@@ -123,9 +123,7 @@ fn read_range(range: &Members<'_>, playback: PlaybackMode) -> Result<WantedMode,
             return Err(invalid("EndTimestamp must be within 24 hours of StartTimestamp".to_owned()));
         }
     }
-    let millisecond = Duration::from_millis(1);
-    let start = WallTime::from_millis((start + (millisecond - Duration::from_nanos(1))).as_millis());
-    let end = end.map(|end| WallTime::from_millis(end.as_millis()) + millisecond);
+    let (start, end) = (selector::first_millisecond(start), end.map(selector::behind_millisecond));
     match playback {
         PlaybackMode::OnDemand => Ok(WantedMode::OnDemand { start, end: range.required("EndTimestamp", end)? }),
         PlaybackMode::Live | PlaybackMode::LiveReplay => Ok(WantedMode::Replay { start, end }),
@@ -141,8 +139,8 @@ impl From<OpenError> for Refusal {
         match error {
             OpenError::Nothing => Self::NotFound,
             OpenError::Unsupported(_) => Self::UnsupportedMediaType(error.to_string()),
-            OpenError::MissingPrivateData { track, codec } => Self::MissingCodecPrivateData { track, codec },
-            OpenError::InvalidPrivateData(why) => Self::InvalidCodecPrivateData(why),
+            OpenError::InvalidPrivateData(_) => Self::InvalidCodecPrivateData(error.to_string()),
+            OpenError::NotPlayable(why) => why.into(),
             OpenError::Problem(problem) => Self::Internal(problem.to_string()),
         }
     }

@@ -44,6 +44,7 @@ impl Operation for CreateStream {
             media_type: text("MediaType", &rules::MEDIA_TYPE)?,
             tags: members.map("Tags", &rules::TAG_KEY, &rules::TAG_VALUE)?.unwrap_or_else(BTreeMap::new),
             storage_tier: read_tier(members)?.unwrap_or_default(),
+            ..Attributes::default()
         };
         check_count(&attributes.tags)?;
         members.text("KmsKeyId", &rules::KMS_KEY_ID)?.map_or(Ok(()), check_key)?;

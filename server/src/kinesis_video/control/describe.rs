@@ -1,8 +1,6 @@
 //! DescribeStream and ListStreams.
 
 use archive::Stream;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use crate::access_keys::Access;
@@ -10,7 +8,7 @@ use crate::kinesis_video::members::Members;
 use crate::kinesis_video::operation::{Call, Operation};
 use crate::kinesis_video::refusal::Refusal;
 use crate::kinesis_video::rules;
-use crate::kinesis_video::streams::{StreamReference, retention_hours, version};
+use crate::kinesis_video::streams::{StreamReference, page_token, retention_hours, seconds, token_name, version};
 use crate::limits;
 
 pub(super) struct DescribeStream(StreamReference);
@@ -44,8 +42,6 @@ impl StreamInfo {
     /// All about a stream. Blocks.
     fn of(stream: &Stream, call: &Call) -> Result<Self, Refusal> {
         let attributes = call.attributes(stream)?;
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact for 285,000 years")]
-        let creation_time = stream.created.as_millis() as f64 / 1000.0;
         Ok(Self {
             device_name: attributes.device_name,
             stream_name: stream.name.to_string(),
@@ -55,7 +51,7 @@ impl StreamInfo {
             version: version(stream),
             // One that is being deleted is not found any more.
             status: "ACTIVE",
-            creation_time,
+            creation_time: seconds(stream.created),
             data_retention_in_hours: retention_hours(stream),
         })
     }
@@ -111,7 +107,7 @@ impl Operation for ListStreams {
         Ok(Self {
             max: max.try_into().unwrap_or(usize::MAX),
             prefix: prefix.to_owned(),
-            after: token.map(read_token).transpose()?,
+            after: token.map(token_name).transpose()?,
         })
     }
 
@@ -126,16 +122,10 @@ impl Operation for ListStreams {
             });
             let page: Vec<Stream> = wanted.by_ref().take(self.max).collect();
             let last = page.last().filter(|_| wanted.next().is_some());
-            let next_token = last.map(|stream| STANDARD.encode(stream.name.as_str()));
+            let next_token = last.map(|stream| page_token(&stream.name));
             let infos = page.iter().map(|stream| StreamInfo::of(stream, call));
             Ok(Listed { stream_info_list: infos.collect::<Result<_, _>>()?, next_token })
         })
         .await
     }
-}
-
-/// The name that a token stands for.
-fn read_token(token: &str) -> Result<String, Refusal> {
-    let name = STANDARD.decode(token).ok().and_then(|name| String::from_utf8(name).ok());
-    name.ok_or_else(|| Refusal::InvalidArgument("nextToken is not one that this server gave out".to_owned()))
 }

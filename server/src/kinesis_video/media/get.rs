@@ -17,7 +17,7 @@ use crate::kinesis_video::chunk::{CONTENT_TYPE, Chunk, ChunkError};
 use crate::kinesis_video::feed::{self, Gone, Sink};
 use crate::kinesis_video::members::Members;
 use crate::kinesis_video::operation::{Call, Operation};
-use crate::kinesis_video::quotas::Place;
+use crate::kinesis_video::reading_quotas::Place;
 use crate::kinesis_video::refusal::Refusal;
 use crate::kinesis_video::selector::{Origin, containing};
 use crate::kinesis_video::streams::StreamReference;
@@ -244,7 +244,8 @@ impl Session {
             return Ok(());
         }
         self.checked = Instant::now();
-        let key = self.call.service.keys.credentials(&self.call.identity.access_key).await;
+        // Temporary keys, which have a token, are good for sending alone.
+        let key = self.call.service.keys.credentials(&self.call.identity.access_key, None, storage::now()).await;
         key.map_or(Err(End::Quiet), |_| Ok(()))
     }
 

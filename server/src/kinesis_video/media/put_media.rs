@@ -105,6 +105,7 @@ async fn put_media(
     };
     call.check_somewhere()?;
     let asked = PutMedia::read(&parts.headers)?;
+    call.count(Some(&asked.stream))?;
     let stream = {
         let (call, wanted) = (call.clone(), asked.stream.clone());
         call.blocking(move |call| call.find(&wanted)).await?
@@ -113,7 +114,7 @@ async fn put_media(
     let first = if expects_continue(&parts.headers) { begin(&mut body).await } else { None };
     let (acks, told) = acks::channel(asked.wants_acks);
     tracing::info!(stream = %stream.name, access_key = %call.identity.access_key, "a producer sends media");
-    let session = Session::new(service.archive, service.receiving, stream, standing, place, asked.timecodes);
+    let session = Session::new(service, stream, standing, place, asked.timecodes);
     tokio::spawn(Box::pin(session.run(first, body, acks)));
     // As AWS writes them.
     let headers = [

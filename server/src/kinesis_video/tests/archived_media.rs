@@ -232,7 +232,7 @@ async fn a_clip_ends_where_its_quota_does() {
         (ReadQuotas { clip_bytes: 2 * bytes - 1, ..SHORT }, 1),
         (SHORT, 5),
     ] {
-        let server = Server::new().with_quotas(quotas);
+        let server = Server::with_quotas(quotas);
         let viewer = server.key(Role::Viewer, &[]);
         server.store("yard", &[0, 1, 2, 3, 4].map(|secs| begin + SECOND * secs)).await;
         let clip = server.clip(&viewer, "PRODUCER_TIMESTAMP", begin, begin + SECOND * 9).await;

@@ -27,7 +27,7 @@ pub(super) const SHORT: ReadQuotas = ReadQuotas { get_media_wait: Duration::from
 
 #[tokio::test]
 async fn each_fragment_is_a_document_of_its_own_with_the_tags_of_aws_around_its_cluster() {
-    let server = Server::new().with_quotas(SHORT);
+    let server = Server::with_quotas(SHORT);
     let viewer = server.key(Role::Viewer, &["yard"]);
     let begin = WallTime::from_millis(1_790_000_000_120);
     let numbers = server.store_written("yard", &[begin, begin + SECOND], &[tag("place", "yard")]).await;
@@ -78,7 +78,7 @@ async fn each_fragment_is_a_document_of_its_own_with_the_tags_of_aws_around_its_
 
 #[tokio::test]
 async fn it_begins_where_the_selector_says() {
-    let server = Server::new().with_quotas(SHORT);
+    let server = Server::with_quotas(SHORT);
     let viewer = server.key(Role::Viewer, &[]);
     let now = storage::now();
     // Captured an hour before they arrived, with a hole between the second and the third.
@@ -124,7 +124,7 @@ async fn it_begins_where_the_selector_says() {
 #[tokio::test]
 async fn what_comes_while_it_is_read_is_sent_at_once() {
     let quotas = ReadQuotas { get_media_wait: PATIENCE, ..SHORT };
-    let server = Server::new().with_quotas(quotas);
+    let server = Server::with_quotas(quotas);
     let viewer = server.key(Role::Viewer, &[]);
     server.archive.find_or_create_stream(&"yard".parse().unwrap(), storage::now()).unwrap();
     let mut live = server.open_media(&viewer, json!({ "StartSelectorType": "NOW" })).await;
@@ -138,7 +138,7 @@ async fn what_comes_while_it_is_read_is_sent_at_once() {
 
 #[tokio::test]
 async fn it_ends_when_the_server_stops_and_when_its_key_is_disabled() {
-    let server = Server::new().with_quotas(ReadQuotas { get_media_wait: PATIENCE, ..SHORT });
+    let server = Server::with_quotas(ReadQuotas { get_media_wait: PATIENCE, ..SHORT });
     let (viewer, other) = (server.key(Role::Viewer, &[]), server.key(Role::Viewer, &[]));
     server.store("yard", &[storage::now()]).await;
     let mut stopped = server.open_media(&viewer, json!({ "StartSelectorType": "NOW" })).await;
@@ -156,7 +156,7 @@ async fn it_ends_when_the_server_stops_and_when_its_key_is_disabled() {
 
 #[tokio::test]
 async fn a_stream_is_read_by_so_many_at_once() {
-    let server = Server::new().with_quotas(ReadQuotas { get_media_wait: PATIENCE, ..SHORT });
+    let server = Server::with_quotas(ReadQuotas { get_media_wait: PATIENCE, ..SHORT });
     let viewer = server.key(Role::Viewer, &[]);
     server.store("yard", &[storage::now()]).await;
     server.store("gate", &[storage::now()]).await;
@@ -182,7 +182,7 @@ async fn a_stream_is_read_by_so_many_at_once() {
 
 #[tokio::test]
 async fn a_damaged_fragment_is_left_out() {
-    let server = Server::new().with_quotas(SHORT);
+    let server = Server::with_quotas(SHORT);
     let viewer = server.key(Role::Viewer, &[]);
     let numbers = server.store("yard", &[storage::now(), storage::now(), storage::now()]).await;
     server.damage_the_middle();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use archive::{Archive, Stored};
 use fragment::{FragmentNumber, WallTime};
 
-use crate::kinesis_video::quotas::ReadQuotas;
+use crate::kinesis_video::reading_quotas::ReadQuotas;
 use crate::kinesis_video::refusal::Refusal;
 use crate::kinesis_video::selector::{FragmentSelector, Origin, Place, containing};
 use crate::storage;

@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::fragments::Listed;
 use crate::kinesis_video::refusal::Refusal;
-use crate::kinesis_video::{Service, chunk, playable};
+use crate::kinesis_video::{Service, chunk};
+use crate::playable;
 
 /// A clip that can be sent.
 pub(super) struct Plan {
@@ -68,6 +69,10 @@ async fn plan(service: Service, stream: u64, fragments: Vec<Listed>) -> Result<P
     if planned.is_empty() { Err(Refusal::NoFragments) } else { Ok(Plan { clip, fragments: planned, place }) }
 }
 
+fn invalid_private_data(error: &dyn std::error::Error) -> Refusal {
+    Refusal::InvalidCodecPrivateData(format!("The codec private data are not valid: {error}"))
+}
+
 /// What became of a fragment.
 enum Added {
     Whole,
@@ -87,7 +92,7 @@ fn add(service: &Service, stream: u64, listed: Listed, clip: &mut Clip) -> Resul
     };
     let broken = |error: &dyn std::error::Error| Refusal::InvalidMediaFrame(format!("Fragment {number}: {error}."));
     let document = mkv::document(document).map_err(|error| match error.kind {
-        mkv::ErrorKind::Codec { .. } => Refusal::InvalidCodecPrivateData(error.to_string()),
+        mkv::ErrorKind::Codec { .. } => invalid_private_data(&error),
         _ => broken(&error),
     })?;
     playable::check(&document.tracks)?;
@@ -96,7 +101,7 @@ fn add(service: &Service, stream: u64, listed: Listed, clip: &mut Clip) -> Resul
     match clip.add(&document.tracks, &document.units, placement) {
         Ok(()) => Ok(Added::Whole),
         Err(ClipError::Full) => Ok(Added::Full),
-        Err(ClipError::Tracks(error)) => Err(Refusal::InvalidCodecPrivateData(error.to_string())),
+        Err(ClipError::Tracks(error)) => Err(invalid_private_data(&error)),
         Err(error @ ClipError::Changed(_)) => {
             Err(Refusal::UnsupportedMediaType(format!("Fragment {number}: {error}.")))
         }

@@ -25,7 +25,8 @@ use super::{First, Receiving};
 use crate::budget::{NoRoom, Reservation, Share};
 use crate::intake::{self, Refusal, Whole};
 use crate::kinesis_video::authentication::Standing;
-use crate::kinesis_video::fragment_number;
+use crate::kinesis_video::deliveries::{Deliveries, Persisted};
+use crate::kinesis_video::{Service, fragment_number};
 use crate::presence::Presence;
 use crate::{limits, storage, telemetry};
 
@@ -33,6 +34,7 @@ use crate::{limits, storage, telemetry};
 pub(super) struct Session {
     archive: Archive,
     receiving: Receiving,
+    deliveries: Deliveries,
     stream: Stream,
     standing: Standing,
     place: Place,
@@ -80,14 +82,14 @@ struct Received {
 impl Session {
     /// A session of which nothing has come.
     pub(super) fn new(
-        archive: Archive,
-        receiving: Receiving,
+        service: Service,
         stream: Stream,
         standing: Standing,
         place: Place,
         timecodes: Timecodes,
     ) -> Self {
-        Self { archive, receiving, stream, standing, place, timecodes, id: SessionId(fastrand::u64(..)) }
+        let Service { archive, receiving, deliveries, .. } = service;
+        Self { archive, receiving, deliveries, stream, standing, place, timecodes, id: SessionId(fastrand::u64(..)) }
     }
 
     /// Runs it to its end.
@@ -160,6 +162,14 @@ impl Session {
         drop(reservation);
         let stored = stored.map_err(|refusal| Failure::of(begun, refusal))?;
         telemetry::persisted(&self.stream.name, bytes, last_byte.elapsed());
+        self.deliveries.note(&Persisted {
+            stream: self.stream.clone(),
+            number: stored.number,
+            start: fragment.start,
+            arrived: begun.arrived,
+            duration: fragment.duration,
+            tags: fragment.tags,
+        });
         Ok((begun.timecode, stored.number))
     }
 

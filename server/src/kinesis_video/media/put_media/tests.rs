@@ -20,9 +20,12 @@ use vault::Keyring;
 use super::Receiving;
 use crate::access_keys::{AccessKeys, Created, Role};
 use crate::budget::Budget;
+use crate::config::Limits;
+use crate::devices::Devices;
+use crate::fleet::Fleet;
 use crate::http::listener::{self, Patience};
 use crate::http::outgoing::Outgoing;
-use crate::kinesis_video::{Parts, ReadQuotas, Service, fragment_number, router};
+use crate::kinesis_video::{Parts, Service, fragment_number, router};
 use crate::limits::{self, Profile};
 use crate::presence::Presences;
 use crate::storage;
@@ -206,10 +209,12 @@ impl Server {
         let service = Service::new(Parts {
             archive: archive.clone(),
             is_shared: false,
+            fleet: Fleet::of_vault(archive.vault(), Devices::new(archive.vault().catalog().clone()), false),
             public_url: "http://127.0.0.1".to_owned(),
             outgoing: Outgoing::new(64 << 20),
             damage: Arc::default(),
-            quotas: ReadQuotas::default(),
+            limits: Limits::Own,
+            images: None,
             playback: crate::http::tests::state(&archive, "the console key"),
             receiving,
             stop: stop.clone(),

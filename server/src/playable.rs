@@ -1,20 +1,32 @@
-//! Whether the tracks of a fragment can be played, and AWS's words for why not.
+//! Whether the tracks of a fragment can be played.
 
-use fragment::{Codec, Tracks};
+use fragment::{Codec, TrackNumber, Tracks};
 
-use super::refusal::Refusal;
+/// Why not.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotPlayable {
+    /// None of them is coded in a way that is played.
+    #[error("None of the tracks is H.264, H.265 or AAC; their codec ids are {0}.")]
+    Unsupported(String),
+    /// One does not say how it is to be decoded.
+    #[error("Track {track} ({codec}) has no codec private data.")]
+    MissingPrivateData { track: TrackNumber, codec: String },
+    /// Or says it in a way that can't be read.
+    #[error("The codec private data of track {track} ({codec}) are not what its codec has them be.")]
+    InvalidPrivateData { track: TrackNumber, codec: String },
+}
 
 /// Refuses tracks that no player decodes: there has to be one at least of H.264, H.265 or AAC, and each of those has to say how it is
 /// configured. Other tracks beside them are not played, and are no reason to refuse.
-pub(super) fn check(tracks: &Tracks) -> Result<(), Refusal> {
+pub(crate) fn check(tracks: &Tracks) -> Result<(), NotPlayable> {
     for track in tracks {
         let Codec::Other { id, private, .. } = &track.codec else { continue };
+        let (track, codec) = (track.number, id.clone());
         if is_played(id) && private.is_empty() {
-            return Err(Refusal::MissingCodecPrivateData { track: track.number, codec: id.clone() });
+            return Err(NotPlayable::MissingPrivateData { track, codec });
         }
         if is_played(id) {
-            let message = format!("those of track {} ({id}) are not what its codec has them be", track.number);
-            return Err(Refusal::InvalidCodecPrivateData(message));
+            return Err(NotPlayable::InvalidPrivateData { track, codec });
         }
     }
     if tracks.iter().any(|track| track.codec.rfc6381().is_some()) {
@@ -22,8 +34,7 @@ pub(super) fn check(tracks: &Tracks) -> Result<(), Refusal> {
     }
     let ids: Vec<&str> =
         tracks.iter().map(|track| if let Codec::Other { id, .. } = &track.codec { id } else { "" }).collect();
-    let message = format!("None of the tracks is H.264, H.265 or AAC; their codec ids are {}.", ids.join(", "));
-    Err(Refusal::UnsupportedMediaType(message))
+    Err(NotPlayable::Unsupported(ids.join(", ")))
 }
 
 /// Whether a codec id is one of those, as Matroska or as AWS writes them.
@@ -41,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tracks_are_played_or_refused_in_words_of_aws() {
+    fn tracks_are_played_or_said_why_not() {
         let aac = Codec::Aac(aac::Config::parse(Bytes::from_static(&[0x11, 0x88])).unwrap());
         let other = |id: &str, private: &'static [u8]| Codec::Other {
             id: id.to_owned(),
@@ -60,9 +71,9 @@ mod tests {
         let unknown = other("V_VP9", b"");
         assert!(check(&[&aac]).is_ok());
         assert!(check(&[&aac, &unknown]).is_ok());
-        assert!(matches!(check(&[&aac, &missing]), Err(Refusal::MissingCodecPrivateData { .. })));
-        assert!(matches!(check(&[&invalid]), Err(Refusal::InvalidCodecPrivateData(_))));
+        assert!(matches!(check(&[&aac, &missing]), Err(NotPlayable::MissingPrivateData { .. })));
+        assert!(matches!(check(&[&invalid]), Err(NotPlayable::InvalidPrivateData { .. })));
         let refused = check(&[&unknown]).unwrap_err();
-        assert!(matches!(refused, Refusal::UnsupportedMediaType(_)) && refused.to_string().contains("V_VP9"));
+        assert!(matches!(refused, NotPlayable::Unsupported(_)) && refused.to_string().contains("V_VP9"));
     }
 }
