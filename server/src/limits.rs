@@ -257,8 +257,12 @@ pub(crate) const SECRET_NAME_CHARS_MAX: usize = 64;
 /// The longest address: what browsers take.
 pub(crate) const SECRET_URI_CHARS_MAX: usize = 2048;
 
-/// Notifications and images that wait or are being delivered: a fragment with its tags is some KiB.
+/// Notifications and images that wait or are being delivered.
 pub(crate) const DELIVERIES_WAITING_MAX: usize = 1024;
+
+/// Bytes of tags for which a delivery takes one of these places: AWS's ten tags fit. One with more takes several, so that all
+/// together keep 4 MiB and not the 290 KiB of each that our own limits allow.
+pub(crate) const DELIVERY_TAG_BYTES: usize = 4 * 1024;
 
 /// Deliveries at one time: most of what they do is to wait for others.
 pub(crate) const DELIVERIES_RUNNING_MAX: usize = 16;

@@ -41,6 +41,14 @@ pub(super) struct Persisted {
     pub(super) tags: Vec<Tag>,
 }
 
+impl Persisted {
+    /// The room that it takes while it waits.
+    fn places(&self) -> u32 {
+        let bytes: usize = self.tags.iter().map(|tag| tag.name.len() + tag.value.len()).sum();
+        u32::try_from(bytes.div_ceil(limits::DELIVERY_TAG_BYTES)).unwrap_or(u32::MAX).max(1)
+    }
+}
+
 /// Why a delivery failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
@@ -115,7 +123,7 @@ impl Deliveries {
             if !message::asks(&persisted.tags, tag) {
                 continue;
             }
-            match self.0.waiting.clone().try_acquire_owned() {
+            match self.0.waiting.clone().try_acquire_many_owned(persisted.places()) {
                 Ok(room) => drop(tokio::spawn(self.clone().deliver(kind, persisted.clone(), room))),
                 Err(_) => {
                     telemetry::delivered(kind.name(), "given up");

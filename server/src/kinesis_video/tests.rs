@@ -227,6 +227,27 @@ async fn by_the_quotas_of_aws_a_stream_is_described_five_times_a_second() {
 }
 
 #[tokio::test]
+async fn by_the_quotas_of_aws_media_are_put_and_fetched_five_times_a_second() {
+    let call_rates = Arc::new(CallRates::new(Limits::Aws));
+    let server = Server::with(|service| Service { call_rates, ..service });
+    let key = server.key(Role::Admin, &[]);
+    let fetch = json!({ "StreamName": "front", "StartSelector": { "StartSelectorType": "NOW" } }).to_string();
+    let put = [("x-amzn-stream-name", "front"), ("x-amzn-fragment-timecode-type", "ABSOLUTE")];
+    for (path, body, more) in [("/getMedia", fetch.as_bytes(), &[][..]), ("/putMedia", b"", &put)] {
+        let mut refused = None;
+        for _ in 0..100 {
+            let mut headers = key.signed(path, body, SystemTime::now());
+            headers.extend(more.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+            let answer = server.send(Method::POST, path, body, &headers).await;
+            // There is no such stream.
+            refused = refused.or(Some(answer).filter(|answer| answer.status != StatusCode::NOT_FOUND));
+        }
+        let refused = refused.expect("a hundred are too many");
+        refused.is_refused(StatusCode::BAD_REQUEST, "ClientLimitExceededException");
+    }
+}
+
+#[tokio::test]
 async fn without_the_program_for_pictures_they_are_said_not_to_be_there() {
     let server = Server::with(|service| Service { studio: Studio::with(None), ..service });
     let key = server.key(Role::Viewer, &[]);

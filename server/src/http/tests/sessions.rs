@@ -322,10 +322,14 @@ async fn the_first_fragment_says_whether_a_session_can_be_played() {
         unsupported[at..at + 5].copy_from_slice(b"X_ODD");
     }
     for (stream, payload, expected) in [
-        ("missing", missing, "track 1 (V_MPEG4/ISO/AVC) of the first fragment has no codec private data"),
-        ("invalid", invalid, "the codec private data of the first fragment are not valid"),
-        ("unsupported", unsupported, "the first fragment has no track that can be played: X_ODDG4/ISO/AVC, X_ODD"),
-        ("broken", b"this is no Matroska".to_vec(), "the first fragment has no track that can be played"),
+        ("missing", missing, "Track 1 (V_MPEG4/ISO/AVC) has no codec private data."),
+        ("invalid", invalid, "The codec private data of track 1 (V_MPEG4/ISO/AVC) are not what its codec has them be."),
+        (
+            "unsupported",
+            unsupported,
+            "None of the tracks is H.264, H.265 or AAC; their codec ids are X_ODDG4/ISO/AVC, X_ODD.",
+        ),
+        ("broken", b"this is no Matroska".to_vec(), "the first fragment can't be played: "),
     ] {
         server.store_payload(stream, 0, now() - SECOND, payload).await;
         let refused = server.open(stream, LIVE).await.unwrap_err().to_string();

@@ -119,6 +119,16 @@ async fn whoever_stores_fragments_never_waits_and_what_is_too_much_is_given_up()
     assert_eq!(answered(), limits::DELIVERIES_WAITING_MAX);
 }
 
+#[tokio::test]
+async fn what_has_many_tags_takes_more_room_while_it_waits() {
+    let stage = Stage::new("exit 1", "http://127.0.0.1:9");
+    let _all =
+        stage.deliveries.0.running.acquire_many(u32::try_from(limits::DELIVERIES_RUNNING_MAX).unwrap()).await.unwrap();
+    let long = "a".repeat(10 * limits::DELIVERY_TAG_BYTES);
+    stage.deliveries.note(&stage.persisted(&[(message::NOTIFY, ""), ("long", &long)]).await);
+    assert_eq!(stage.deliveries.0.waiting.available_permits(), limits::DELIVERIES_WAITING_MAX - 11);
+}
+
 /// A stream that wants to be told of, and images to be made of.
 struct Stage {
     deliveries: Deliveries,

@@ -22,6 +22,7 @@ use crate::access_keys::{AccessKeys, Created, Role};
 use crate::budget::Budget;
 use crate::config::Limits;
 use crate::devices::Devices;
+use crate::enrolled::Enrolled;
 use crate::fleet::Fleet;
 use crate::http::listener::{self, Patience};
 use crate::http::outgoing::Outgoing;
@@ -112,6 +113,24 @@ async fn a_key_that_is_disabled_ends_sessions_that_were_begun_with_it() {
     producer.send(&fragment(start + 2000, b"three")).await;
     let rest = producer.read_until("\r\n0\r\n\r\n").await;
     assert!(!rest.contains("ERROR"), "it may come again with another: {rest}");
+    assert_eq!(server.stored().await.len(), 2, "what was whole");
+}
+
+#[tokio::test]
+async fn a_session_ends_without_an_error_when_the_device_whose_temporary_key_it_has_is_revoked() {
+    let server = Server::start(Profile::OWN).await;
+    let cam = Enrolled::new(&server.archive, &["front"], storage::now());
+    let device = cam.devices.admit(&cam.certificate).unwrap();
+    let temporary = server.keys.grant(&device, &cam.certificate, storage::now()).unwrap();
+    let key = Created { id: temporary.id, secret: temporary.secret };
+    let mut producer = server.connect_as(&key, &[&format!("x-amz-security-token: {}", temporary.token)]).await;
+    let start = millis() - 60_000;
+    producer.send(&[head(), fragment(start, b"one"), fragment(start + 1000, b"two")].concat()).await;
+    producer.read_until("PERSISTED").await;
+    cam.devices.revoke(&cam.name, storage::now()).unwrap();
+    producer.send(&fragment(start + 2000, b"three")).await;
+    let rest = producer.read_until("\r\n0\r\n\r\n").await;
+    assert!(!rest.contains("ERROR"), "{rest}");
     assert_eq!(server.stored().await.len(), 2, "what was whole");
 }
 
