@@ -8,8 +8,8 @@ use aws_sdk_kinesisvideo::types::ApiName;
 use aws_sdk_kinesisvideoarchivedmedia as archived;
 use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{
-    ClipFragmentSelector, ClipFragmentSelectorType, ClipTimestampRange, HlsFragmentSelector, HlsFragmentSelectorType,
-    HlsPlaybackMode, HlsTimestampRange,
+    ClipFragmentSelector, ClipFragmentSelectorType, ClipTimestampRange, FragmentSelector, FragmentSelectorType,
+    HlsFragmentSelector, HlsFragmentSelectorType, HlsPlaybackMode, HlsTimestampRange, TimestampRange,
 };
 use aws_sdk_kinesisvideomedia as media;
 use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
@@ -23,7 +23,7 @@ const STREAM: &str = "garden";
 async fn the_sdk_for_rust_makes_a_stream_reads_it_and_takes_it_down() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     // By AWS's limits GetMedia waits three seconds for more, and not thirty.
-    let server = Server::start_with(folder.path(), &["--limits", "aws"], &[]);
+    let server = Server::start_serving(folder.path(), &["--limits", "aws"], &[]);
     let key = AccessKey::parse(&server.admin(&["access-key", "create"]));
     let control = video::Client::from_conf(config!(video, &key, server.address("")));
 
@@ -41,11 +41,17 @@ async fn the_sdk_for_rust_makes_a_stream_reads_it_and_takes_it_down() {
         answer.expect("there is one").data_endpoint.expect("it has an address")
     };
     let kept = archived::Client::from_conf(config!(archived, &key, endpoint(ApiName::ListFragments).await));
-    let pages = kept.list_fragments().stream_name(STREAM).max_results(3).into_paginator().items().send();
-    let fragments = pages.collect::<Result<Vec<_>, _>>().await.expect("they are listed");
-    assert_eq!(fragments.len(), sent.fragments.len());
-
     let (from, to) = (DateTime::from_millis(millis(begin) - 1), DateTime::from_millis(millis(begin) + 60_000));
+    let range = TimestampRange::builder().start_timestamp(from).end_timestamp(to).build().expect("both are there");
+    let selector = FragmentSelector::builder()
+        .fragment_selector_type(FragmentSelectorType::ProducerTimestamp)
+        .timestamp_range(range)
+        .build()
+        .expect("both are there");
+    let pages = kept.list_fragments().stream_name(STREAM).fragment_selector(selector).max_results(3);
+    let fragments = pages.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    assert_eq!(fragments.expect("they are listed").len(), sent.fragments.len());
+
     let range = ClipTimestampRange::builder().start_timestamp(from).end_timestamp(to).build().expect("both are there");
     let selector = ClipFragmentSelector::builder()
         .fragment_selector_type(ClipFragmentSelectorType::ProducerTimestamp)
