@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use e2e::{Agent, Server};
+use e2e::{Agent, Answer, Segment, Server};
 
 #[test]
 fn a_lost_index_is_made_again_and_everything_plays_as_before() {
@@ -39,13 +39,19 @@ fn one_flipped_bit_costs_one_fragment_which_the_log_names() {
     flip_a_bit_in_the_middle(&server);
     server.restart();
 
-    let answers: Vec<_> = server.everything("yard").segments.iter().map(|it| server.get_as_stranger(&it.uri)).collect();
-    let damaged: Vec<_> = (0..answers.len()).filter(|i| answers[*i].status != 200).collect();
+    // A playlist tells the size of the pictures, for which a fragment is read. If that is the damaged one, it is left out at once.
+    let listed = server.everything("yard").segments;
+    let found = |it: &Segment| listed.iter().find(|listed| listed.number() == it.number());
+    let answers: Vec<_> = before.iter().map(|it| found(it).map(|it| server.get_as_stranger(&it.uri))).collect();
+    let is_whole = |answer: &Option<Answer>| answer.as_ref().is_some_and(|answer| answer.status == 200);
+    let damaged: Vec<_> = (0..answers.len()).filter(|i| !is_whole(&answers[*i])).collect();
     let [damaged] = damaged[..] else { panic!("one is damaged, and not {damaged:?}") };
-    assert_eq!(answers[damaged].status, 404);
-    assert!(answers[damaged].text().contains("damaged"), "{}", answers[damaged].text());
+    if let Some(answer) = &answers[damaged] {
+        assert_eq!(answer.status, 404);
+        assert!(answer.text().contains("damaged"), "{}", answer.text());
+    }
     for (i, answer) in answers.iter().enumerate().filter(|(i, _)| *i != damaged) {
-        assert!(answer.body == played[i], "segment {i} is another one");
+        assert!(answer.as_ref().is_some_and(|answer| answer.body == played[i]), "segment {i} is another one");
     }
     let number = before[damaged].number();
     let log = fs::read_to_string(folder.path().join("server.log")).expect("the server has a log");
