@@ -103,17 +103,19 @@ fn the_segments_of_a_transport_stream_follow_each_other_without_a_seam() {
 fn gstreamer_demultiplexes_our_transport_stream() {
     let path = write_as_ts();
     let location = format!("location={}", path.display());
-    let pictures = "d. ! queue ! h264parse ! avdec_h264 ! fakesink silent=false name=pictures";
-    let sound = "d. ! queue ! aacparse ! avdec_aac ! fakesink silent=false name=sound";
+    // A file for each: what the tool says of buffers of two threads is not complete.
+    let folder = path.with_extension("pictures");
+    std::fs::create_dir_all(&folder).unwrap();
+    let pictures = format!("d. ! queue ! h264parse ! avdec_h264 ! multifilesink location={}/%d", folder.display());
+    let sound = "d. ! queue ! aacparse ! avdec_aac ! fakesink";
     let output = Command::new("gst-launch-1.0")
-        .args(["--verbose", "--no-fault", "filesrc", &location, "!", "tsdemux", "name=d"])
+        .args(["--no-fault", "filesrc", &location, "!", "tsdemux", "name=d"])
         .args(pictures.split(' ').chain(sound.split(' ')))
         .output()
         .expect("gst-launch-1.0 is installed");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    let shown = said.lines().filter(|line| line.contains("chain") && line.contains("(pictures:sink)"));
-    assert_eq!(shown.count(), 50, "{said}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 50, "{said}");
 }
 
 /// Writes the init segment and all media segments into one file, as a player would concatenate them.
